@@ -1,0 +1,100 @@
+"""torch tensors, on the CPU or a CUDA device. No autograd: tensors are detached at the door."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xbackprop.backend import Array, Backend, Namespace, is_host_array
+from xbackprop.errors import BackendError
+from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
+from xbackprop.objective import add_penalty_gradient
+from xbackprop.optimizers import adam_step
+
+try:
+    import array_api_compat.torch
+    import torch
+except ImportError as error:
+    raise BackendError("backend 'torch' needs PyTorch, which is not installed: pip install 'xbackprop[torch]'") from error
+
+
+def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
+    return torch.addmm(b, h, W, out=out) if h.ndim == W.ndim == 2 else affine(xp, h, W, b)
+
+
+def _weight_gradient(xp: Namespace, h: Array, delta: Array, out: Array | None = None) -> Array:
+    return torch.matmul(h.mT, delta, out=out)
+
+
+def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Array:
+    return torch.sum(delta, -2, keepdim=True, out=out)
+
+
+def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
+    return torch.matmul(delta, W.mT, out=out).mul_(slope)
+
+
+def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
+    return dW.add_(W, alpha=rate) if isinstance(rate, float) else dW.add_(rate * W)
+
+
+def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: ignore[no-untyped-def]
+    """torch's fused kernel; at a step this late its own bias corrections are 1, ours being in the rate already."""
+    step = torch.tensor(1e12, device=theta.device)
+    torch._fused_adam_(
+        [theta], [g], [m], [v], [], [step],
+        lr=rate, beta1=beta_1, beta2=beta_2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
+    )  # fmt: skip
+    return theta, m, v
+
+
+class TorchBackend(Backend):
+    """torch on one device: "cpu", "cuda", "cuda:1", "meta"."""
+
+    name = "torch"
+    reuses_buffers = True
+    overrides = {
+        affine: _affine,
+        weight_gradient: _weight_gradient,
+        bias_gradient: _bias_gradient,
+        hidden_delta: _hidden_delta,
+        add_penalty_gradient: _add_penalty_gradient,
+        adam_step: _adam_step,
+    }
+
+    def __init__(self, device: Any = None) -> None:
+        try:
+            device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
+        except (RuntimeError, AssertionError, TypeError) as error:
+            raise BackendError(f"device: torch has no device {device!r} here: {str(error).splitlines()[0]}") from error
+        super().__init__(array_api_compat.torch, device)
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        """The CPU, and every CUDA device."""
+        return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """`x`, detached from any graph, on this device; shares memory with `x` where it can."""
+        torch_dtype = None if dtype is None else getattr(torch, dtype)
+        if is_host_array(x):
+            x = torch.from_numpy(np.require(x, requirements="W"))
+        return x.detach().to(self.device, torch_dtype)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """`x` as a NumPy array. Waits for the device."""
+        return x.detach().cpu().numpy()
+
+    def scope(self) -> Any:
+        """No graph is recorded, even where a user's own function makes a tensor that asks for one."""
+        return torch.no_grad()
+
+    def synchronize(self) -> None:
+        """Wait for the CUDA stream; nothing on the CPU."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def compile(self, function: Any) -> Any:
+        """`torch.compile`."""
+        return torch.compile(function)

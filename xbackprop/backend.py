@@ -1,0 +1,162 @@
+"""Backends: what training needs and the array API standard leaves open.
+
+A backend stands for one array library on one device. `Backend` itself serves every library that follows the
+standard; a subclass adds what its library does better. Subclasses live outside this package and are found through
+the entry-point group ``xbackprop.backends``, whose names are the import names of their libraries.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar
+
+import array_api_compat
+import numpy as np
+
+from xbackprop.errors import BackendError
+
+Array = Any  # an array of whichever library the backend stands for
+Namespace = Any  # its array API namespace
+
+ENTRY_POINTS = "xbackprop.backends"
+
+
+class Backend:
+    """One array library on one device.
+
+    Numeric functions are written once, ``f(xp, ...)``. `bind` returns the version of such a function that this
+    backend runs: the function itself, unless `overrides` names a faster one with the same signature and result.
+
+    Parameters
+    ----------
+    xp : the library's array API namespace; where it has an ``erf``, that one is used.
+    device : the library's device object, or None for its default.
+    """
+
+    name: str = "array-api"
+    overrides: ClassVar[Mapping[Callable, Callable]] = {}
+    #: True if every function with an ``out`` parameter fills the array it is given there and returns it, and if an
+    #: optimizer step may update its arrays in place.
+    reuses_buffers: bool = False
+
+    def __init__(self, xp: Namespace, device: Any = None) -> None:
+        self.xp = xp
+        self.device = device
+        self._bound: dict[Callable, Callable] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(device={str(self.device)!r})"
+
+    @property
+    def version(self) -> str:
+        """The version of the array library."""
+        return str(getattr(self.xp, "__version__", "unknown"))
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        """The devices of this machine that the library can use; BackendError where there are none."""
+        return ["cpu"]
+
+    def bind(self, function: Callable) -> Callable:
+        """The backend's version of ``function(xp, ...)``, with the namespace filled in."""
+        try:
+            return self._bound[function]
+        except KeyError:
+            bound = functools.partial(self.overrides.get(function, function), self.xp)
+            return self._bound.setdefault(function, bound)
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """`x`, an array of this library or of NumPy, on this device, in the named dtype."""
+        xp_dtype = None if dtype is None else getattr(self.xp, dtype)
+        if is_host_array(x):
+            return self.xp.asarray(x, dtype=xp_dtype, device=self.device)
+        if self.device is not None:
+            x = array_api_compat.to_device(x, self.device)
+        return x if xp_dtype is None else self.xp.astype(x, xp_dtype, copy=False)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """`x` as a NumPy array. Waits for the device."""
+        if self.device is not None:
+            x = array_api_compat.to_device(x, self.xp.__array_namespace_info__().default_device())
+        return np.asarray(x)
+
+    def copy(self, x: Array) -> Array:
+        """A copy of `x` that shares no memory with it."""
+        return self.xp.asarray(x, copy=True)
+
+    def scope(self) -> AbstractContextManager:
+        """What must surround work on this device."""
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all that it was asked to do."""
+
+    def compile(self, function: Callable) -> Callable:
+        """`function`, compiled where the library has a compiler for pure array functions."""
+        return function
+
+
+def is_host_array(x: Any) -> bool:
+    """Whether `x` lives on the host as far as NumPy is concerned: an array, a list, a number, a table."""
+    return not array_api_compat.is_array_api_obj(x) or array_api_compat.is_numpy_array(x)
+
+
+@functools.cache
+def _installed() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def names() -> list[str]:
+    """The names of the backends that are installed, whether or not their libraries are."""
+    return sorted(_installed())
+
+
+def load(name: str) -> type[Backend]:
+    """The backend class behind a name; BackendError says what is missing."""
+    if name not in _installed():
+        known = ", ".join(names()) or "none (is xbackprop installed? pip install .)"
+        raise BackendError(f"backend: unknown backend {name!r}; expected one of: {known}")
+    return _installed()[name].load()
+
+
+def library_of(x: Any) -> str:
+    """The import name of the array library of `x`; lists, numbers and tables count as NumPy's."""
+    if is_host_array(x):
+        return "numpy"
+    namespace = array_api_compat.array_namespace(x).__name__
+    return namespace.removeprefix("array_api_compat.").split(".")[0]
+
+
+def follow(x: Any, device: Any = None) -> Backend:
+    """The backend of the library of `x`, on the device of `x` unless another is named."""
+    name = library_of(x)
+    if device is None and not is_host_array(x):
+        device = array_api_compat.device(x)
+    if name in _installed():
+        return load(name)(device=device)  # type: ignore[call-arg]
+    return Backend(array_api_compat.array_namespace(x), device)
+
+
+def resolve(backend: str | Backend | None, device: Any = None, like: Any = None) -> Backend:
+    """The backend that a user means: by name, as an instance, or None, which follows the library of `like`."""
+    if isinstance(backend, Backend):
+        if device is not None and device != backend.device:
+            raise BackendError(f"device: {backend!r} has its own device, got another one, {device!r}")
+        return backend
+    if backend is None:
+        return follow(like, device)
+    if not isinstance(backend, str):
+        raise BackendError(f"backend: expected a name, a Backend or None, got {backend!r}")
+    if device is None and library_of(like) == backend:
+        return follow(like)
+    return load(backend)(device=device)  # type: ignore[call-arg]
+
+
+def transfer(x: Array, source: Backend, target: Backend, dtype: str | None = None) -> Array:
+    """`x`, an array of `source`, as an array of `target`; through the host where the libraries differ."""
+    if library_of(x) != target.name:
+        x = source.to_host(x)
+    return target.asarray(x, dtype)

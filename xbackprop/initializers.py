@@ -1,0 +1,43 @@
+"""Starting weights: zero biases, and W from a distribution whose variance keeps signals alive from layer to layer.
+
+| family | Var W | source |
+|---|---|---|
+| he | 2 / n_in | He, Zhang, Ren and Sun, 2015 (the paper's) |
+| glorot | 2 / (n_in + n_out) | Glorot and Bengio, 2010 |
+| lecun | 1 / n_in | LeCun, Bottou, Orr and Müller, 1998 |
+
+``_normal`` draws N(0, Var W), ``_uniform`` U(±√(3 Var W)). Draws are made on the host, so that the same seed gives
+the same weights on every library and device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+VARIANCES: dict[str, Callable[[int, int], float]] = {
+    "he": lambda n_in, n_out: 2 / n_in,
+    "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
+    "lecun": lambda n_in, n_out: 1 / n_in,
+}
+INITIALIZERS: tuple[str, ...] = tuple(f"{family}_{law}" for family in VARIANCES for law in ("normal", "uniform"))
+
+
+def draw(name: str, rng: np.random.RandomState, n_in: int, n_out: int) -> np.ndarray:
+    """W of shape (n_in, n_out), float64, from the named distribution."""
+    family, law = name.split("_")
+    deviation = math.sqrt(VARIANCES[family](n_in, n_out))
+    if law == "normal":
+        return deviation * rng.standard_normal((n_in, n_out))
+    bound = math.sqrt(3) * deviation
+    return rng.uniform(-bound, bound, (n_in, n_out))
+
+
+def draw_layers(
+    inits: Sequence[str], rng: np.random.RandomState, sizes: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(W_l, b_l) of every layer, drawn in order; b_l is a row of zeros."""
+    shapes = zip(sizes[:-1], sizes[1:], strict=True)
+    return [(draw(init, rng, n_in, n_out), np.zeros((1, n_out))) for init, (n_in, n_out) in zip(inits, shapes, strict=True)]

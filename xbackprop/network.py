@@ -1,0 +1,128 @@
+"""Algorithm 1 of the paper: the forward and the backward pass of a multi-layer perceptron.
+
+Samples are rows, so the paper's z = Wᵀh + b reads z = hW + b, with W of shape (n_in, n_out); h[0] is X. Everything
+works on the last two axes: a stack of networks, with a leading axis on every W and b, runs through the same lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from xbackprop.activations import Activation
+from xbackprop.backend import Array, Backend, Namespace
+
+Layers = Sequence[tuple[Array, Array]]  # (W_l, b_l) for l = 1 … L
+
+
+class Cache(NamedTuple):
+    """What the forward pass keeps for the backward pass: z[l-1] = z_l and h[l] = h_l, l = 1 … L, with h[0] = X."""
+
+    z: list[Array]
+    h: list[Array]
+
+
+class Buffers(NamedTuple):
+    """Arrays that a backend may overwrite with results instead of making new ones; None where there are none."""
+
+    z: Sequence[Array | None]
+    delta: Sequence[Array | None]
+    gradients: Sequence[tuple[Array | None, Array | None]]
+
+
+def affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
+    """z_l = h_{l-1} W_l + b_l."""
+    return h @ W + b
+
+
+def weight_gradient(xp: Namespace, h: Array, delta: Array, out: Array | None = None) -> Array:
+    """∂C/∂W_l = h_{l-1}ᵀ δ_l: eq. 11 and 15."""
+    return xp.matrix_transpose(h) @ delta
+
+
+def bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Array:
+    """∂C/∂b_l = Σ_x δ_l, a row like b: eq. 12 and 16."""
+    return xp.sum(delta, axis=-2, keepdims=True)
+
+
+def hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
+    """δ_{l-1} = (δ_l W_lᵀ) ⊙ f′(z_{l-1}): eq. 13 and 14."""
+    return (delta @ xp.matrix_transpose(W)) * slope
+
+
+def forward(
+    backend: Backend, layers: Layers, activations: Sequence[Activation], X: Array, buffers: Buffers | None = None
+) -> Cache:
+    """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L.
+
+    X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits.
+    """
+    z: list[Array] = []
+    h = [X]
+    outs = buffers.z if buffers else [None] * len(layers)
+    for (W, b), activation, out in zip(layers, activations, outs, strict=True):
+        z.append(backend.bind(affine)(h[-1], W, b, out))
+        h.append(backend.bind(activation.f)(z[-1]))
+    return Cache(z, h)
+
+
+def backward(
+    backend: Backend,
+    layers: Layers,
+    activations: Sequence[Activation],
+    cache: Cache,
+    delta: Array,
+    buffers: Buffers | None = None,
+) -> list[tuple[Array, Array]]:
+    """(∂C/∂W_l, ∂C/∂b_l) for l = 1 … L, from `delta` = δ_L = ∂C/∂z_L, layer by layer from the output to the input."""
+    gradients: list[tuple[Array, Array]] = []
+    empty = [(None, None)] * len(layers)
+    for l in reversed(range(len(layers))):  # layers[l] is the paper's layer l+1; it takes h[l] to z[l]
+        out_W, out_b = (buffers.gradients if buffers else empty)[l]
+        gradients.append((
+            backend.bind(weight_gradient)(cache.h[l], delta, out_W),
+            backend.bind(bias_gradient)(delta, out_b),
+        ))  # fmt: skip
+        if l > 0:
+            W, _ = layers[l]
+            slope = backend.bind(activations[l - 1].df)(cache.z[l - 1], cache.h[l])
+            delta = backend.bind(hidden_delta)(delta, W, slope, buffers.delta[l - 1] if buffers else None)
+    return gradients[::-1]
+
+
+class Layout:
+    """Where each W_l and b_l lies in θ, one flat vector: first all the weights, then all the biases.
+
+    Parameters
+    ----------
+    sizes : (n_0, n_1, …, n_L), the width of the input, of every hidden layer and of the output.
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        self.sizes = tuple(sizes)
+        self.shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        self.n_weights = sum(n_in * n_out for n_in, n_out in self.shapes)
+        self.n_parameters = self.n_weights + sum(self.sizes[1:])
+
+    def slices(self) -> Iterator[tuple[slice, slice]]:
+        """The ranges of W_l and b_l in θ, for l = 1 … L."""
+        w, b = 0, self.n_weights
+        for n_in, n_out in self.shapes:
+            yield slice(w, w + n_in * n_out), slice(b, b + n_out)
+            w, b = w + n_in * n_out, b + n_out
+
+    def layers(self, xp: Namespace, theta: Array) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of θ (..., P): W_l (..., n_in, n_out), b_l (..., 1, n_out); views where the library has views."""
+        lead = theta.shape[:-1]
+        return [
+            (xp.reshape(theta[..., w], (*lead, *shape)), xp.reshape(theta[..., b], (*lead, 1, shape[1])))
+            for shape, (w, b) in zip(self.shapes, self.slices(), strict=True)
+        ]
+
+    def flatten(self, xp: Namespace, layers: Layers) -> Array:
+        """θ (P,) from its layers: the inverse of `layers`."""
+        return xp.concat([xp.reshape(W, (-1,)) for W, _ in layers] + [xp.reshape(b, (-1,)) for _, b in layers])
+
+    def names(self) -> list[tuple[str, str]]:
+        """What messages call W_l and b_l: scikit-learn's names for them."""
+        return [(f"coefs_[{l}]", f"intercepts_[{l}]") for l in range(len(self.shapes))]

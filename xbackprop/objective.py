@@ -1,0 +1,136 @@
+"""C(θ): a network, its loss and its penalty, as a function of the parameters. What optimizers and checkers see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xbackprop.activations import IDENTITY, Activation
+from xbackprop.backend import Array, Backend, Namespace
+from xbackprop.losses import Loss
+from xbackprop.network import Buffers, Cache, Layout, backward, forward
+
+Parameters = list[Array]  # [θ]: a list, so that optimizers serve libraries that prefer many leaves to one vector
+
+
+class Batch(NamedTuple):
+    """The samples a cost is averaged over: X (n, n_0), y (n, n_L), and the weight of each.
+
+    total : n, or with sample weights Σw.
+    inverse : 1/total; zero for a batch that weighs nothing, whose cost is then zero.
+    share : each sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw.
+    """
+
+    X: Array
+    y: Array
+    total: Array | float
+    inverse: Array | float
+    share: Array | float
+
+
+def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None) -> Batch:
+    """A batch of all the rows of X and y, with weights (n,) or without."""
+    if weight is None:
+        n = X.shape[0]
+        return Batch(X, y, n, 1.0 / n, 1.0 / n)
+    xp = backend.xp
+    total = xp.sum(weight)
+    inverse = xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    return Batch(X, y, total, inverse, (weight * inverse)[:, None])
+
+
+class Workspace(NamedTuple):
+    """Memory that a trainer lends to `Objective.value_and_gradient`, to be written over at every step.
+
+    gradient : g (P,), the array in which the gradient comes back.
+    layers : views of the trainer's own θ, so that they need not be cut at every step.
+    buffers : for the passes; `gradients` there are views of `gradient`.
+    """
+
+    gradient: Array
+    layers: list[tuple[Array, Array]]
+    buffers: Buffers
+
+    def rows(self, n: int) -> Workspace:
+        """The same memory, for a batch of n rows, no more than it was made for."""
+        z, delta, gradients = self.buffers
+        return self._replace(buffers=Buffers([a[:n] for a in z], [a[:n] for a in delta], gradients))
+
+
+def add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
+    """∂C/∂W_l + α/n W_l. With reused buffers, in dW itself."""
+    return dW + rate * W
+
+
+@dataclass(frozen=True)
+class Objective:
+    """C(θ) = loss(network(X; θ), y) + α/(2n) Σ_l ‖W_l‖², n the weight of the batch; biases go free.
+
+    Parameters
+    ----------
+    backend, layout : where the arrays live, and how θ is cut into layers.
+    hidden : one activation per hidden layer.
+    loss : a row of `losses.LOSSES`.
+    alpha : α ≥ 0, the strength of the penalty.
+    """
+
+    backend: Backend
+    layout: Layout
+    hidden: Sequence[Activation]
+    loss: Loss
+    alpha: float
+
+    @property
+    def activations(self) -> list[Activation]:
+        """One per layer; the last layer hands its logits to the loss."""
+        return [*self.hidden, IDENTITY]
+
+    def forward(self, theta: Array, X: Array) -> Cache:
+        """Every z_l and h_l of the network at θ (..., P)."""
+        return forward(self.backend, self.layout.layers(self.backend.xp, theta), self.activations, X)
+
+    def value(self, parameters: Parameters, batch: Batch) -> Array:
+        """C (...) at θ (..., P)."""
+        (theta,) = parameters
+        cost, _ = self._loss(self.forward(theta, batch.X), batch)
+        return cost + self._penalty(theta, batch) if self.alpha else cost
+
+    def value_and_gradient(
+        self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
+    ) -> tuple[Array, Parameters]:
+        """C and [∂C/∂θ] at θ (P,). With a workspace, the gradient is `workspace.gradient`."""
+        (theta,) = parameters
+        xp = self.backend.xp
+        layers = workspace.layers if workspace else self.layout.layers(xp, theta)
+        buffers = workspace.buffers if workspace else None
+        cache = forward(self.backend, layers, self.activations, batch.X, buffers)
+        cost, delta = self._loss(cache, batch)
+        gradients = backward(self.backend, layers, self.activations, cache, delta, buffers)
+        if self.alpha:
+            cost = cost + self._penalty(theta, batch)
+            decay = self.backend.bind(add_penalty_gradient)
+            rate = self.alpha * batch.inverse
+            gradients = [(decay(dW, W, rate), db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
+        return cost, [workspace.gradient if workspace else self.layout.flatten(xp, gradients)]
+
+    def workspace(self, theta: Array, n: int) -> Workspace | None:
+        """Memory for steps on batches of up to n rows that update this θ in place; None where a library cannot."""
+        if not self.backend.reuses_buffers:
+            return None
+        xp = self.backend.xp
+        gradient = xp.zeros_like(theta)
+
+        def rows(sizes: Sequence[int]) -> list[Array]:
+            return [xp.zeros((n, size), dtype=theta.dtype, device=self.backend.device) for size in sizes]
+
+        buffers = Buffers(rows(self.layout.sizes[1:]), rows(self.layout.sizes[1:-1]), self.layout.layers(xp, gradient))
+        return Workspace(gradient, self.layout.layers(xp, theta), buffers)
+
+    def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
+        return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
+
+    def _penalty(self, theta: Array, batch: Batch) -> Array:
+        weights = theta[..., : self.layout.n_weights]
+        squares = (weights[..., None, :] @ weights[..., :, None])[..., 0, 0]  # Σ w², as a BLAS dot product
+        return (0.5 * self.alpha) * batch.inverse * squares
