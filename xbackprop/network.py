@@ -123,6 +123,9 @@ class Layout:
         """θ (P,) from its layers: the inverse of `layers`."""
         return xp.concat([xp.reshape(W, (-1,)) for W, _ in layers] + [xp.reshape(b, (-1,)) for _, b in layers])
 
-    def names(self) -> list[tuple[str, str]]:
-        """What messages call W_l and b_l: scikit-learn's names for them."""
-        return [(f"coefs_[{l}]", f"intercepts_[{l}]") for l in range(len(self.shapes))]
+    def tensors(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
+        """The range in θ and the shape of every W_l and b_l, under scikit-learn's names for them."""
+        found: dict[str, tuple[slice, tuple[int, ...]]] = {}
+        for l, (shape, (w, b)) in enumerate(zip(self.shapes, self.slices(), strict=True)):
+            found[f"coefs_[{l}]"], found[f"intercepts_[{l}]"] = (w, shape), (b, shape[1:])
+        return found

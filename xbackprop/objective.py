@@ -92,9 +92,15 @@ class Objective:
 
     def value(self, parameters: Parameters, batch: Batch) -> Array:
         """C (...) at θ (..., P)."""
+        return self.value_and_branches(parameters, batch)[0]
+
+    def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
+        """C (...) at θ (..., P), and for every activation with kinks whether each z lies to the right of them."""
         (theta,) = parameters
-        cost, _ = self._loss(self.forward(theta, batch.X), batch)
-        return cost + self._penalty(theta, batch) if self.alpha else cost
+        cache = self.forward(theta, batch.X)
+        branches = [z > kink for z, f in zip(cache.z, self.activations, strict=True) for kink in f.kinks]
+        cost, _ = self._loss(cache, batch)
+        return cost + self._penalty(theta, batch), branches
 
     def value_and_gradient(
         self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None

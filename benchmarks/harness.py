@@ -1,0 +1,58 @@
+"""Side-by-side timing: every contender in its own process, taking turns, so that thread pools do not fight.
+
+A contender is a picklable callable that sets itself up and returns a function to be timed; that function returns
+how many units of work (training steps, say) it has done.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from statistics import geometric_mean, median
+
+THREADS = os.cpu_count() or 1
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(variable, str(THREADS))
+
+
+def _serve(setup: Callable[[], Callable[[], int]], pipe: Connection) -> None:
+    work = setup()
+    work()  # warm-up
+    pipe.send("ready")
+    while pipe.recv():
+        began = time.perf_counter()
+        units = work()
+        pipe.send((time.perf_counter() - began) / units)
+
+
+def take_turns(contenders: dict[str, Callable[[], Callable[[], int]]], rounds: int) -> dict[str, list[float]]:
+    """Seconds per unit of work: for each contender one figure a round, all contenders in every round."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for name, setup in contenders.items():
+        pipes[name], theirs = spawn.Pipe()
+        process = spawn.Process(target=_serve, args=(setup, theirs), daemon=True)
+        process.start()
+        pipes[name].recv()
+        processes.append(process)
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, pipe in pipes.items():
+            pipe.send(True)
+            seconds[name].append(pipe.recv())
+    for pipe in pipes.values():
+        pipe.send(False)
+    for process in processes:
+        process.join()
+    return seconds
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """How many times faster `fast` is: the median of the rounds' ratios, so that a drifting machine cancels."""
+    return median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+__all__ = ["THREADS", "geometric_mean", "median", "ratio", "take_turns"]

@@ -1,0 +1,416 @@
+"""`MLP`: the network that people hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+
+from xbackprop import checks, storage
+from xbackprop.activations import Activation
+from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, transfer
+from xbackprop.data import Data, dtype_name, read_data
+from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, NotFittedError
+from xbackprop.initializers import draw_layers
+from xbackprop.losses import LOSSES
+from xbackprop.network import Layout
+from xbackprop.objective import Objective, make_batch
+from xbackprop.settings import TASKS, Settings, changed_settings, read_settings, settings_from_json, settings_to_json
+from xbackprop.training import Epoch, train
+from xbackprop.verification.differences import GradientCheck, check_gradient
+
+PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
+
+
+class Model(NamedTuple):
+    """A network with weights: C(θ), θ, the classes it tells apart (None: a regression), and whether y was a vector."""
+
+    objective: Objective
+    theta: Array
+    classes: np.ndarray | None
+    vector: bool
+
+
+class MLP:
+    """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
+
+    z_l = h_{l-1} W_l + b_l, h_l = f(z_l) for the hidden layers, h_0 = X; the output is softmax(z_L) for a
+    classification and z_L for a regression. Training minimises C = loss + α/(2n) Σ‖W_l‖², where the loss is the
+    cross-entropy -1/n Σ log p(y) or the squared error 1/n Σ‖z_L - y‖².
+
+    Parameters
+    ----------
+    hidden_layer_sizes : the widths of the hidden layers; () for none.
+    activation : a name out of `xbackprop.ACTIVATIONS`, an `xbackprop.Activation`, or a sequence, one per hidden layer.
+    task : "classification" or "regression".
+    solver : "adam", or "sgd" with `momentum` and `nesterovs_momentum`.
+    alpha : strength of the L2 penalty on the weights.
+    batch_size : samples per step; "auto" is min(200, n_samples).
+    learning_rate_init : the step size η.
+    max_iter : the most epochs.
+    momentum, nesterovs_momentum : of SGD.
+    beta_1, beta_2, epsilon : of Adam; ε is added to √v as it stands, as in scikit-learn.
+    init : a name out of `xbackprop.INITIALIZERS`; "auto" takes He's for the relu family and Glorot's otherwise.
+    shuffle : draw a new order of the samples for each epoch.
+    tol, n_iter_no_change : stop when more than n_iter_no_change epochs in a row improve the best loss by less than tol.
+    backend : "numpy", "torch", "cupy", another installed backend, a `Backend`, or None, which follows the library of X.
+    device : as the library names it: "cuda:1" for torch, 0 for CuPy. None is the device of X, or the default one.
+    dtype : "float32" or "float64"; None keeps what X brings (integers become float64, half precision float32).
+    random_state : a seed, a `RandomState`, or None. The same seed gives the same run on every library, to rounding.
+    verbose : print a line per epoch.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : W_l (n_in, n_out) and b_l (n_out,), views of θ in the backend's library.
+    classes_ : the labels, sorted. loss_curve_ : the loss of every epoch. n_iter_ : the epochs trained.
+    n_features_in_, n_outputs_ : widths of input and output. feature_names_in_ : the columns, where X was a frame.
+
+    Raises
+    ------
+    ValueError : for settings and data that make no sense; the object is left as it was.
+    BackendError : for a library or a device that is not there.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        *,
+        task: str = "classification",
+        solver: str = "adam",
+        alpha: float = 1e-4,
+        batch_size: int | str = "auto",
+        learning_rate_init: float = 1e-3,
+        max_iter: int = 200,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        init: str = "auto",
+        shuffle: bool = True,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        backend: str | Backend | None = None,
+        device: Any = None,
+        dtype: str | None = None,
+        random_state: int | RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.task = task
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate_init = learning_rate_init
+        self.max_iter = max_iter
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.init = init
+        self.shuffle = shuffle
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.verbose = verbose
+        self._model: Model | None = None
+        read_settings("MLP", self)
+        if isinstance(backend, str):
+            load(backend)  # a missing library is said here, not after the data are loaded
+
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
+    ) -> MLP:
+        """Train from new starting weights until the loss no longer improves, or for max_iter epochs.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features), an array of any library, a list or a frame.
+        y : (n_samples,) labels; for a regression (n_samples,) or (n_samples, n_outputs) numbers.
+        sample_weight : (n_samples,), or None for equal weights.
+        callback : called with an `Epoch` after each epoch, in place of what `verbose` prints.
+        """
+        settings, data, rng = self._begin("MLP.fit", X, y, sample_weight)
+        model = self._start(settings, data, rng)
+        n = data.X.shape[0]
+        with data.backend.scope():
+            run = train(
+                model.objective,
+                settings.optimizer,
+                model.theta,
+                data.X,
+                data.y,
+                data.weight,
+                batch_size=min(n, settings.batch_size),
+                max_iter=settings.max_iter,
+                shuffle=settings.shuffle,
+                rng=rng,
+                tol=settings.tol,
+                n_iter_no_change=settings.n_iter_no_change,
+                callback=callback or (_print_epoch if settings.verbose else None),
+            )
+        self._set_model(model._replace(theta=run.theta), X)
+        self.loss_curve_ = run.loss_curve
+        self.n_iter_ = len(run.loss_curve)
+        if run.diverged is not None:
+            raise DivergenceError(
+                f"MLP.fit: the loss or a weight became infinite or NaN in epoch {run.diverged}; the network keeps its "
+                f"weights from before that epoch. Try a smaller learning_rate_init than {self.learning_rate_init}, or "
+                f"standardise X"
+            )
+        if not run.converged:
+            warnings.warn(
+                f"MLP.fit: stopped at max_iter={self.max_iter} before the loss had settled to within tol={self.tol}",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def initialize(self, X: Any, y: Any) -> MLP:
+        """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
+        self._set_model(self._start(*self._begin("MLP.initialize", X, y)), X)
+        self.loss_curve_: list[float] = []
+        self.n_iter_ = 0
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """The label with the largest probability, or the regression's output, in the library and on the device of X.
+
+        Shape (n_samples,); (n_samples, n_outputs) where y had two axes. Text labels come as a NumPy array.
+        """
+        model = self._fitted("MLP.predict")
+        if model.classes is None:
+            outputs = self._outputs("MLP.predict", X, lambda xp, z: z)
+            return outputs[:, 0] if model.vector else outputs
+        winners = self._outputs("MLP.predict", X, lambda xp, z: xp.argmax(z, axis=-1))
+        home = follow(X)
+        if model.classes.dtype.kind not in "biuf":
+            return model.classes[home.to_host(winners)]
+        return home.xp.take(home.asarray(model.classes), winners, axis=0)
+
+    def predict_proba(self, X: Any) -> Array:
+        """softmax(z_L), (n_samples, n_classes), in the library and on the device of X."""
+        model = self._fitted("MLP.predict_proba")
+        if model.classes is None:
+            raise ValueError("MLP.predict_proba: a regression has no probabilities; call predict")
+        return self._outputs("MLP.predict_proba", X, model.objective.loss.output)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Accuracy, the share of labels that are right; for a regression R², averaged over outputs.
+
+        R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)²; where y is constant, 1 if ŷ is too and equal, else 0.
+        """
+        model = self._fitted("MLP.score")
+        prediction = self.predict(X)
+        prediction = follow(prediction).to_host(prediction)
+        if model.classes is not None:
+            y = checks.labels("MLP.score", y, prediction.shape[0])
+            checks.class_numbers("MLP.score", y, model.classes)
+            return float(np.mean(prediction == y))
+        y = checks.targets("MLP.score", y, prediction.shape[0], self.n_outputs_)
+        y = follow(y).to_host(y).astype(np.float64).reshape(prediction.shape)
+        residual = np.sum((y - prediction) ** 2, axis=0)
+        spread = np.sum((y - y.mean(axis=0)) ** 2, axis=0)
+        exact = np.where(residual == 0, 1.0, 0.0)
+        return float(np.mean(np.where(spread > 0, 1 - residual / np.where(spread > 0, spread, 1.0), exact)))
+
+    def loss_and_gradient(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> tuple[float, list[Array], list[Array]]:
+        """C(θ), ∂C/∂W_l and ∂C/∂b_l at the present weights, the penalty included, all samples in one batch.
+
+        The gradients are lists like `coefs_` and `intercepts_`.
+        """
+        model = self._fitted("MLP.loss_and_gradient")
+        backend = model.objective.backend
+        data = self._same("MLP.loss_and_gradient", X, y, sample_weight)
+        with backend.scope():
+            batch = make_batch(backend, data.X, data.y, data.weight)
+            cost, (gradient,) = model.objective.value_and_gradient([model.theta], batch)
+            layers = model.objective.layout.layers(backend.xp, gradient)
+        return float(backend.to_host(cost)), [W for W, _ in layers], [b[0, :] for _, b in layers]
+
+    def gradient_check(self, X: Any, y: Any, epsilon: float = 1e-5, tolerance: float = 1e-7) -> float:
+        """The paper's check (Section 6) of every weight and bias, on the network's own backend, in float64.
+
+        Parameters
+        ----------
+        epsilon : the step of the central differences, eq. 17.
+        tolerance : what the relative error, eq. 18, must stay below.
+
+        Returns
+        -------
+        The relative error. `gradient_check_` tells more: the error of each tensor, how many elements lay across a
+        kink and were checked on one side of it, the worst element.
+
+        Raises
+        ------
+        GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
+        """
+        where = "MLP.gradient_check"
+        model = self._fitted(where)
+        epsilon, tolerance = checks.positive(where, "epsilon", epsilon), checks.positive(where, "tolerance", tolerance)
+        objective, backend = model.objective, model.objective.backend
+        data = self._same(where, X, y, None, "float64")
+        theta = backend.xp.astype(model.theta, backend.xp.float64)
+        with backend.scope():
+            batch = make_batch(backend, data.X, data.y)
+            _, (gradient,) = objective.value_and_gradient([theta], batch)
+            result = check_gradient(
+                backend,
+                lambda stack: objective.value_and_branches([stack], batch),
+                theta,
+                gradient,
+                objective.layout.tensors(),
+                epsilon=epsilon,
+                tolerance=tolerance,
+                floats_per_network=3 * data.X.shape[0] * sum(objective.layout.sizes[1:]),
+            )
+        self.gradient_check_: GradientCheck = result
+        culprit = result.wrong[0] if result.wrong else result.worst
+        if result.wrong or not result.error < tolerance:
+            raise GradientCheckError(
+                f"{where}: the relative error is {result.error:.2e}, expected less than {tolerance:.0e}; "
+                f"{culprit.tensor}{list(culprit.index)} is {culprit.analytic:.9g} by backpropagation and "
+                f"{culprit.numeric:.9g} by differences ({result.checked} elements, {result.crossed} across a kink, "
+                f"{len(result.wrong)} of those wrong)"
+            )
+        return result.error
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written."""
+        return [W for W, _ in self._layers()]
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """b_1 … b_L: views of θ."""
+        return [b[0, :] for _, b in self._layers()]
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """The labels, sorted; an AttributeError on a regression."""
+        classes = self._fitted("MLP.classes_").classes
+        if classes is None:
+            raise AttributeError("MLP.classes_: a regression has no classes")
+        return classes
+
+    @property
+    def n_features_in_(self) -> int:
+        """The width of X."""
+        return self._fitted("MLP.n_features_in_").objective.layout.sizes[0]
+
+    @property
+    def n_outputs_(self) -> int:
+        """The width of the output: classes, or regression targets."""
+        return self._fitted("MLP.n_outputs_").objective.layout.sizes[-1]
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""
+        model = self._fitted("MLP.save")
+        layers = [tuple(map(model.objective.backend.to_host, layer)) for layer in self._layers()]
+        fitted = {
+            "classes": None if model.classes is None else storage.pack_labels(model.classes),
+            "vector": model.vector,
+            "feature_names": self.feature_names_in_,
+            "loss_curve": self.loss_curve_,
+        }
+        storage.save(path, layers, {"settings": settings_to_json(self), "fitted": fitted})
+
+    @classmethod
+    def load(
+        cls,
+        path: str | PathLike[str],
+        *,
+        backend: str | Backend | None = None,
+        device: Any = None,
+        activations: Sequence[Activation] = (),
+    ) -> MLP:
+        """A network from a file that `save` wrote, whatever backend wrote it.
+
+        backend, device : where it is to live; NumPy if none is named.
+        activations : the user's own that the network was trained with, found by their names.
+        """
+        home = resolve(backend or "numpy", device)
+        layers, configuration = storage.load(path)
+        fitted = configuration["fitted"]
+        net = cls(**settings_from_json(path, configuration["settings"], activations), backend=backend, device=device)
+        layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
+        classes = None if fitted["classes"] is None else storage.unpack_labels(fitted["classes"])
+        theta = home.asarray(layout.flatten(np, layers))
+        net._model = Model(net._objective(read_settings("MLP.load", net), home, layout), theta, classes, fitted["vector"])
+        net.feature_names_in_ = fitted["feature_names"]
+        net.loss_curve_ = fitted["loss_curve"]
+        net.n_iter_ = len(net.loss_curve_)
+        return net
+
+    def __repr__(self) -> str:
+        return f"MLP({', '.join(f'{name}={value!r}' for name, value in changed_settings(self).items())})"
+
+    def _begin(self, where: str, X: Any, y: Any, sample_weight: Any = None) -> tuple[Settings, Data, RandomState]:
+        """Everything that a new network is made from, checked before anything is changed."""
+        settings = read_settings(where, self)
+        backend = resolve(self.backend, self.device, like=X)
+        data = read_data(where, backend, settings.task, self.dtype, X, y, sample_weight)
+        return settings, data, settings.rng()
+
+    def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:
+        """X, y and weights as the network has them already: its backend, widths, classes and dtype."""
+        model = self._fitted(where)
+        X = checks.table(where, X, self.n_features_in_, self.feature_names_in_)
+        backend, dtype = model.objective.backend, dtype or dtype_name(model.theta)
+        task = "regression" if model.classes is None else "classification"
+        return read_data(where, backend, task, dtype, X, y, sample_weight, model.classes, self.n_outputs_)
+
+    def _objective(self, settings: Settings, backend: Backend, layout: Layout) -> Objective:
+        return Objective(backend, layout, settings.activations, LOSSES[TASKS[settings.task]], settings.alpha)
+
+    def _start(self, settings: Settings, data: Data, rng: RandomState) -> Model:
+        """A network of starting weights: biases zero, weights drawn layer by layer."""
+        layout = Layout((data.X.shape[1], *settings.sizes, data.y.shape[1]))
+        layers = draw_layers(settings.inits, rng, layout.sizes)
+        theta = data.backend.asarray(layout.flatten(np, layers), data.dtype)
+        return Model(self._objective(settings, data.backend, layout), theta, data.classes, data.vector)
+
+    def _set_model(self, model: Model, X: Any) -> None:
+        self._model = model
+        self.feature_names_in_ = checks.feature_names(X)
+
+    def _fitted(self, where: str) -> Model:
+        if self._model is None:
+            raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
+        return self._model
+
+    def _layers(self) -> list[tuple[Array, Array]]:
+        model = self._fitted("MLP")
+        return model.objective.layout.layers(model.objective.backend.xp, model.theta)
+
+    def _outputs(self, where: str, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
+        """function(z_L) for the rows of X, a bounded number of them at a time, where X lives."""
+        model = self._fitted(where)
+        objective, backend = model.objective, model.objective.backend
+        X = checks.table(where, X, self.n_features_in_, self.feature_names_in_)
+        home = follow(X)
+        rows = max(1, PREDICT_FLOATS // (2 * sum(objective.layout.sizes)))
+        chunks = []
+        with backend.scope():
+            for start in range(0, X.shape[0], rows):
+                chunk = transfer(X[start : start + rows, :], home, backend, dtype_name(model.theta))
+                z = objective.forward(model.theta, chunk).z[-1]
+                chunks.append(function(backend.xp, z))
+            outputs = backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]
+        return transfer(outputs, backend, home)
+
+
+def _print_epoch(epoch: Epoch) -> None:
+    print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {epoch.samples / epoch.seconds:,.0f} samples/s")
