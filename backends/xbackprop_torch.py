@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
+from xbackprop.activations import relu
 from xbackprop.backend import Array, Backend, Namespace, is_host_array
+from xbackprop.batches import take_rows
 from xbackprop.errors import BackendError
+from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.objective import add_penalty_gradient
 from xbackprop.optimizers import adam_step
@@ -41,12 +45,30 @@ def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | floa
 
 def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: ignore[no-untyped-def]
     """torch's fused kernel; at a step this late its own bias corrections are 1, ours being in the rate already."""
-    step = torch.tensor(1e12, device=theta.device)
+    step = _late(theta.device)
     torch._fused_adam_(
         [theta], [g], [m], [v], [], [step],
         lr=rate, beta1=beta_1, beta2=beta_2, weight_decay=0.0, eps=epsilon, amsgrad=False, maximize=False,
     )  # fmt: skip
     return theta, m, v
+
+
+@functools.cache
+def _late(device: Any) -> Array:
+    return torch.tensor(1e12, device=device)
+
+
+def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    log_h = torch.log_softmax(z, -1)
+    return (y * log_h).mul_(share).sum((-2, -1)).neg_(), log_h.exp().sub_(y).mul_(share)
+
+
+def _relu(xp: Namespace, z: Array) -> Array:
+    return torch.relu(z)
+
+
+def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
+    return torch.index_select(x, 0, rows)
 
 
 class TorchBackend(Backend):
@@ -61,6 +83,9 @@ class TorchBackend(Backend):
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
         adam_step: _adam_step,
+        cross_entropy: _cross_entropy,
+        relu: _relu,
+        take_rows: _take_rows,
     }
 
     def __init__(self, device: Any = None) -> None:

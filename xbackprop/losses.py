@@ -36,12 +36,15 @@ def softmax(xp: Namespace, z: Array) -> Array:
 
 
 def cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-    """C = Σ_x share_x (log Σ_k exp z_k - z·y),  δ_L = share (softmax(z) - y): eq. 1 to 5 of the paper, fused."""
+    """C = -Σ_x share_x Σ_k y_k log h_k,  δ_L = share (h - y),  h = softmax(z): eq. 1 to 5 of the paper, fused.
+
+    log h = z - log Σ exp z is taken as it stands, never as the logarithm of an h that may be 0.
+    """
     shifted = z - xp.max(z, axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
-    cost = xp.log(total) - xp.sum(shifted * y, axis=-1, keepdims=True)
-    return xp.sum(share * cost, axis=(-2, -1)), share * (e / total - y)
+    log_h = shifted - xp.log(total)
+    return -xp.sum(share * (y * log_h), axis=(-2, -1)), share * (e / total - y)
 
 
 def linear(xp: Namespace, z: Array) -> Array:

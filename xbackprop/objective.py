@@ -55,6 +55,8 @@ class Workspace(NamedTuple):
     def rows(self, n: int) -> Workspace:
         """The same memory, for a batch of n rows, no more than it was made for."""
         z, delta, gradients = self.buffers
+        if z[0].shape[0] == n:
+            return self
         return self._replace(buffers=Buffers([a[:n] for a in z], [a[:n] for a in delta], gradients))
 
 
@@ -138,5 +140,5 @@ class Objective:
 
     def _penalty(self, theta: Array, batch: Batch) -> Array:
         weights = theta[..., : self.layout.n_weights]
-        squares = (weights[..., None, :] @ weights[..., :, None])[..., 0, 0]  # Σ w², as a BLAS dot product
+        squares = weights @ weights if weights.ndim == 1 else self.backend.xp.sum(weights * weights, axis=-1)
         return (0.5 * self.alpha) * batch.inverse * squares
