@@ -14,15 +14,19 @@ from multiprocessing.connection import Connection
 from statistics import geometric_mean, median
 
 THREADS = os.cpu_count() or 1
+#: Seconds between turns: the threads of a BLAS spin for some 30 ms after its last product, on cores that others need.
+PAUSE = 0.1
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, str(THREADS))
 
 
 def _serve(setup: Callable[[], Callable[[], int]], pipe: Connection) -> None:
     work = setup()
-    work()  # warm-up
+    work()
     pipe.send("ready")
     while pipe.recv():
+        time.sleep(PAUSE)
+        work()  # caches and threads as they are in the midst of training
         began = time.perf_counter()
         units = work()
         pipe.send((time.perf_counter() - began) / units)

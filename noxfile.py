@@ -1,0 +1,64 @@
+"""Every check of the project: `nox` runs them all, `nox -s "tests(torch)"` one of them. See CONTRIBUTING.md."""
+
+import os
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.sessions = ["lint", "types", "minimal", "tests"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+#: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
+BACKENDS = {"numpy": "numpy,numpy-readonly", "strict": "strict,strict-device1", "torch": "torch,torch-cuda", "cupy": "cupy"}
+
+
+def group(name):
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def required(backend):
+    return backend in os.environ.get("XBACKPROP_REQUIRE", "").split(",")
+
+
+@nox.session
+def lint(session):
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session):
+    session.install(*group("types"), "numpy", "array-api-compat", "safetensors")
+    session.run("mypy")
+
+
+@nox.session
+def minimal(session):
+    """The library with what it must have and nothing else: no torch, no scikit-learn, no rich."""
+    session.install(".", "pytest", "mpmath", "hypothesis")
+    session.run("pytest", "tests/test_minimal.py", *session.posargs)
+
+
+@nox.session
+@nox.parametrize("backend", [nox.param(name, id=name, tags=["gpu"] if name == "cupy" else []) for name in BACKENDS])
+def tests(session, backend):
+    if backend == "cupy" and not required("cupy") and not has_gpu():
+        session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
+    session.install(*group("test"))
+    session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
+    session.run("pytest", *session.posargs, env={"XBACKPROP_TEST_BACKENDS": BACKENDS[backend]})
+
+
+@nox.session
+def bench(session):
+    """Not by default: ratios against scikit-learn, torch and the bare matrix products. Writes docs/benchmarks.md."""
+    session.install(*group("bench"), ".")
+    session.run("python", "benchmarks/run.py", *session.posargs)
+
+
+def has_gpu():
+    import shutil
+
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None

@@ -1,0 +1,26 @@
+"""The fixture that runs a test on every backend.
+
+XBACKPROP_TEST_BACKENDS=numpy,torch   runs those backends only.
+XBACKPROP_REQUIRE=cupy,torch-cuda     turns the skip of a backend that is not available into a failure.
+"""
+
+import pytest
+from helpers import make_backend, selected_backends
+
+
+@pytest.fixture(params=selected_backends())
+def backend(request):
+    """A `Backend`, ready to be used or to be given to an MLP."""
+    made = make_backend(request.param)
+    with made.scope():
+        yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Report the skips of one backend as one line, with their number, not as one line per test."""
+    report = yield
+    if report.skipped and report.when == "setup" and "backend" in item.fixturenames:
+        *_, reason = report.longrepr
+        report.longrepr = (__file__, 1, reason)
+    return report

@@ -1,0 +1,122 @@
+"""What the tests share: the backends under test, small problems, and the way back to NumPy."""
+
+from __future__ import annotations
+
+import os
+
+import array_api_compat.numpy
+import numpy as np
+import pytest
+from numpy.random import RandomState
+
+from xbackprop.activations import ACTIVATIONS
+from xbackprop.backend import Backend, load
+from xbackprop.losses import LOSSES
+from xbackprop.network import Layout
+from xbackprop.objective import Objective
+from xbackprop.settings import TASKS
+
+BACKENDS = ("numpy", "numpy-readonly", "strict", "strict-device1", "torch", "cupy", "torch-cuda")
+DTYPES = ("float32", "float64")
+
+
+class ReadOnlyNumPy(Backend):
+    """The core with nothing overridden, on NumPy arrays that refuse to be written to."""
+
+    name = "numpy-readonly"
+
+    def __init__(self):
+        super().__init__(array_api_compat.numpy)
+
+    def asarray(self, x, dtype=None):
+        return _read_only(super().asarray(x, dtype))
+
+    def copy(self, x):
+        return _read_only(super().copy(x))
+
+
+def _read_only(x):
+    x = x.view()
+    x.flags.writeable = False
+    return x
+
+
+def listed(variable: str) -> list[str]:
+    """The backends named in an environment variable, separated by commas."""
+    names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
+    unknown = set(names) - set(BACKENDS)
+    assert not unknown, f"{variable}: unknown backends {sorted(unknown)}; expected some of {', '.join(BACKENDS)}"
+    return names
+
+
+def selected_backends() -> list[str]:
+    """The backends to run the tests on: XBACKPROP_TEST_BACKENDS, or all of them."""
+    return listed("XBACKPROP_TEST_BACKENDS") or list(BACKENDS)
+
+
+def make_backend(name: str) -> Backend:
+    """A backend by its name in the tests; skips, or fails if XBACKPROP_REQUIRE names it, where there is none."""
+    try:
+        return _make_backend(name)
+    except pytest.skip.Exception as reason:
+        if name in listed("XBACKPROP_REQUIRE"):
+            pytest.fail(f"XBACKPROP_REQUIRE asks for {name}, but: {reason}")
+        raise
+
+
+def _make_backend(name: str) -> Backend:
+    if name == "numpy":
+        return load("numpy")()
+    if name == "numpy-readonly":
+        return ReadOnlyNumPy()
+    if name.startswith("strict"):
+        strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+        return Backend(strict, strict.Device("device1") if name == "strict-device1" else None)
+    if name == "cupy":
+        cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
+        if not cupy.cuda.is_available():
+            pytest.skip("CuPy finds no GPU")
+        return load("cupy")()
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    if name == "torch-cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("torch finds no CUDA device")
+        return load("torch")(device="cuda")
+    return load("torch")(device="cpu")
+
+
+def problem(task: str, n: int = 12, features: int = 4, outputs: int = 3, seed: int = 0):
+    """X and y for a network with `outputs` outputs: labels 0 … outputs-1, or as many targets."""
+    rng = RandomState(seed)
+    X = rng.standard_normal((n, features))
+    y = rng.permutation(np.arange(n) % outputs) if task == "classification" else rng.standard_normal((n, outputs))
+    return X, y
+
+
+def make_objective(backend: Backend, sizes, activation: str = "tanh", task: str = "classification", alpha: float = 0.1):
+    """C(θ) of a network with the same activation in every hidden layer."""
+    hidden = [ACTIVATIONS[activation]] * (len(sizes) - 2)
+    return Objective(backend, Layout(sizes), hidden, LOSSES[TASKS[task]], alpha)
+
+
+def random_theta(objective, seed: int = 0, stack: tuple[int, ...] = (), scale: float = 0.5) -> np.ndarray:
+    """Parameters, with biases that are not zero."""
+    return scale * RandomState(seed).standard_normal((*stack, objective.layout.n_parameters))
+
+
+def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
+    return np.eye(n_classes)[labels]
+
+
+def relative(a, b) -> float:
+    """‖a - b‖ / max(‖a‖, ‖b‖), and zero for two zeros."""
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    assert a.shape == b.shape
+    scale = max(np.linalg.norm(a), np.linalg.norm(b))
+    return float(np.linalg.norm(a - b) / scale) if scale else 0.0
+
+
+def weights_of(net) -> list[np.ndarray]:
+    """W_1 … W_L, b_1 … b_L of an MLP, as NumPy arrays."""
+    backend = net._model.objective.backend
+    return [np.array(backend.to_host(a)) for a in (*net.coefs_, *net.intercepts_)]

@@ -1,0 +1,122 @@
+"""The optimizers against scikit-learn's own, and against their equations."""
+
+import numpy as np
+import pytest
+from helpers import relative
+from numpy.random import RandomState
+
+from xbackprop.optimizers import SGD, Adam
+
+theirs = pytest.importorskip("sklearn.neural_network._stochastic_optimizers", reason="scikit-learn is the oracle")
+
+RATE = 0.03
+CASES = {
+    "sgd": (SGD(RATE, 0.0), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.0, nesterov=False)),
+    "momentum": (SGD(RATE, 0.8, False), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=False)),
+    "nesterov": (SGD(RATE, 0.8, True), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=True)),
+    "adam": (Adam(RATE), lambda p: theirs.AdamOptimizer(p, RATE)),
+    "adam, other constants": (Adam(RATE, 0.7, 0.9, 1e-3), lambda p: theirs.AdamOptimizer(p, RATE, 0.7, 0.9, 1e-3)),
+}
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def run_ours(backend, optimizer, start, gradients, dtype="float64"):
+    """The parameters, on the host, after a step with each gradient."""
+    parameters = [backend.copy(backend.asarray(p, dtype)) for p in start]
+    state = optimizer.start(backend, parameters)
+    for step in gradients:
+        parameters, state = optimizer.update(backend, parameters, [backend.asarray(g, dtype) for g in step], state)
+    assert state.t == len(gradients)
+    assert all(str(p.dtype).endswith(dtype) for p in parameters)
+    return [np.array(backend.to_host(p)) for p in parameters]
+
+
+def run_theirs(make, start, gradients):
+    parameters = [p.copy() for p in start]
+    optimizer = make(parameters)
+    for step in gradients:
+        optimizer.update_params(parameters, step)
+    return parameters
+
+
+def sequence(shapes, steps, seed=0):
+    """Start values, and gradients of very different sizes."""
+    rng = RandomState(seed)
+    start = [rng.standard_normal(s) for s in shapes]
+    return start, [[10 ** rng.uniform(-6, 3) * rng.standard_normal(s) for s in shapes] for _ in range(steps)]
+
+
+@cases
+def test_two_hundred_steps_as_scikit_learn_does_them(backend, case):
+    ours, make = CASES[case]
+    start, gradients = sequence([(37,)], 200)
+    (result,) = run_ours(backend, ours, start, gradients)
+    (expected,) = run_theirs(make, start, gradients)
+    assert relative(result, expected) < 1e-12
+    assert relative(result, start[0]) > 1e-2
+
+
+@cases
+def test_float32_follows_float64(backend, case):
+    ours, make = CASES[case]
+    start, gradients = sequence([(37,)], 30)
+    (result,) = run_ours(backend, ours, start, gradients, "float32")
+    (expected,) = run_theirs(make, start, gradients)
+    assert relative(result, expected) < 1e-5
+
+
+@cases
+def test_several_arrays_are_updated_each_with_its_own_state(backend, case):
+    ours, make = CASES[case]
+    start, gradients = sequence([(5,), (3,), (1,)], 20)
+    for a, b in zip(run_ours(backend, ours, start, gradients), run_theirs(make, start, gradients), strict=True):
+        assert relative(a, b) < 1e-12
+
+
+@cases
+@pytest.mark.parametrize("size", [2**21 + 17, 2**16 + 1, 8192, 8191])
+def test_large_arrays_cut_into_blocks_or_shared_among_threads(backend, case, size):
+    """Whatever a backend does to be fast on a large θ, every element, at the edges too, gets its step."""
+    ours, make = CASES[case]
+    start, gradients = sequence([(size,)], 2)
+    (result,) = run_ours(backend, ours, start, gradients)
+    (expected,) = run_theirs(make, start, gradients)
+    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_update_leaves_gradients_alone(backend):
+    for optimizer, _ in CASES.values():
+        parameters = [backend.copy(backend.asarray(np.ones(10)))]
+        gradient = backend.asarray(np.linspace(-1, 1, 10))
+        optimizer.update(backend, parameters, [gradient], optimizer.start(backend, parameters))
+        np.testing.assert_array_equal(backend.to_host(gradient), np.linspace(-1, 1, 10))
+
+
+def test_without_buffers_an_update_leaves_parameters_alone(backend):
+    """Values in, values out; only a backend that says `reuses_buffers` may write into θ."""
+    if backend.reuses_buffers:
+        pytest.skip(f"{backend!r} updates in place, as it says")
+    for optimizer, _ in CASES.values():
+        theta = backend.copy(backend.asarray(np.ones(10)))
+        (after,), _ = optimizer.update(backend, [theta], [theta], optimizer.start(backend, [theta]))
+        np.testing.assert_array_equal(backend.to_host(theta), np.ones(10))
+        assert (backend.to_host(after) < 1).all()
+
+
+def test_adams_first_step_is_the_learning_rate_whatever_the_gradient(backend):
+    """m̂/√v̂ = g/|g| at t = 1: the step is -η sign(g), but for ε."""
+    g = np.array([1e-3, -1.0, 1e4])
+    (after,) = run_ours(backend, Adam(RATE), [np.zeros(3)], [[g]])
+    np.testing.assert_allclose(after, -RATE * np.sign(g), rtol=1e-3)
+
+
+@cases
+def test_finds_the_minimum_of_a_bowl(backend, case):
+    optimizer, _ = CASES[case]
+    minimum = np.array([1.0, -2.0, 0.5])
+    theta = [backend.copy(backend.asarray(np.zeros(3)))]
+    target = backend.asarray(minimum)
+    state = optimizer.start(backend, theta)
+    for _ in range(600):
+        theta, state = optimizer.update(backend, theta, [theta[0] - target], state)
+    assert relative(backend.to_host(theta[0]), minimum) < 1e-2
