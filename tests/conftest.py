@@ -4,8 +4,13 @@ XBACKPROP_TEST_BACKENDS=numpy,torch   runs those backends only.
 XBACKPROP_REQUIRE=cupy,torch-cuda     turns the skip of a backend that is not available into a failure.
 """
 
+import hypothesis
 import pytest
 from helpers import make_backend, selected_backends
+
+# No deadline: a first call imports libraries. Derandomised: a run that passed passes again.
+hypothesis.settings.register_profile("xbackprop", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("xbackprop")
 
 
 @pytest.fixture(params=selected_backends())

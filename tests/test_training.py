@@ -51,7 +51,7 @@ def test_stops_when_more_than_n_iter_no_change_epochs_improve_by_less_than_tol(l
     assert stopped == stop_epoch(losses, tol, patience)
 
 
-@given(curves, tolerances, st.integers(1, 4))
+@given(losses=curves, tol=tolerances, patience=st.integers(1, 4))
 def test_stops_when_scikit_learn_stops(losses, tol, patience):
     neural_network = pytest.importorskip("sklearn.neural_network", reason="scikit-learn is the oracle")
     net = neural_network.MLPClassifier(tol=tol, n_iter_no_change=patience)
@@ -103,6 +103,28 @@ def one_epoch(backend, activation, task, optimizer, weighted, dtype="float32"):
     batches = minibatches(backend, X, y, weight if weighted else None, 4, RandomState(0).permutation(10))
     state = optimizer.start(backend, [theta])
     return run_epoch(objective, optimizer, [theta], state, batches, objective.workspace(theta, 4))
+
+
+@tasks
+@pytest.mark.parametrize("solver", OPTIMIZERS)
+def test_steps_with_lent_memory_are_steps_without(backend, task, solver):
+    """The trainer's views of θ must show every update: a step that rebinds θ would leave them behind."""
+
+    def run(lend):
+        objective = make_objective(backend, (4, 6, 3), "tanh", task)
+        X, y = problem(task)
+        y = one_hot(y, 3) if task == "classification" else y
+        theta = backend.copy(backend.asarray(random_theta(objective)))
+        optimizer = OPTIMIZERS[solver]
+        state = optimizer.start(backend, [theta])
+        workspace = objective.workspace(theta, 5) if lend else None
+        batches = minibatches(backend, backend.asarray(X), backend.asarray(y), None, 5, None)
+        (theta,), _, costs, _ = run_epoch(objective, optimizer, [theta], state, batches, workspace)
+        return backend.to_host(theta), [float(backend.to_host(c)) for c in costs]
+
+    (lent, lent_costs), (plain, plain_costs) = run(True), run(False)
+    assert relative(lent, plain) < 1e-13
+    np.testing.assert_allclose(lent_costs, plain_costs, rtol=1e-12)
 
 
 @pytest.mark.parametrize("solver", OPTIMIZERS)

@@ -102,7 +102,7 @@ class Objective:
         cache = self.forward(theta, batch.X)
         branches = [z > kink for z, f in zip(cache.z, self.activations, strict=True) for kink in f.kinks]
         cost, _ = self._loss(cache, batch)
-        return cost + self._penalty(theta, batch), branches
+        return (cost + self._penalty(theta, batch) if self.alpha else cost), branches
 
     def value_and_gradient(
         self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
@@ -139,6 +139,6 @@ class Objective:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
 
     def _penalty(self, theta: Array, batch: Batch) -> Array:
-        weights = theta[..., : self.layout.n_weights]
-        squares = weights @ weights if weights.ndim == 1 else self.backend.xp.sum(weights * weights, axis=-1)
+        w = theta[..., : self.layout.n_weights]
+        squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
         return (0.5 * self.alpha) * batch.inverse * squares
