@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,8 +18,6 @@ from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.objective import add_penalty_gradient
 from xbackprop.optimizers import adam_step, momentum_step, nesterov_step, sgd_step
-
-Step = Callable[..., Sequence[Array]]
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # An update runs over its arrays block by block, so that all its passes over a block find it in the cache.
@@ -75,24 +74,46 @@ def _ones(n: int, dtype: np.dtype) -> Array:
 
 
 def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    block = BLOCK_BYTES // W.itemsize
-    if W.size <= block:
-        dW += rate * W
-        return dW
-    flat_dW, flat_W = dW.reshape(-1), W.reshape(-1)
-    for start in range(0, W.size, block):
-        flat_dW[start : start + block] += rate * flat_W[start : start + block]
+    _in_blocks(_add_scaled, 2)(xp, dW.reshape(-1), W.reshape(-1), rate)
     return dW
 
 
+def _add_scaled(work: Array, x: Array, y: Array, scale: Array | float) -> None:
+    np.multiply(y, scale, out=work)
+    x += work
+
+
+# Optimizer steps in place, with one array to work in; `_in_blocks` gives them the signature of the generic ones.
+
+
+def _sgd_step(work: Array, theta: Array, g: Array, rate: float) -> None:
+    np.multiply(g, rate, out=work)
+    theta -= work
+
+
+def _momentum_step(work: Array, theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> None:
+    np.multiply(g, rate, out=work)
+    velocity *= momentum
+    velocity -= work
+    theta += velocity
+
+
+def _nesterov_step(work: Array, theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> None:
+    np.multiply(g, rate, out=work)
+    velocity *= momentum
+    velocity -= work
+    theta -= work
+    np.multiply(velocity, momentum, out=work)
+    theta += work
+
+
 def _adam_step(
-    xp: Namespace, theta: Array, g: Array, m: Array, v: Array, rate: float, beta_1: float, beta_2: float, epsilon: float
-) -> tuple[Array, Array, Array]:
-    """In place, with one array to work in: m += (1-β₁)(g - m), v += (1-β₂)(g² - v)."""
-    work = np.subtract(g, m)
+    work: Array, theta: Array, g: Array, m: Array, v: Array, rate: float, beta_1: float, beta_2: float, epsilon: float
+) -> None:
+    np.subtract(g, m, out=work)  # m += (1-β₁)(g - m)
     work *= 1.0 - beta_1
     m += work
-    np.multiply(g, g, out=work)
+    np.multiply(g, g, out=work)  # v += (1-β₂)(g² - v)
     work -= v
     work *= 1.0 - beta_2
     v += work
@@ -101,11 +122,10 @@ def _adam_step(
     np.divide(m, work, out=work)
     work *= rate
     theta -= work
-    return theta, m, v
 
 
-def _in_blocks(step: Step, n_arrays: int) -> Step:
-    """The same step, whose first arguments are that many arrays, in place and a block at a time.
+def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[Array]]:
+    """`step`, whose first arguments after `work` are that many arrays, a block at a time.
 
     Large updates go to every core, each with its share of the blocks.
     """
@@ -115,11 +135,10 @@ def _in_blocks(step: Step, n_arrays: int) -> Step:
         size, block = arrays[0].shape[0], BLOCK_BYTES // arrays[0].itemsize
 
         def run(first: int, last: int) -> None:
+            work = _work(min(block, last - first), arrays[0].dtype)
             for start in range(first, last, block):
-                theta, g, *moments = [a[start : min(start + block, last)] for a in arrays]
-                for view, value in zip((theta, *moments), step(xp, theta, g, *moments, *constants), strict=True):
-                    if value is not view:
-                        view[...] = value
+                views = [a[start : min(start + block, last)] for a in arrays]
+                step(work[: views[0].shape[0]], *views, *constants)
 
         if size < THREADED_SIZE or CORES == 1:
             run(0, size)
@@ -129,6 +148,17 @@ def _in_blocks(step: Step, n_arrays: int) -> Step:
         return [arrays[0], *arrays[2:]]
 
     return blocked
+
+
+_thread = threading.local()
+
+
+def _work(n: int, dtype: np.dtype) -> Array:
+    """A thread's own scratch memory, kept from call to call: fresh memory costs a page fault every 4 KiB."""
+    kept = _thread.__dict__.get(dtype)
+    if kept is None or kept.shape[0] < n:
+        kept = _thread.__dict__[dtype] = np.empty(n, dtype)
+    return kept
 
 
 @functools.cache
@@ -148,9 +178,9 @@ class NumpyBackend(Backend):
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
         cross_entropy: _cross_entropy,
-        sgd_step: _in_blocks(sgd_step, 2),
-        momentum_step: _in_blocks(momentum_step, 3),
-        nesterov_step: _in_blocks(nesterov_step, 3),
+        sgd_step: _in_blocks(_sgd_step, 2),
+        momentum_step: _in_blocks(_momentum_step, 3),
+        nesterov_step: _in_blocks(_nesterov_step, 3),
         adam_step: _in_blocks(_adam_step, 4),
     }
 
