@@ -10,7 +10,12 @@ nox.options.sessions = ["lint", "types", "minimal", "tests"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 #: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
-BACKENDS = {"numpy": "numpy,numpy-readonly", "strict": "strict,strict-device1", "torch": "torch,torch-cuda", "cupy": "cupy"}
+BACKENDS = {
+    "numpy": "numpy,numpy-readonly",
+    "strict": "strict,strict-device1",
+    "torch": "torch,torch-cuda",
+    "cupy": "cupy",
+}
 
 
 def group(name):

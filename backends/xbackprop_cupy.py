@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class CupyBackend(Backend):
     """CuPy on one GPU: device 0, 1, … or a `cupy.cuda.Device`."""
 
     name = "cupy"
-    overrides = {adam_step: _adam_step}
+    overrides: ClassVar = {adam_step: _adam_step}
 
     def __init__(self, device: Any = None) -> None:
         count = len(self.devices())

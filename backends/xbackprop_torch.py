@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,7 +20,9 @@ try:
     import array_api_compat.torch
     import torch
 except ImportError as error:
-    raise BackendError("backend 'torch' needs PyTorch, which is not installed: pip install 'xbackprop[torch]'") from error
+    raise BackendError(
+        "backend 'torch' needs PyTorch, which is not installed: pip install 'xbackprop[torch]'"
+    ) from error
 
 
 def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
@@ -76,7 +78,7 @@ class TorchBackend(Backend):
 
     name = "torch"
     reuses_buffers = True
-    overrides = {
+    overrides: ClassVar = {
         affine: _affine,
         weight_gradient: _weight_gradient,
         bias_gradient: _bias_gradient,
@@ -103,8 +105,9 @@ class TorchBackend(Backend):
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """`x`, detached from any graph, on this device; shares memory with `x` where it can."""
         torch_dtype = None if dtype is None else getattr(torch, dtype)
-        if is_host_array(x):
-            x = torch.from_numpy(np.require(x, requirements="W"))
+        if is_host_array(x):  # torch wants writable, contiguous memory in the machine's byte order
+            x = np.asarray(x, dtype)
+            x = torch.from_numpy(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
         return x.detach().to(self.device, torch_dtype)
 
     def to_host(self, x: Array) -> np.ndarray:

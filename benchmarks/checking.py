@@ -10,7 +10,7 @@ SIZES, SAMPLES = (64, 32, 10), 10
 
 
 class PaperMLP:
-    """The network of the paper's appendix as far as its check needs it: W (n_out, n_in), relu, softmax, log(p + 1e-12)."""
+    """The network of the paper's appendix, as far as its check needs it: W (n_out, n_in), log(p + 1e-12)."""
 
     def __init__(self, rng: np.random.RandomState) -> None:
         shapes = list(zip(SIZES[1:], SIZES[:-1], strict=True))

@@ -191,7 +191,7 @@ def test_a_derivative_that_is_wrong_only_at_the_kink_is_caught(backend, distance
     with pytest.raises(GradientCheckError, match=r"intercepts_\[0\]\[2\]"):
         net.gradient_check(X, y)
     assert net.gradient_check_.error < 1e-7
-    assert [(e.tensor, e.index) for e in net.gradient_check_.wrong] == [("intercepts_[0]", (2,))]
+    assert [(e.tensor, e.position) for e in net.gradient_check_.wrong] == [("intercepts_[0]", (2,))]
 
 
 @pytest.mark.parametrize("fault", ["sign", "missing 1/n", "no penalty", "transposed", "one element"])

@@ -51,6 +51,11 @@ class Backend:
         return f"{type(self).__name__}(device={str(self.device)!r})"
 
     @property
+    def library(self) -> str:
+        """The import name of the array library."""
+        return _library(self.xp)
+
+    @property
     def version(self) -> str:
         """The version of the array library."""
         return str(getattr(self.xp, "__version__", "unknown"))
@@ -126,8 +131,11 @@ def library_of(x: Any) -> str:
     """The import name of the array library of `x`; lists, numbers and tables count as NumPy's."""
     if is_host_array(x):
         return "numpy"
-    namespace = array_api_compat.array_namespace(x).__name__
-    return namespace.removeprefix("array_api_compat.").split(".")[0]
+    return _library(array_api_compat.array_namespace(x))
+
+
+def _library(namespace: Namespace) -> str:
+    return str(namespace.__name__).removeprefix("array_api_compat.").split(".")[0]
 
 
 def follow(x: Any, device: Any = None) -> Backend:
@@ -151,12 +159,12 @@ def resolve(backend: str | Backend | None, device: Any = None, like: Any = None)
     if not isinstance(backend, str):
         raise BackendError(f"backend: expected a name, a Backend or None, got {backend!r}")
     if device is None and library_of(like) == backend:
-        return follow(like)
+        return follow(like)  # on the device of `like`
     return load(backend)(device=device)  # type: ignore[call-arg]
 
 
 def transfer(x: Array, source: Backend, target: Backend, dtype: str | None = None) -> Array:
     """`x`, an array of `source`, as an array of `target`; through the host where the libraries differ."""
-    if library_of(x) != target.name:
+    if library_of(x) != target.library:
         x = source.to_host(x)
     return target.asarray(x, dtype)

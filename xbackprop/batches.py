@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend
+from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.objective import Batch, make_batch
 
 
@@ -29,6 +29,6 @@ def minibatches(
             yield make_batch(backend, *(take(part, rows[chosen]) for part in parts))
 
 
-def take_rows(xp, x: Array, rows: Array) -> Array:
+def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
     """The named rows of x."""
     return xp.take(x, rows, axis=0)

@@ -60,5 +60,5 @@ def read_data(
 
 
 def dtype_name(x: Array) -> str:
-    """"float32" or "float64"."""
+    """ "float32" or "float64"."""
     return str(x.dtype).rpartition(".")[2]

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
-VARIANCES: dict[str, Callable[[int, int], float]] = {
-    "he": lambda n_in, n_out: 2 / n_in,
-    "glorot": lambda n_in, n_out: 2 / (n_in + n_out),
-    "lecun": lambda n_in, n_out: 1 / n_in,
+#: Var W = gain / fan, by family: the gain, and the fan of (n_in, n_out).
+VARIANCES: dict[str, tuple[float, Callable[[int, int], int]]] = {
+    "he": (2.0, lambda n_in, _: n_in),
+    "glorot": (2.0, lambda n_in, n_out: n_in + n_out),
+    "lecun": (1.0, lambda n_in, _: n_in),
 }
 INITIALIZERS: tuple[str, ...] = tuple(f"{family}_{law}" for family in VARIANCES for law in ("normal", "uniform"))
 
@@ -28,7 +30,8 @@ INITIALIZERS: tuple[str, ...] = tuple(f"{family}_{law}" for family in VARIANCES 
 def draw(name: str, rng: np.random.RandomState, n_in: int, n_out: int) -> np.ndarray:
     """W of shape (n_in, n_out), float64, from the named distribution."""
     family, law = name.split("_")
-    deviation = math.sqrt(VARIANCES[family](n_in, n_out))
+    gain, fan = VARIANCES[family]
+    deviation = math.sqrt(gain / fan(n_in, n_out))
     if law == "normal":
         return deviation * rng.standard_normal((n_in, n_out))
     bound = math.sqrt(3) * deviation
@@ -39,5 +42,5 @@ def draw_layers(
     inits: Sequence[str], rng: np.random.RandomState, sizes: Sequence[int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """(W_l, b_l) of every layer, drawn in order; b_l is a row of zeros."""
-    shapes = zip(sizes[:-1], sizes[1:], strict=True)
-    return [(draw(init, rng, n_in, n_out), np.zeros((1, n_out))) for init, (n_in, n_out) in zip(inits, shapes, strict=True)]
+    drawn = zip(inits, pairwise(sizes), strict=True)
+    return [(draw(init, rng, n_in, n_out), np.zeros((1, n_out))) for init, (n_in, n_out) in drawn]

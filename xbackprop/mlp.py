@@ -16,7 +16,7 @@ from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, 
 from xbackprop.data import Data, dtype_name, read_data
 from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, NotFittedError
 from xbackprop.initializers import draw_layers
-from xbackprop.losses import LOSSES
+from xbackprop.losses import LOSSES, linear
 from xbackprop.network import Layout
 from xbackprop.objective import Objective, make_batch
 from xbackprop.settings import TASKS, Settings, changed_settings, read_settings, settings_from_json, settings_to_json
@@ -128,9 +128,7 @@ class MLP:
         if isinstance(backend, str):
             load(backend)  # a missing library is said here, not after the data are loaded
 
-    def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
-    ) -> MLP:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> MLP:
         """Train from new starting weights until the loss no longer improves, or for max_iter epochs.
 
         Parameters
@@ -179,7 +177,7 @@ class MLP:
     def initialize(self, X: Any, y: Any) -> MLP:
         """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
         self._set_model(self._start(*self._begin("MLP.initialize", X, y)), X)
-        self.loss_curve_: list[float] = []
+        self.loss_curve_ = []
         self.n_iter_ = 0
         return self
 
@@ -190,7 +188,7 @@ class MLP:
         """
         model = self._fitted("MLP.predict")
         if model.classes is None:
-            outputs = self._outputs("MLP.predict", X, lambda xp, z: z)
+            outputs = self._outputs("MLP.predict", X, linear)
             return outputs[:, 0] if model.vector else outputs
         winners = self._outputs("MLP.predict", X, lambda xp, z: xp.argmax(z, axis=-1))
         home = follow(X)
@@ -224,9 +222,7 @@ class MLP:
         exact = np.where(residual == 0, 1.0, 0.0)
         return float(np.mean(np.where(spread > 0, 1 - residual / np.where(spread > 0, spread, 1.0), exact)))
 
-    def loss_and_gradient(
-        self, X: Any, y: Any, sample_weight: Any = None
-    ) -> tuple[float, list[Array], list[Array]]:
+    def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
         """C(θ), ∂C/∂W_l and ∂C/∂b_l at the present weights, the penalty included, all samples in one batch.
 
         The gradients are lists like `coefs_` and `intercepts_`.
@@ -281,7 +277,7 @@ class MLP:
         if result.wrong or not result.error < tolerance:
             raise GradientCheckError(
                 f"{where}: the relative error is {result.error:.2e}, expected less than {tolerance:.0e}; "
-                f"{culprit.tensor}{list(culprit.index)} is {culprit.analytic:.9g} by backpropagation and "
+                f"{culprit.tensor}{list(culprit.position)} is {culprit.analytic:.9g} by backpropagation and "
                 f"{culprit.numeric:.9g} by differences ({result.checked} elements, {result.crossed} across a kink, "
                 f"{len(result.wrong)} of those wrong)"
             )
@@ -348,7 +344,9 @@ class MLP:
         layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
         classes = None if fitted["classes"] is None else storage.unpack_labels(fitted["classes"])
         theta = home.asarray(layout.flatten(np, layers))
-        net._model = Model(net._objective(read_settings("MLP.load", net), home, layout), theta, classes, fitted["vector"])
+        net._model = Model(
+            net._objective(read_settings("MLP.load", net), home, layout), theta, classes, fitted["vector"]
+        )
         net.feature_names_in_ = fitted["feature_names"]
         net.loss_curve_ = fitted["loss_curve"]
         net.n_iter_ = len(net.loss_curve_)

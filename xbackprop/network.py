@@ -23,11 +23,11 @@ class Cache(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Arrays that a backend may overwrite with results instead of making new ones; None where there are none."""
+    """Arrays that a backend may overwrite with results instead of making new ones."""
 
-    z: Sequence[Array | None]
-    delta: Sequence[Array | None]
-    gradients: Sequence[tuple[Array | None, Array | None]]
+    z: Sequence[Array]
+    delta: Sequence[Array]
+    gradients: Layers
 
 
 def affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:

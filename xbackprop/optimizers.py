@@ -81,12 +81,11 @@ class SGD:
         self, backend: Backend, parameters: Sequence[Array], gradients: Sequence[Array], state: State
     ) -> tuple[list[Array], State]:
         """One step of size η."""
-        if not self.momentum:
-            step, constants = sgd_step, (self.learning_rate_init,)
-        else:
-            step = nesterov_step if self.nesterovs_momentum else momentum_step
-            constants = (self.learning_rate_init, self.momentum)
-        return _apply(backend, step, parameters, gradients, state, constants)
+        rate, momentum = self.learning_rate_init, self.momentum
+        if not momentum:
+            return _apply(backend, sgd_step, parameters, gradients, state, (rate,))
+        step = nesterov_step if self.nesterovs_momentum else momentum_step
+        return _apply(backend, step, parameters, gradients, state, (rate, momentum))
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,7 @@ class Adam:
         """One step, of rate η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
         t = state.t + 1
         rate = self.learning_rate_init * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
-        return _apply(
-            backend, adam_step, parameters, gradients, state, (rate, self.beta_1, self.beta_2, self.epsilon)
-        )
+        return _apply(backend, adam_step, parameters, gradients, state, (rate, self.beta_1, self.beta_2, self.epsilon))
 
 
 def _apply(backend, step, parameters, gradients, state, constants):  # type: ignore[no-untyped-def]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, NamedTuple
@@ -77,7 +76,7 @@ def read_settings(where: str, net: Any) -> Settings:
         batch_size=AUTO_BATCH if net.batch_size == "auto" else checks.whole(where, "batch_size", net.batch_size, 1),
         max_iter=checks.whole(where, "max_iter", net.max_iter, 1),
         shuffle=bool(net.shuffle),
-        tol=checks.number(where, "tol", net.tol, lambda v: 0 <= v or v == -math.inf, "a number of at least 0"),
+        tol=checks.non_negative(where, "tol", net.tol),
         n_iter_no_change=checks.whole(where, "n_iter_no_change", net.n_iter_no_change, 1),
         random_state=_random_state(where, net.random_state),
         verbose=bool(net.verbose),
@@ -131,7 +130,9 @@ def _activations(where: str, value: Any, n_hidden: int) -> tuple[Activation, tup
             f"{where}: activation must be a name, an xbackprop.Activation or a sequence of them, got {value!r}"
         )
     if len(value) != n_hidden or n_hidden == 0:
-        raise ValueError(f"{where}: activation must be one, or one for each of the {n_hidden} hidden layers, got {value!r}")
+        raise ValueError(
+            f"{where}: activation must be one, or one for each of the {n_hidden} hidden layers, got {value!r}"
+        )
     activations = tuple(_activation(where, f"activation[{i}]", v) for i, v in enumerate(value))
     return activations[-1], activations
 

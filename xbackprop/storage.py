@@ -10,6 +10,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,7 @@ FORMAT = "xbackprop"
 FORMAT_VERSION = 1
 
 
-def save(
-    path: str | PathLike[str], layers: Sequence[tuple[np.ndarray, np.ndarray]], configuration: Mapping[str, Any]
-) -> None:
+def save(path: str | PathLike[str], layers: Sequence[Sequence[np.ndarray]], configuration: Mapping[str, Any]) -> None:
     """Write a file atomically: whoever looks finds the old one or the new one, whole."""
     from safetensors.numpy import save as to_bytes
 
@@ -58,7 +57,7 @@ def load(path: str | PathLike[str]) -> tuple[list[tuple[np.ndarray, np.ndarray]]
         count = len(tensors) // 2
         layers = [(tensors[f"coefs.{l}"], tensors[f"intercepts.{l}"][None, :]) for l in range(count)]
         widths = [layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)]
-        expected = [((n_in, n_out), (1, n_out)) for n_in, n_out in zip(widths[:-1], widths[1:], strict=True)]
+        expected = [((n_in, n_out), (1, n_out)) for n_in, n_out in pairwise(widths)]
         if [(W.shape, b.shape) for W, b in layers] != expected:
             raise ValueError(f"tensor shapes {[(W.shape, b.shape) for W, b in layers]} do not fit together")
         if list(configuration["settings"]["hidden_layer_sizes"]) != widths[1:-1]:
@@ -97,7 +96,9 @@ def pack_labels(classes: np.ndarray) -> dict[str, Any]:
 
 def unpack_labels(packed: Mapping[str, Any]) -> np.ndarray:
     """The inverse of `pack_labels`."""
-    return np.array(packed["values"], dtype=None if packed["dtype"][1] not in "mM" else np.int64).astype(packed["dtype"])
+    return np.array(packed["values"], dtype=None if packed["dtype"][1] not in "mM" else np.int64).astype(
+        packed["dtype"]
+    )
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

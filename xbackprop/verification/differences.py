@@ -30,10 +30,10 @@ SHRINKS = 6
 
 
 class Element(NamedTuple):
-    """One parameter of the check: its tensor, its index there, and its two derivatives."""
+    """One parameter of the check: its tensor, its position there, and its two derivatives."""
 
     tensor: str
-    index: tuple[int, ...]
+    position: tuple[int, ...]
     analytic: float
     numeric: float
 
@@ -115,7 +115,7 @@ def check_gradient(
     scale = np.linalg.norm(numeric[~crossed]) + np.linalg.norm(analytic[~crossed]) + ETA
     decided = np.zeros(P, dtype=bool)
     off = np.zeros(P, dtype=bool)
-    for h in epsilon / SHRINK ** np.arange(SHRINKS):
+    for h in (epsilon / SHRINK**i for i in range(SHRINKS)):
         for side in (h, -h):
             rows = np.flatnonzero(crossed & ~decided)
             for chosen in np.array_split(rows, -(-len(rows) // stack)) if len(rows) else []:
@@ -132,8 +132,8 @@ def check_gradient(
 
     def element(p: int) -> Element:
         name, (where, shape) = next((n, t) for n, t in tensors.items() if t[0].start <= p < t[0].stop)
-        index = tuple(int(i) for i in np.unravel_index(p - where.start, shape))
-        return Element(name, index, float(analytic[p]), float(numeric[p]))
+        position = tuple(int(i) for i in np.unravel_index(p - where.start, shape))
+        return Element(name, position, float(analytic[p]), float(numeric[p]))
 
     smooth = ~crossed
     return GradientCheck(
@@ -142,6 +142,6 @@ def check_gradient(
         checked=P,
         crossed=int(crossed.sum()),
         undecided=int(undecided.sum()),
-        wrong=[element(p) for p in np.flatnonzero(off)],
+        wrong=[element(int(p)) for p in np.flatnonzero(off)],
         worst=element(int(np.argmax(np.abs(numeric - analytic)))),
     )

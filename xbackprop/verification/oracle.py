@@ -48,7 +48,9 @@ def torch_gradient(
     try:
         import torch
     except ImportError as error:
-        raise BackendError("the oracle needs PyTorch, which is not installed: pip install 'xbackprop[torch]'") from error
+        raise BackendError(
+            "the oracle needs PyTorch, which is not installed: pip install 'xbackprop[torch]'"
+        ) from error
     functional = torch.nn.functional
 
     with torch.enable_grad():
@@ -66,7 +68,7 @@ def torch_gradient(
         cost = torch.sum(torch.as_tensor(share).reshape(-1) * costs) + 0.5 * alpha_over_n * penalty
         gradients = torch.autograd.grad(cost, [p for layer in parameters for p in layer])
     arrays = [g.numpy() for g in gradients]
-    return float(cost), list(zip(arrays[::2], arrays[1::2], strict=True))
+    return cost.item(), list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -95,8 +97,9 @@ def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
         "gelu": lambda z: functional.gelu(z, approximate="none"),
         "silu": functional.silu,
     }
-    if isinstance(activation, Activation):
-        if ACTIVATIONS.get(activation.name) is not activation:
-            return lambda z: activation.f(xp, z)
-        activation = activation.name
-    return own[activation]
+    if isinstance(activation, str):
+        return own[activation]
+    if ACTIVATIONS.get(activation.name) is activation:
+        return own[activation.name]
+    f = activation.f
+    return lambda z: f(xp, z)
