@@ -14,7 +14,7 @@ from xbackprop.errors import BackendError
 from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.objective import add_penalty_gradient
-from xbackprop.optimizers import adam_step
+from xbackprop.optimizers import adam_step, momentum_step, nesterov_step, sgd_step
 
 try:
     import array_api_compat.torch
@@ -55,6 +55,24 @@ def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: igno
     return theta, m, v
 
 
+def _sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:
+    return (theta.sub_(g, alpha=rate),)
+
+
+def _momentum_step(
+    xp: Namespace, theta: Array, g: Array, velocity: Array, rate: float, momentum: float
+) -> tuple[Array, Array]:
+    velocity.mul_(momentum).sub_(g, alpha=rate)
+    return theta.add_(velocity), velocity
+
+
+def _nesterov_step(
+    xp: Namespace, theta: Array, g: Array, velocity: Array, rate: float, momentum: float
+) -> tuple[Array, Array]:
+    velocity.mul_(momentum).sub_(g, alpha=rate)
+    return theta.sub_(g, alpha=rate).add_(velocity, alpha=momentum), velocity
+
+
 @functools.cache
 def _late(device: Any) -> Array:
     return torch.tensor(1e12, device=device)
@@ -84,6 +102,9 @@ class TorchBackend(Backend):
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
+        sgd_step: _sgd_step,
+        momentum_step: _momentum_step,
+        nesterov_step: _nesterov_step,
         adam_step: _adam_step,
         cross_entropy: _cross_entropy,
         relu: _relu,

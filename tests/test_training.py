@@ -346,7 +346,7 @@ def diverging(backend, max_iter):
     """A regression whose steps are far too long; its loss is finite for some epochs."""
     return xbackprop.MLP(
         (4,), "identity", task="regression", solver="sgd", momentum=0.0, learning_rate_init=2.0, max_iter=max_iter,
-        tol=-math.inf, backend=backend, random_state=0,
+        tol=0.0, n_iter_no_change=max_iter, backend=backend, random_state=0,
     )  # fmt: skip
 
 

@@ -43,13 +43,14 @@ def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None
 class Workspace(NamedTuple):
     """Memory that a trainer lends to `Objective.value_and_gradient`, to be written over at every step.
 
+    theta, layers : the trainer's θ and views of it, which need not be cut anew as long as θ is updated in place.
     gradient : g (P,), the array in which the gradient comes back.
-    layers : views of the trainer's own θ, so that they need not be cut at every step.
     buffers : for the passes; `gradients` there are views of `gradient`.
     """
 
-    gradient: Array
+    theta: Array
     layers: list[tuple[Array, Array]]
+    gradient: Array
     buffers: Buffers
 
     def rows(self, n: int) -> Workspace:
@@ -110,7 +111,7 @@ class Objective:
         """C and [∂C/∂θ] at θ (P,). With a workspace, the gradient is `workspace.gradient`."""
         (theta,) = parameters
         xp = self.backend.xp
-        layers = workspace.layers if workspace else self.layout.layers(xp, theta)
+        layers = workspace.layers if workspace and workspace.theta is theta else self.layout.layers(xp, theta)
         buffers = workspace.buffers if workspace else None
         cache = forward(self.backend, layers, self.activations, batch.X, buffers)
         cost, delta = self._loss(cache, batch)
@@ -123,7 +124,7 @@ class Objective:
         return cost, [workspace.gradient if workspace else self.layout.flatten(xp, gradients)]
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
-        """Memory for steps on batches of up to n rows that update this θ in place; None where a library cannot."""
+        """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it."""
         if not self.backend.reuses_buffers:
             return None
         xp = self.backend.xp
@@ -133,7 +134,7 @@ class Objective:
             return [xp.zeros((n, size), dtype=theta.dtype, device=self.backend.device) for size in sizes]
 
         buffers = Buffers(rows(self.layout.sizes[1:]), rows(self.layout.sizes[1:-1]), self.layout.layers(xp, gradient))
-        return Workspace(gradient, self.layout.layers(xp, theta), buffers)
+        return Workspace(theta, self.layout.layers(xp, theta), gradient, buffers)
 
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
