@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import array_api_compat.numpy
@@ -205,10 +204,6 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(f"device: NumPy has no device but 'cpu', got {device!r}")
         super().__init__(array_api_compat.numpy)
-
-    def scope(self) -> AbstractContextManager:
-        """No warnings of overflow: a loss that is no longer finite is an error at the end of its epoch."""
-        return np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
     def to_host(self, x: Array) -> np.ndarray:
         """`x` itself."""

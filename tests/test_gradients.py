@@ -12,7 +12,9 @@ import xbackprop
 from xbackprop import MLP, Activation, GradientCheckError
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.objective import make_batch
+from xbackprop.settings import TASKS
 from xbackprop.verification.differences import check_gradient, relative_error
+from xbackprop.verification.oracle import torch_gradient
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 LAYERS = {0: (), 1: (5,), 2: (5, 4), 3: (5, 4, 3)}
@@ -238,7 +240,38 @@ def test_relative_error_is_eq_18():
     assert relative_error(0 * a, 0 * a) == 0
 
 
+# (2) torch.autograd as oracle.
+
+
+@tasks
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-13), ("float32", 1e-5)])
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_autograd_agrees_tensor_by_tensor(backend, activation, task, dtype, limit, weighted):
+    pytest.importorskip("torch", reason="torch.autograd is the oracle")
+    net, X, y = network(backend, task, (5, 4), activation, dtype=dtype)
+    weight = np.linspace(0.5, 3, len(X)) if weighted else None
+    cost, dW, db = net.loss_and_gradient(X, y, weight)
+    total = len(X) if weight is None else weight.sum()
+    share = (np.ones(len(X)) / total if weight is None else weight / total).astype(dtype)
+    weights = weights_of(net)
+    layers = list(zip(weights[:3], weights[3:], strict=True))
+    oracle_cost, oracle = torch_gradient(
+        layers, [activation] * 2, TASKS[task], X.astype(dtype),
+        (one_hot(y, 3) if task == "classification" else y).astype(dtype), share, 0.5 / total,
+    )  # fmt: skip
+    assert cost == pytest.approx(oracle_cost, rel=limit)
+    for ours, expected in zip(zip(dW, db, strict=True), oracle, strict=True):
+        for a, b in zip(ours, expected, strict=True):
+            a = backend.to_host(a)
+            assert a.dtype == dtype
+            assert relative(a, np.reshape(b, a.shape)) <= limit
+
+
 # (3) The same seed gives the same run on every backend.
+
+
+PAIRS = list(itertools.combinations(dict.fromkeys(["numpy", *selected_backends()]), 2))
 
 
 @functools.cache
@@ -256,7 +289,7 @@ def trained(name, solver):
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-@pytest.mark.parametrize("pair", list(itertools.combinations(selected_backends(), 2)), ids="-".join)
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_backends_train_the_same_network(pair, solver):
     (ours, our_curve), (theirs, their_curve) = (trained(name, solver) for name in pair)
     for a, b in zip(ours, theirs, strict=True):

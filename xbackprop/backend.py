@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar
 
@@ -93,8 +93,11 @@ class Backend:
         return self.xp.asarray(x, copy=True)
 
     def scope(self) -> AbstractContextManager:
-        """What must surround work on this device."""
-        return nullcontext()
+        """What must surround work on this device.
+
+        Here, no warnings of overflow: a loss that is no longer finite is an error at the end of its epoch.
+        """
+        return np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
     def synchronize(self) -> None:
         """Wait until the device has done all that it was asked to do."""

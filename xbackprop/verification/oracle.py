@@ -5,7 +5,8 @@ It shares no formula with `activations`, `losses` or `network`. torch is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def torch_gradient(
         ) from error
     functional = torch.nn.functional
 
-    with torch.enable_grad():
+    with torch.enable_grad(), _one_thread():
         parameters = [[torch.tensor(p, requires_grad=True) for p in layer] for layer in layers]
         h = z = torch.tensor(X)
         for l, (W, b) in enumerate(parameters):
@@ -77,6 +78,19 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     if norm == 0:
         return 0.0 if difference == 0 else np.inf
     return float(difference / norm)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch on one thread: waiting for a core that NumPy's threads hold made small nets ten times slower."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
