@@ -151,9 +151,10 @@ def test_without_the_rule_the_kink_would_be_an_error(backend):
     p = model.objective.layout.tensors()["intercepts_[0]"][0].start + 2
     theta = np.array(backend.to_host(model.theta))
     step = 1e-5 * (np.arange(len(theta)) == p)
-    up, down = (float(backend.to_host(model.objective.value([backend.asarray(theta + s * step)], batch))) for s in (1, -1))
+    up, down = (
+        float(backend.to_host(model.objective.value([backend.asarray(theta + s * step)], batch))) for s in (1, -1)
+    )
     assert abs((up - down) / 2e-5 - backend.to_host(gradient)[p]) > 1e-4
-
 
 
 WRONG = {
@@ -216,7 +217,11 @@ def test_a_wrong_gradient_of_any_cost_is_caught(backend, fault):
 
     def check(gradient):
         return check_gradient(
-            backend, lambda stack: objective.value_and_branches([stack], batch), theta, gradient, objective.layout.tensors()
+            backend,
+            lambda stack: objective.value_and_branches([stack], batch),
+            theta,
+            gradient,
+            objective.layout.tensors(),
         )
 
     assert check(right).error < 1e-8

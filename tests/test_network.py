@@ -176,7 +176,9 @@ def test_every_override_takes_a_buffer_and_fills_it(backend, dtype):
         pytest.skip(f"{backend!r} reuses no buffers")
     from xbackprop import network
 
-    lenders = [f for _, f in inspect.getmembers(network, inspect.isfunction) if "out" in inspect.signature(f).parameters]
+    lenders = [
+        f for _, f in inspect.getmembers(network, inspect.isfunction) if "out" in inspect.signature(f).parameters
+    ]
     assert lenders
     for generic in lenders:
         values = arguments(generic)

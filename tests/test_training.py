@@ -90,7 +90,9 @@ def test_batches_are_the_rows_on_every_backend(backend, order):
     for got, expected in (("X", X), ("y", y)):
         joined = np.concatenate([backend.to_host(getattr(batch, got)) for batch in batches])
         np.testing.assert_array_equal(joined, expected[rows])
-    assert [float(backend.to_host(batch.total)) for batch in batches] == [weight[rows[i : i + 3]].sum() for i in (0, 3, 6)]
+    assert [float(backend.to_host(batch.total)) for batch in batches] == [
+        weight[rows[i : i + 3]].sum() for i in (0, 3, 6)
+    ]
 
 
 def one_epoch(backend, activation, task, optimizer, weighted, dtype="float32"):
@@ -203,7 +205,9 @@ def dtype_watch(request):
         class Watch(TorchDispatchMode):
             def __torch_dispatch__(self, func, types, args=(), kwargs=None):
                 result = func(*args, **(kwargs or {}))
-                Watched.seen |= {str(t.dtype)[6:] for t in tree_leaves(result) if isinstance(t, torch.Tensor) and t.ndim}
+                Watched.seen |= {
+                    str(t.dtype)[6:] for t in tree_leaves(result) if isinstance(t, torch.Tensor) and t.ndim
+                }
                 return result
 
         return load("torch")(device="cpu"), Watch
@@ -237,7 +241,12 @@ def test_a_float32_network_does_no_float64_work(dtype_watch, activation, task, s
 def test_the_watch_would_notice():
     """The paper's np.where(Z > 0, 1, 0) is what it is there for."""
     z = Watched.of(np.ones(3, dtype=np.float32))
-    for slip in (lambda: np.where(z > 0, 1, 0) * z, lambda: z * np.float64(2), lambda: z @ np.eye(3), lambda: np.mean(z > 0)):
+    for slip in (
+        lambda: np.where(z > 0, 1, 0) * z,
+        lambda: z * np.float64(2),
+        lambda: z @ np.eye(3),
+        lambda: np.mean(z > 0),
+    ):
         Watched.seen = set()
         slip()
         assert "float64" in Watched.seen

@@ -56,6 +56,18 @@ class GradientCheck:
     wrong: list[Element]
     worst: Element
 
+    def passed(self, tolerance: float) -> bool:
+        """Whether eq. 18 is below the tolerance and no crossed element is wrong."""
+        return self.error < tolerance and not self.wrong
+
+    def __str__(self) -> str:
+        tensor, position, analytic, numeric = self.wrong[0] if self.wrong else self.worst
+        return (
+            f"{self.checked} elements, {self.crossed} across a kink, {len(self.wrong)} of those wrong; "
+            f"{tensor}{list(position)} is {analytic:.9g} by backpropagation and {numeric:.9g} by differences; "
+            f"the relative error is {self.error:.2e}"
+        )
+
 
 def relative_error(numeric: np.ndarray, analytic: np.ndarray) -> float:
     """Eq. 18."""

@@ -1,0 +1,207 @@
+"""Tables for the command: CSV files, and the data sets that come with scikit-learn.
+
+A CSV file has column names in its first line and cells separated by commas, semicolons or tabs, whichever that line
+has most of. Columns that nobody asks for may hold anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+MOST_CLASSES = 20  # a target of more distinct whole numbers than this is a quantity, not a class
+
+
+class Dataset(NamedTuple):
+    """Samples to learn from: X (n, n_features) in float64, y (n,) labels or numbers, and what the columns are called."""
+
+    X: np.ndarray
+    y: np.ndarray
+    features: list[str]
+    target: str
+    task: str
+
+
+class Table(NamedTuple):
+    """A CSV file as it stands: the cells of every row as text, and the line where each row ends."""
+
+    path: str
+    columns: list[str]
+    rows: list[list[str]]
+    lines: list[int]
+
+    def column(self, name: str) -> list[str]:
+        """The cells of one column; ValueError if there is no such column or a cell of it is empty."""
+        if name not in self.columns:
+            raise ValueError(f"{self.path}: there is no column {name!r}; the columns are {', '.join(self.columns)}")
+        cells = [row[self.columns.index(name)] for row in self.rows]
+        if "" in cells:
+            raise ValueError(f"{self.path}, line {self.lines[cells.index('')]}: column {name!r} is empty")
+        return cells
+
+    def numbers(self, names: Sequence[str], hint: str = "") -> np.ndarray:
+        """The named columns, in this order, as (n, len(names)) in float64; ValueError for a cell that is no number."""
+        values = np.empty((len(self.rows), len(names)))
+        for j, name in enumerate(names):
+            for i, cell in enumerate(self.column(name)):
+                number = _number(cell)
+                if number is None:
+                    where = f"{self.path}, line {self.lines[i]}"
+                    raise ValueError(f"{where}: column {name!r} must have finite numbers, got {cell!r}{hint}")
+                values[i, j] = number
+        return values
+
+
+def read_dataset(source: str, target: str | None = None, task: str | None = None) -> Dataset:
+    """A CSV file with the named target column, or one of scikit-learn's data sets.
+
+    Parameters
+    ----------
+    source : the path of the file, or a name out of `BUNDLED`.
+    target : the column to predict; all others are features. None for a data set that knows its own.
+    task : "classification" or "regression"; None decides by the target. Text makes classes, and so do up to 20
+        distinct whole numbers that occur twice or more on average.
+
+    Raises
+    ------
+    ValueError : for a file that is no table of numbers; it names the line, the column and the cell.
+    ImportError : for a data set of scikit-learn's, if that is not installed.
+    """
+    if _is_bundled(source):
+        if target is not None:
+            raise ValueError(f"{source}: the data set knows its own target, got --target {target}")
+        return _bundled(source, task)
+    table = read_csv(source)
+    if target is None:
+        raise ValueError(f"{source}: say with --target which column to predict; there are {', '.join(table.columns)}")
+    y, task = _read_target(table, target, task)
+    features = [name for name in table.columns if name != target]
+    if not features:
+        raise ValueError(f"{source}: there must be a column beside the target {target!r}")
+    return Dataset(table.numbers(features), y, features, target, task)
+
+
+def read_features(source: str, names: Sequence[str] | None, count: int) -> np.ndarray:
+    """X (n, count): the named columns of a CSV file or a data set, wherever they stand; others are left out.
+
+    names : what a model calls its features; None if it knows no names, and all the columns are meant.
+    """
+    if _is_bundled(source):
+        dataset = _bundled(source)
+        columns, rows = dataset.features, dataset.X
+        missing = [name for name in names or () if name not in columns]
+        if missing:
+            raise ValueError(f"{source}: there is no column {missing[0]!r}, which the model needs")
+        X = rows if names is None else rows[:, [columns.index(name) for name in names]]
+    else:
+        table = read_csv(source)
+        X = table.numbers(table.columns if names is None else names)
+    if X.shape[1] != count:
+        raise ValueError(f"{source}: the model knows its {count} columns by place only, got {X.shape[1]} columns")
+    return X
+
+
+def read_csv(path: str) -> Table:
+    """All the cells of a CSV file as text, without the blanks around them; empty lines are skipped."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{path}: there is no such file, and no such data set; those are {', '.join(BUNDLED)}")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=header.count), strict=True)
+            read = [([cell.strip() for cell in row], reader.line_num) for row in reader if row]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: the file must be text in UTF-8: {error}") from error
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: this is no CSV: {error}") from error
+    if not read:
+        raise ValueError(f"{path}: the file is empty")
+    columns = read[0][0]
+    _check_header(path, columns)
+    for row, line in read[1:]:
+        if len(row) != len(columns):
+            raise ValueError(f"{path}, line {line}: expected {len(columns)} cells, as in the header, got {len(row)}")
+    if len(read) == 1:
+        raise ValueError(f"{path}: there is a header and nothing below it")
+    return Table(path, columns, [row for row, _ in read[1:]], [line for _, line in read[1:]])
+
+
+def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The rows to train on and the rows to hold out, in random order; of every class the same share is held out.
+
+    Raises
+    ------
+    ValueError : if the share is not between 0 and 1, or so small that no row would be held out.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"--held-out must be a number between 0 and 1, got {share}")
+    rng = np.random.RandomState(seed)
+    order = rng.permutation(len(dataset.y))
+    held_out = np.zeros(len(dataset.y), dtype=bool)
+    strata = dataset.y if dataset.task == "classification" else np.zeros(len(dataset.y))
+    for stratum in np.unique(strata):
+        rows = order[strata[order] == stratum]
+        held_out[rows[: min(round(share * len(rows)), len(rows) - 1)]] = True  # one stays, or its class is not learnt
+    if not held_out.any():
+        raise ValueError(f"{len(dataset.y)} samples are too few to hold out a share of {share} of them")
+    return order[~held_out[order]], order[held_out[order]]
+
+
+def _check_header(path: str, columns: list[str]) -> None:
+    if "" in columns:
+        raise ValueError(f"{path}, line 1: column {columns.index('') + 1} has no name")
+    if all(_number(name) is not None for name in columns):
+        raise ValueError(f"{path}, line 1: expected the names of the columns, got the numbers {', '.join(columns[:5])}")
+    twice = [name for name in columns if columns.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path}, line 1: two columns are called {twice[0]!r}")
+
+
+def _read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, str]:
+    cells = table.column(name)
+    numeric = [_number(cell) is not None for cell in cells]
+    if task != "regression" and not (any(numeric) if task is None else all(numeric)):
+        return np.array(cells), "classification"
+    y = table.numbers([name], hint=" (if it is a label, say --task classification)")[:, 0]
+    whole = bool(np.all(np.mod(y, 1) == 0))
+    if task is None:
+        few = len(np.unique(y)) <= min(MOST_CLASSES, len(y) // 2)
+        task = "classification" if whole and few else "regression"
+    return (y.astype(np.int64) if whole and task == "classification" else y), task
+
+
+def _is_bundled(source: str) -> bool:
+    return source in BUNDLED and not Path(source).exists()
+
+
+def _bundled(name: str, task: str | None = None) -> Dataset:
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise ImportError(
+            f"{name} comes with scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
+        ) from error
+    bunch: Any = getattr(datasets, f"load_{name}")()
+    labels = getattr(bunch, "target_names", None)
+    y = bunch.target if labels is None else np.asarray(labels)[bunch.target]
+    task = task or ("regression" if labels is None else "classification")
+    if task == "regression" and y.dtype.kind == "U":
+        raise ValueError(f"{name}: the target of a regression must be numbers, got labels like {str(y[0])!r}")
+    features = [str(feature) for feature in bunch.feature_names]
+    return Dataset(np.asarray(bunch.data, dtype=np.float64), y, features, "target", task)
+
+
+def _number(cell: str) -> float | None:
+    """The finite number that a cell holds, or None."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -1,0 +1,60 @@
+"""Standardised inputs and targets, and networks that carry the standardisation in their weights.
+
+A network is trained on x′ = (x - μ)/σ; for a regression its targets are y′ = (y - μ_y)/σ_y. Both maps are affine, and
+so are its first and its last layer, which can take them over:
+
+    W₁ ← W₁/σ (row by row),  b₁ ← b₁ - (μ/σ) W₁;      W_L ← σ_y W_L,  b_L ← σ_y b_L + μ_y
+
+After that the network takes raw inputs and gives raw outputs, and its file holds all there is to know.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from xbackprop.backend import Array, follow
+from xbackprop.data import dtype_name
+from xbackprop.mlp import MLP
+
+
+class Scale(NamedTuple):
+    """μ and σ of every column, (n_columns,); σ is 1 for a column that is constant."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray) -> Scale:
+        """The mean and the standard deviation of the columns of X (n, n_columns)."""
+        constant = X.min(axis=0) == X.max(axis=0)
+        return cls(X.mean(axis=0), np.where(constant, 1.0, X.std(axis=0)))
+
+    def apply(self, X: np.ndarray) -> np.ndarray:
+        """(X - μ)/σ."""
+        return (X - self.mean) / self.deviation
+
+
+def fold_inputs(net: MLP, scale: Scale) -> None:
+    """Turn a network for (X - μ)/σ into the one that gives the same for X."""
+    W, b = _host(net.coefs_[0]), _host(net.intercepts_[0])
+    _write(net.intercepts_[0], b - (scale.mean / scale.deviation) @ W)
+    _write(net.coefs_[0], W / scale.deviation[:, None])
+
+
+def fold_outputs(net: MLP, scale: Scale) -> None:
+    """Turn a regression that predicts (y - μ)/σ into the one that predicts y."""
+    W, b = _host(net.coefs_[-1]), _host(net.intercepts_[-1])
+    _write(net.coefs_[-1], W * scale.deviation)
+    _write(net.intercepts_[-1], b * scale.deviation + scale.mean)
+
+
+def _host(x: Array) -> np.ndarray:
+    """`x` on the host in float64, in memory of its own."""
+    return np.array(follow(x).to_host(x), dtype=np.float64)
+
+
+def _write(view: Array, values: np.ndarray) -> None:
+    """Write into a view of θ, in its library and dtype."""
+    view[...] = follow(view).asarray(values, dtype_name(view))
