@@ -14,13 +14,13 @@ from xbackprop import checks, metrics, storage
 from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, transfer
 from xbackprop.data import Data, dtype_name, read_data
-from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, NotFittedError
+from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, ModelFileError, NotFittedError
 from xbackprop.initializers import draw_layers
 from xbackprop.losses import LOSSES, linear
 from xbackprop.network import Layout
 from xbackprop.objective import Objective, make_batch
 from xbackprop.settings import TASKS, Settings, changed_settings, read_settings, settings_from_json, settings_to_json
-from xbackprop.training import Epoch, train
+from xbackprop.training import Epoch, print_epoch, train
 from xbackprop.verification.differences import GradientCheck, check_gradient
 
 PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
@@ -155,7 +155,7 @@ class MLP:
                 rng=rng,
                 tol=settings.tol,
                 n_iter_no_change=settings.n_iter_no_change,
-                callback=callback or (_print_epoch if settings.verbose else None),
+                callback=callback or (print_epoch if settings.verbose else None),
             )
         self._set_model(model._replace(theta=run.theta), X)
         self.loss_curve_ = run.loss_curve
@@ -251,8 +251,8 @@ class MLP:
         epsilon, tolerance = checks.positive(where, "epsilon", epsilon), checks.positive(where, "tolerance", tolerance)
         objective, backend = model.objective, model.objective.backend
         data = self._same(where, X, y, None, "float64")
-        theta = backend.xp.astype(model.theta, backend.xp.float64)
         with backend.scope():
+            theta = backend.xp.astype(model.theta, backend.xp.float64)
             batch = make_batch(backend, data.X, data.y)
             _, (gradient,) = objective.value_and_gradient([theta], batch)
             result = check_gradient(
@@ -326,16 +326,18 @@ class MLP:
         """
         home = resolve(backend or "numpy", device)
         layers, configuration = storage.load(path)
-        fitted = configuration["fitted"]
-        net = cls(**settings_from_json(path, configuration["settings"], activations), backend=backend, device=device)
+        settings = settings_from_json(path, configuration["settings"], activations)
+        try:
+            net = cls(**settings, backend=backend, device=device)
+            fitted = configuration["fitted"]
+            classes = None if fitted["classes"] is None else storage.unpack_labels(fitted["classes"])
+            vector, net.feature_names_in_ = fitted["vector"], fitted["feature_names"]
+            net.loss_curve_ = fitted["loss_curve"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"MLP.load: {path} has a configuration that makes no sense: {error!r}") from error
         layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
-        classes = None if fitted["classes"] is None else storage.unpack_labels(fitted["classes"])
         theta = home.asarray(layout.flatten(np, layers))
-        net._model = Model(
-            net._objective(read_settings("MLP.load", net), home, layout), theta, classes, fitted["vector"]
-        )
-        net.feature_names_in_ = fitted["feature_names"]
-        net.loss_curve_ = fitted["loss_curve"]
+        net._model = Model(net._objective(read_settings("MLP.load", net), home, layout), theta, classes, vector)
         net.n_iter_ = len(net.loss_curve_)
         return net
 
@@ -395,7 +397,3 @@ class MLP:
                 chunks.append(function(backend.xp, z))
             outputs = backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]
         return transfer(outputs, backend, home)
-
-
-def _print_epoch(epoch: Epoch) -> None:
-    print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {epoch.samples / epoch.seconds:,.0f} samples/s")

@@ -27,6 +27,11 @@ class Epoch(NamedTuple):
     seconds: float
 
 
+def print_epoch(epoch: Epoch) -> None:
+    """The callback behind `verbose`: a line per epoch."""
+    print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {epoch.samples / epoch.seconds:,.0f} samples/s")
+
+
 class Run(NamedTuple):
     """How training went: θ at its end, the loss of every epoch, and why it ended.
 

@@ -1,0 +1,62 @@
+"""Draws docs/figure.png: `python docs/figure.py`, with matplotlib and torch installed, after `nox -s bench`."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.lines import Line2D
+
+from xbackprop.verification.crosscheck import LIMITS, crosscheck
+
+HERE = Path(__file__).parent
+COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
+
+
+def gradients(axes):
+    """Every activation: the paper's error, and the difference from torch.autograd, on every backend that is here."""
+    rows = [row for row in crosscheck() if row.values]
+    activations = list(dict.fromkeys(row.activation for row in rows))
+    for row in rows:
+        x = activations.index(row.activation)
+        colour = COLOURS.get(row.backend.split()[0], "#777777")
+        for name, marker in (("classification", "o"), ("regression", "s"), ("oracle float64", "^")):
+            if row.values.get(name):
+                axes.semilogy(x, row.values[name], marker, color=colour, alpha=0.8, markersize=6)
+    for name, text in (("classification", "limit of the paper's check"), ("oracle float64", "limit of the oracle")):
+        axes.axhline(LIMITS[name], color="#999999", linestyle="--", linewidth=1)
+        axes.text(len(activations) - 0.6, LIMITS[name] * 1.5, text, ha="right", color="#666666", fontsize=8)
+    axes.set_xticks(range(len(activations)), activations, rotation=35, ha="right")
+    axes.set_ylim(1e-17, 1e-5)
+    axes.set_title("Gradients by hand, held to two references", fontsize=10)
+    axes.set_ylabel("relative difference")
+    shapes = [
+        Line2D([], [], marker=m, linestyle="", color="#555555", label=label)
+        for m, label in (("o", "differences, classification"), ("s", "differences, regression"), ("^", "torch.autograd"))
+    ]
+    seen = [name for name in COLOURS if any(row.backend.startswith(name) for row in rows)]
+    dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in seen]
+    axes.legend(handles=shapes + dots, fontsize=7, loc="lower left", ncol=2, frameon=False)
+
+
+def speed(axes):
+    """The ratios that docs/benchmarks.md publishes."""
+    page = (HERE / "benchmarks.md").read_text()
+    table = page.split("How many times faster")[1]
+    rows = re.findall(r"^\| (\d[\d-]+) \| ([\d.]+) .*?\| ([\d.]+) .*?\| ([\d.]+) ", table, re.MULTILINE)
+    series = ("NumPy / scikit-learn", "NumPy / torch autograd", "torch / torch autograd")
+    for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#66ccee", "#ee6677"), strict=True)):
+        axes.barh([j + 0.26 * (1 - i) for j in range(len(rows))], [float(r[1 + i]) for r in rows], 0.24, color=colour, label=name)
+    axes.axvline(1, color="#555555", linewidth=1)
+    axes.set_yticks(range(len(rows)), [r[0] for r in rows], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_title("A training step, times as fast (2 cores, float32, Adam)", fontsize=10)
+    axes.legend(fontsize=7, frameon=False)
+
+
+if __name__ == "__main__":
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), constrained_layout=True)
+    gradients(left)
+    speed(right)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(HERE / "figure.png", dpi=110)

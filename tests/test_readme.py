@@ -1,0 +1,36 @@
+"""The README's Python runs as it stands, and its commands are those of the project."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict = {}
+    assert len(BLOCKS) == 3
+    for number, block in enumerate(BLOCKS):
+        exec(compile(block, f"README block {number}", "exec"), namespace)
+
+
+def test_ci_runs_the_readme_s_test_command():
+    command = "python -m pip install nox && nox"
+    assert f"\n{command}\n" in README
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(f"\n{command}")
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
+def test_links_lead_somewhere(link):
+    assert link.startswith("https://") or (ROOT / link).exists()
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^\| .* \| `(.*?)` \|$", README.split("## Why")[0].split("## Read")[1], re.M)
+)
+def test_the_equations_lines_stand_in_the_code(line):
+    assert line in (ROOT / "xbackprop" / "network.py").read_text()
