@@ -56,7 +56,8 @@ def test_without_a_hidden_layer_it_learns_a_linear_map(backend):
     rng = RandomState(0)
     X, A, c = rng.standard_normal((40, 3)), rng.standard_normal((3, 2)), np.array([1.0, -2.0])
     net = MLP(
-        (), task="regression", solver="sgd", learning_rate_init=0.1, max_iter=400, alpha=0, backend=backend, tol=0.0
+        (), task="regression", solver="sgd", learning_rate_init=0.1, max_iter=400, alpha=0, backend=backend, tol=0.0,
+        n_iter_no_change=400, random_state=0,
     )
     quiet_fit(net, X, X @ A + c)
     W, b = weights_of(net)

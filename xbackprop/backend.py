@@ -44,7 +44,7 @@ class Backend:
 
     def __init__(self, xp: Namespace, device: Any = None) -> None:
         self.xp = xp
-        self.device = device
+        self.device = _default_device(xp) if device is None else device
         self._bound: dict[Callable, Callable] = {}
 
     def __repr__(self) -> str:
@@ -78,15 +78,12 @@ class Backend:
         xp_dtype = None if dtype is None else getattr(self.xp, dtype)
         if is_host_array(x):
             return self.xp.asarray(x, dtype=xp_dtype, device=self.device)
-        if self.device is not None:
-            x = array_api_compat.to_device(x, self.device)
+        x = array_api_compat.to_device(x, self.device)
         return x if xp_dtype is None else self.xp.astype(x, xp_dtype, copy=False)
 
     def to_host(self, x: Array) -> np.ndarray:
         """`x` as a NumPy array. Waits for the device."""
-        if self.device is not None:
-            x = array_api_compat.to_device(x, self.xp.__array_namespace_info__().default_device())
-        return np.asarray(x)
+        return np.asarray(array_api_compat.to_device(x, _default_device(self.xp)))
 
     def copy(self, x: Array) -> Array:
         """A copy of `x` that shares no memory with it."""
@@ -105,6 +102,10 @@ class Backend:
     def compile(self, function: Callable) -> Callable:
         """`function`, compiled where the library has a compiler for pure array functions."""
         return function
+
+
+def _default_device(xp: Namespace) -> Any:
+    return xp.__array_namespace_info__().default_device()
 
 
 def is_host_array(x: Any) -> bool:

@@ -162,7 +162,8 @@ def working_dtype(where: str, X: Array, dtype: str | None) -> str:
     """The dtype to compute in: the one asked for, or float64, or float32 for X in single and half precision."""
     if dtype is not None:
         return dtype_of(where, dtype)
-    single = any(name in str(X.dtype) for name in ("float32", "float16"))
+    name = getattr(X.dtype, "name", str(X.dtype))
+    single = any(width in name for width in ("float32", "float16"))
     return "float32" if single else "float64"
 
 

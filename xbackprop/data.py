@@ -53,8 +53,9 @@ def read_data(
         vector = y.ndim == 1
         y = y[:, None] if vector else y
     weight = None if sample_weight is None else checks.weights(where, sample_weight, n)
-    X, y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (X, y, weight))
-    for name, a in (("X", X), ("y", y)):  # float64 numbers above 3e38 are infinite in float32
+    with np.errstate(over="ignore"):
+        X, y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (X, y, weight))
+    for name, a in (("X", X), ("y", y)):  # numbers above 3e38 have become infinite in float32
         checks.finite(where, name, a)
     return Data(backend, dtype, X, y, weight, classes, vector)
 

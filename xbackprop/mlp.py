@@ -392,7 +392,8 @@ class MLP:
         chunks = []
         with backend.scope():
             for start in range(0, X.shape[0], rows):
-                chunk = transfer(X[start : start + rows, :], home, backend, dtype_name(model.theta))
+                stop = min(start + rows, X.shape[0])
+                chunk = transfer(X[start:stop, :], home, backend, dtype_name(model.theta))
                 z = objective.forward(model.theta, chunk).z[-1]
                 chunks.append(function(backend.xp, z))
             outputs = backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]
