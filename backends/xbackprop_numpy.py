@@ -144,16 +144,19 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
 
         def run(first: int, last: int) -> None:
             work = _work(min(block, last - first), arrays[0].dtype)
-            with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # a thread does not inherit scope()
-                for start in range(first, last, block):
-                    views = [a[start : min(start + block, last)] for a in arrays]
-                    step(work[: views[0].shape[0]], *views, *constants)
+            for start in range(first, last, block):
+                views = [a[start : min(start + block, last)] for a in arrays]
+                step(work[: views[0].shape[0]], *views, *constants)
+
+        def run_in_thread(first: int, last: int) -> None:
+            with np.errstate(all="ignore"):  # a thread does not inherit scope()
+                run(first, last)
 
         if size < THREADED_SIZE or CORES == 1:
             run(0, size)
         else:
             edges = [size * i // CORES for i in range(CORES + 1)]
-            list(_threads().map(run, edges[:-1], edges[1:]))
+            list(_threads().map(run_in_thread, edges[:-1], edges[1:]))
         return [arrays[0], *arrays[2:]]
 
     return blocked

@@ -113,22 +113,24 @@ def torch_epoch(net: str, device: str = "cpu") -> Work:
 
 
 def products(net: str, library: str) -> Work:
-    """The bare matrix products of a step, into arrays that are there already."""
+    """The bare matrix products of steps over new rows of X each time, into arrays that are there already."""
     sizes, n = NETS[net]
     rng = np.random.RandomState(0)
+    X, _ = data(net)
     W = [rng.standard_normal(shape).astype(np.float32) for shape in pairwise(sizes)]
     h = [rng.standard_normal((n, size)).astype(np.float32) for size in sizes]
     if library == "torch":
         import torch
 
-        W, h = [torch.from_numpy(a) for a in W], [torch.from_numpy(a) for a in h]
+        X, W, h = torch.from_numpy(X), [torch.from_numpy(a) for a in W], [torch.from_numpy(a) for a in h]
         matmul, like = torch.matmul, torch.empty_like
     else:
         matmul, like = np.matmul, np.empty_like
     z, gradients = [like(a) for a in h], [like(a) for a in W]
 
     def steps() -> int:
-        for _ in range(steps_in(sizes)):
+        for step in range(steps_in(sizes)):
+            h[0] = X[step * n : (step + 1) * n]
             for l in range(len(W)):
                 matmul(h[l], W[l], out=z[l + 1])
             for l in reversed(range(len(W))):
