@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from xbackprop.verification.crosscheck import LIMITS, crosscheck
+from xbackprop.verification.crosscheck import LIMITS, crosscheck, installed
 
 HERE = Path(__file__).parent
 COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
@@ -14,7 +14,7 @@ COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
 
 def gradients(axes):
     """Every activation: the paper's error, and the difference from torch.autograd, on every backend that is here."""
-    rows = [row for row in crosscheck() if row.values]
+    rows = [row for library in installed() if library.reason is None for row in crosscheck(library.name)]
     activations = list(dict.fromkeys(row.activation for row in rows))
     for row in rows:
         x = activations.index(row.activation)
@@ -31,7 +31,7 @@ def gradients(axes):
     axes.set_ylabel("relative difference")
     shapes = [
         Line2D([], [], marker=m, linestyle="", color="#555555", label=label)
-        for m, label in (("o", "differences, classification"), ("s", "differences, regression"), ("^", "torch.autograd"))
+        for m, label in (("o", "differences, classes"), ("s", "differences, regression"), ("^", "torch.autograd"))
     ]
     seen = [name for name in COLOURS if any(row.backend.startswith(name) for row in rows)]
     dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in seen]
@@ -45,7 +45,8 @@ def speed(axes):
     rows = re.findall(r"^\| (\d[\d-]+) \| ([\d.]+) .*?\| ([\d.]+) .*?\| ([\d.]+) ", table, re.MULTILINE)
     series = ("NumPy / scikit-learn", "NumPy / torch autograd", "torch / torch autograd")
     for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#66ccee", "#ee6677"), strict=True)):
-        axes.barh([j + 0.26 * (1 - i) for j in range(len(rows))], [float(r[1 + i]) for r in rows], 0.24, color=colour, label=name)
+        places = [j + 0.26 * (i - 1) for j in range(len(rows))]
+        axes.barh(places, [float(r[1 + i]) for r in rows], 0.24, color=colour, label=name)
     axes.axvline(1, color="#555555", linewidth=1)
     axes.set_yticks(range(len(rows)), [r[0] for r in rows], fontsize=8)
     axes.invert_yaxis()

@@ -23,13 +23,13 @@ def spoiled(value, index=(3, 1), data=X):
 # setting: (value, what the message must say was expected, and what came)
 SETTINGS = {
     "hidden_layer_sizes=0": ("hidden_layer_sizes", 0, "at least 1, got 0"),
-    "hidden_layer_sizes negative": ("hidden_layer_sizes", (5, -2), r"hidden_layer_sizes\[1\] .*at least 1, got -2"),
+    "hidden_layer_sizes negative": ("hidden_layer_sizes", (5, -2), r"\[1\] must be .*at least 1, got -2"),
     "hidden_layer_sizes not whole": ("hidden_layer_sizes", (2.5,), "whole number.*got 2.5"),
     "hidden_layer_sizes=True": ("hidden_layer_sizes", (True,), "whole number.*got True"),
     "hidden_layer_sizes text": ("hidden_layer_sizes", "100", "whole numbers.*got '100'"),
     "hidden_layer_sizes=None": ("hidden_layer_sizes", None, "whole numbers.*got None"),
     "unknown activation": ("activation", "sigmoid", "'logistic'.*got 'sigmoid'"),
-    "unknown activation in a list": ("activation", ["relu", "swish"], r"activation\[1\] .*got 'swish'"),
+    "unknown activation in a list": ("activation", ["relu", "swish"], r"\[1\] must be .*'relu'.*got 'swish'"),
     "activations of the wrong number": ("activation", ["relu"], r"2 hidden layers.*got \['relu'\]"),
     "activation=None": ("activation", None, "got None"),
     "unknown solver": ("solver", "lbfgs", "'adam', 'sgd', got 'lbfgs'"),

@@ -8,6 +8,7 @@ the entry-point group ``xbackprop.backends``, whose names are the import names o
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import EntryPoint, entry_points
@@ -58,7 +59,7 @@ class Backend:
     @property
     def version(self) -> str:
         """The version of the array library."""
-        return str(getattr(self.xp, "__version__", "unknown"))
+        return str(getattr(sys.modules.get(self.library), "__version__", "unknown"))
 
     @classmethod
     def devices(cls) -> list[str]:

@@ -1,0 +1,7 @@
+"""``python -m xbackprop``: the command."""
+
+import sys
+
+from xbackprop.cli import main
+
+sys.exit(main())
