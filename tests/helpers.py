@@ -78,6 +78,7 @@ def _make_backend(name: str) -> Backend:
             pytest.skip("CuPy finds no GPU")
         return load("cupy")()
     torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.set_num_threads(1)  # on nets this small, threads only wait for each other
     if name == "torch-cuda":
         if not torch.cuda.is_available():
             pytest.skip("torch finds no CUDA device")

@@ -64,7 +64,7 @@ def test_f_and_its_derivative_are_right_to_rounding(backend, name, dtype):
     unit, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
     with mp.workdps(60):
         for ours, true_f, scale in zip(
-            evaluate(backend, name, points, dtype), TRUTH[name], SCALE.get(name, TRUTH[name])
+            evaluate(backend, name, points, dtype), TRUTH[name], SCALE.get(name, TRUTH[name]), strict=True
         ):
             for z, value in zip(points, ours, strict=True):
                 z = mp.mpf(float(z))

@@ -49,7 +49,7 @@ def test_torch_is_followed_to_its_device():
 def test_an_instance_is_itself():
     backend = Backend(array_api_compat.numpy)
     assert resolve(backend) is backend
-    with pytest.raises(xbackprop.BackendError, match="device: .* has its own device"):
+    with pytest.raises(xbackprop.BackendError, match=r"device: .* has its own device"):
         resolve(backend, device="elsewhere")
 
 
@@ -122,7 +122,8 @@ def test_a_backend_of_another_distribution_comes_in_by_the_entry_point(tmp_path)
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
         X, y = np.random.RandomState(0).standard_normal((30, 3)), np.arange(30) % 2
-        nets = [xbackprop.MLP((4,), max_iter=5, backend=b, random_state=0).fit(X, y) for b in ("array_api_strict", "numpy")]
+        names = ("array_api_strict", "numpy")
+        nets = [xbackprop.MLP((4,), max_iter=5, backend=b, random_state=0).fit(X, y) for b in names]
         assert type(nets[0].coefs_[0]) is xp._array_object.Array
         for a, b in zip(nets[0].coefs_, nets[1].coefs_):
             np.testing.assert_allclose(np.asarray(a), b, rtol=0, atol=1e-9)

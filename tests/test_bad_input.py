@@ -87,7 +87,11 @@ def test_an_unknown_backend():
 
 
 DATA = {
-    "one axis": (X[0], LABELS, r"X must have shape \(n_samples, n_features\), got \(4,\); for one sample, X.reshape\(1, -1\)"),
+    "one axis": (
+        X[0],
+        LABELS,
+        r"X must have shape \(n_samples, n_features\), got \(4,\); for one sample, X.reshape\(1, -1\)",
+    ),
     "three axes": (X[None], LABELS, r"X must have shape \(n_samples, n_features\), got \(1, 12, 4\)"),
     "a number": (3.0, LABELS, r"X must have shape .*got \(\)"),
     "no rows": (X[:0], LABELS[:0], r"X must have shape .*at least one of each, got \(0, 4\)"),
@@ -121,7 +125,7 @@ def regression():
     return net.fit(X, TARGETS)
 
 
-class untouched:  # noqa: N801, used like a function
+class untouched:
     """Whatever happens inside, the network has the weights, the predictions and the attributes that it had."""
 
     def __init__(self, net):
@@ -158,7 +162,10 @@ def test_data(case, method, net):
 
 TARGET_CASES = {
     "text": (np.array(["low", "high"] * 6), "y must have numbers, got .*'low'"),
-    "words among numbers": (spoiled("high", 3, TARGETS[:, 0].astype(object)), r"y must have numbers, got 'high' at \(3,\)"),
+    "words among numbers": (
+        spoiled("high", 3, TARGETS[:, 0].astype(object)),
+        r"y must have numbers, got 'high' at \(3,\)",
+    ),
     "NaN": (spoiled(np.nan, (3, 1), TARGETS), r"y must be finite, got nan at \(3, 1\)"),
     "infinity": (spoiled(np.inf, 3, TARGETS[:, 0]), r"y must be finite, got inf at \(3,\)"),
     "fewer rows": (TARGETS[:5], r"y must have shape \(12,\) or \(12, n_outputs\).*got \(5, 3\)"),
@@ -217,7 +224,9 @@ def test_before_fit(call):
         CALLS[call](MLP(), X)
 
 
-@pytest.mark.parametrize("name", ["coefs_", "intercepts_", "classes_", "n_features_in_", "n_outputs_", "loss_curve_", "n_iter_"])
+@pytest.mark.parametrize(
+    "name", ["coefs_", "intercepts_", "classes_", "n_features_in_", "n_outputs_", "loss_curve_", "n_iter_"]
+)
 def test_attributes_before_fit_are_missing(name):
     assert not hasattr(MLP(), name)
 
@@ -264,7 +273,10 @@ def test_labels_that_fit_has_not_seen(call, y, message, net):
 
 @pytest.mark.parametrize("call", ["score", "loss_and_gradient", "gradient_check"])
 def test_targets_of_another_width(call, regression):
-    with untouched(regression), pytest.raises(ValueError, match=rf"^MLP\.{call}: y must have shape .*\(12, 3\).*got \(12, 2\)"):
+    with (
+        untouched(regression),
+        pytest.raises(ValueError, match=rf"^MLP\.{call}: y must have shape .*\(12, 3\).*got \(12, 2\)"),
+    ):
         getattr(regression, call)(X, TARGETS[:, :2])
 
 
@@ -274,9 +286,14 @@ def test_probabilities_of_a_regression_say_what_to_call(regression):
     assert not hasattr(regression, "classes_")
 
 
-@pytest.mark.parametrize(("name", "value"), [("epsilon", 0), ("epsilon", -1e-5), ("tolerance", 0), ("tolerance", float("nan"))])
+@pytest.mark.parametrize(
+    ("name", "value"), [("epsilon", 0), ("epsilon", -1e-5), ("tolerance", 0), ("tolerance", float("nan"))]
+)
 def test_settings_of_the_check(name, value, net):
-    with untouched(net), pytest.raises(ValueError, match=rf"^MLP\.gradient_check: {name} must be .*got {re.escape(repr(value))}"):
+    with (
+        untouched(net),
+        pytest.raises(ValueError, match=rf"^MLP\.gradient_check: {name} must be .*got {re.escape(repr(value))}"),
+    ):
         net.gradient_check(X, LABELS, **{name: value})
 
 

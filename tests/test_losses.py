@@ -95,7 +95,9 @@ def test_cross_entropy_is_the_negative_log_likelihood(backend, scale, dtype):
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_squared_error_sums_over_outputs_and_averages_over_samples(backend, outputs):
     z, y = sample("mean_squared_error", K=outputs)
-    by_hand = sum(sum((float(a) - float(b)) ** 2 for a, b in zip(zx, yx, strict=True)) for zx, yx in zip(z, y)) / len(z)
+    by_hand = sum(
+        sum((float(a) - float(b)) ** 2 for a, b in zip(zx, yx, strict=True)) for zx, yx in zip(z, y, strict=True)
+    ) / len(z)
     assert evaluate(backend, "mean_squared_error", z, y)[0] == pytest.approx(by_hand, rel=1e-14)
 
 

@@ -1,7 +1,7 @@
 """`MLP`: what people call, hand in and get back."""
 
-import math
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,8 +56,16 @@ def test_without_a_hidden_layer_it_learns_a_linear_map(backend):
     rng = RandomState(0)
     X, A, c = rng.standard_normal((40, 3)), rng.standard_normal((3, 2)), np.array([1.0, -2.0])
     net = MLP(
-        (), task="regression", solver="sgd", learning_rate_init=0.1, max_iter=400, alpha=0, backend=backend, tol=0.0,
-        n_iter_no_change=400, random_state=0,
+        (),
+        task="regression",
+        solver="sgd",
+        learning_rate_init=0.1,
+        max_iter=400,
+        alpha=0,
+        backend=backend,
+        tol=0.0,
+        n_iter_no_change=400,
+        random_state=0,
     )
     quiet_fit(net, X, X @ A + c)
     W, b = weights_of(net)
@@ -72,7 +80,7 @@ def test_attributes(backend, hidden):
     X, y = problem("classification")
     net = fitted(backend, hidden_layer_sizes=hidden)
     sizes = (4, *np.atleast_1d(np.array(hidden, dtype=int)), 3)
-    assert [tuple(W.shape) for W in net.coefs_] == list(zip(sizes[:-1], sizes[1:], strict=True))
+    assert [tuple(W.shape) for W in net.coefs_] == list(pairwise(sizes))
     assert [tuple(b.shape) for b in net.intercepts_] == [(n,) for n in sizes[1:]]
     np.testing.assert_array_equal(net.classes_, [0, 1, 2])
     assert net.n_iter_ == len(net.loss_curve_) == 5

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ def test_layout_cuts_theta_and_joins_it_again(sizes):
     theta = np.arange(layout.n_parameters, dtype=float)
     layers = layout.layers(np, theta)
     shapes = [(W.shape, b.shape) for W, b in layers]
-    assert shapes == [((m, n), (1, n)) for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    assert shapes == [((m, n), (1, n)) for m, n in pairwise(sizes)]
     assert layout.n_parameters == sum(W.size + b.size for W, b in layers)
     np.testing.assert_array_equal(layout.flatten(np, layers), theta)
     every_element = np.concatenate([a.ravel() for layer in layers for a in layer])
@@ -193,7 +194,7 @@ def test_overrides_name_functions_of_the_core(backend):
     """A key that the core never binds would be an override that nothing runs."""
     for generic, override in backend.overrides.items():
         assert generic.__module__.startswith("xbackprop.")
-        assert list(inspect.signature(generic).parameters)[0] == "xp"
+        assert next(iter(inspect.signature(generic).parameters)) == "xp"
         assert override is not generic
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import typing
 import warnings
 from contextlib import nullcontext
 
@@ -17,7 +18,6 @@ import xbackprop
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.backend import Backend, load
 from xbackprop.batches import minibatches
-from xbackprop.objective import make_batch
 from xbackprop.optimizers import SGD, Adam
 from xbackprop.training import Plateau, run_epoch
 
@@ -157,7 +157,7 @@ def test_the_meta_device_would_notice():
 class Watched(np.ndarray):
     """A NumPy array that notes the dtypes of everything computed from it, or together with it."""
 
-    seen: set = set()
+    seen: typing.ClassVar[set] = set()
 
     def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
         plain = [x.view(np.ndarray) if isinstance(x, Watched) else x for x in inputs]

@@ -198,7 +198,7 @@ def _say(what: str, text: str) -> None:
 
 
 def _table_row(backend: str, activation: str, cells: Iterable[str], end: str) -> None:
-    columns = "".join(f"{cell:>{len(name) + 2}}" for name, cell in zip(LIMITS, cells, strict=True))
+    columns = "".join(f"{cell:>{max(9, len(name) + 2)}}" for name, cell in zip(LIMITS, cells, strict=True))
     print(f"{backend:<13} {activation:<11}{columns}  {end}".rstrip(), flush=True)
 
 

@@ -19,7 +19,7 @@ MOST_CLASSES = 20  # a target of more distinct whole numbers than this is a quan
 
 
 class Dataset(NamedTuple):
-    """Samples to learn from: X (n, n_features) in float64, y (n,) labels or numbers, and what the columns are called."""
+    """Samples to learn from: X (n, n_features) in float64, y (n,) labels or numbers, and the columns' names."""
 
     X: np.ndarray
     y: np.ndarray

@@ -5,6 +5,7 @@ It shares no formula with `activations`, `losses` or `network`. torch is importe
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -54,7 +55,7 @@ def torch_gradient(
         ) from error
     functional = torch.nn.functional
 
-    with torch.enable_grad(), _one_thread():
+    with torch.enable_grad(), one_thread():
         parameters = [[torch.tensor(p, requires_grad=True) for p in layer] for layer in layers]
         h = z = torch.tensor(X)
         for l, (W, b) in enumerate(parameters):
@@ -81,10 +82,15 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """torch on one thread: waiting for a core that NumPy's threads hold made small nets ten times slower."""
-    import torch
+def one_thread() -> Iterator[None]:
+    """torch, if it is loaded, on one thread: where cores are shared, its threads wait for each other, spinning.
 
+    On two busy cores that made networks of a few neurons twenty times slower.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
