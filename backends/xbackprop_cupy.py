@@ -70,10 +70,6 @@ class CupyBackend(Backend):
         """`x` as a NumPy array. Waits for the device."""
         return cupy.asnumpy(x)
 
-    def synchronize(self) -> None:
-        """Wait for all that was asked of the device."""
-        self.device.synchronize()
-
     def scope(self) -> Any:
         """CuPy works on its current device: make that ours."""
         return self.device

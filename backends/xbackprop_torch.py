@@ -138,12 +138,3 @@ class TorchBackend(Backend):
     def scope(self) -> Any:
         """No graph is recorded, even where a user's own function makes a tensor that asks for one."""
         return torch.no_grad()
-
-    def synchronize(self) -> None:
-        """Wait for the CUDA stream; nothing on the CPU."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def compile(self, function: Any) -> Any:
-        """`torch.compile`."""
-        return torch.compile(function)

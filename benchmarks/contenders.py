@@ -25,7 +25,7 @@ Work = Callable[[], int]
 def steps_in(sizes: tuple[int, ...]) -> int:
     """Steps in one timed epoch: enough to see past the clock."""
     weights = sum(a * b for a, b in pairwise(sizes))
-    return max(3, min(2000, int(4e7 / weights)))
+    return max(3, min(1000, int(2e7 / weights)))
 
 
 def data(net: str) -> tuple[np.ndarray, np.ndarray]:

@@ -104,7 +104,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="one short run, printed and not written")
     quick = parser.parse_args().quick
-    runs, rounds = (1, 3) if quick else (3, 7)
+    runs, rounds = (1, 3) if quick else (3, 5)
     text = report(*measure(runs, rounds), runs)
     print(text)
     if not quick:

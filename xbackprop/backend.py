@@ -97,13 +97,6 @@ class Backend:
         """
         return np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
-    def synchronize(self) -> None:
-        """Wait until the device has done all that it was asked to do."""
-
-    def compile(self, function: Callable) -> Callable:
-        """`function`, compiled where the library has a compiler for pure array functions."""
-        return function
-
 
 def _default_device(xp: Namespace) -> Any:
     return xp.__array_namespace_info__().default_device()

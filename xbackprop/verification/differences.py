@@ -57,8 +57,8 @@ class GradientCheck:
     worst: Element
 
     def passed(self, tolerance: float) -> bool:
-        """Whether eq. 18 is below the tolerance and no crossed element is wrong."""
-        return self.error < tolerance and not self.wrong
+        """Whether eq. 18 is below the tolerance, no crossed element is wrong, and not everything is undecided."""
+        return self.error < tolerance and not self.wrong and self.undecided < self.checked
 
     def __str__(self) -> str:
         tensor, position, analytic, numeric = self.wrong[0] if self.wrong else self.worst
