@@ -17,7 +17,7 @@ PACKAGE = Path(xbackprop.__file__).parent
 ORDER = [
     "errors", "backend", "special", "activations", "losses", "initializers", "network", "objective",
     "verification.differences", "verification.oracle", "optimizers", "batches", "training", "checks", "settings",
-    "data", "metrics", "storage", "mlp", "verification.crosscheck", "datasets", "scaling", "progress", "cli",
+    "data", "metrics", "storage", "model", "mlp", "verification.crosscheck", "datasets", "scaling", "progress", "cli",
     "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))

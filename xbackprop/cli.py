@@ -49,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xbackprop: error: {error}", file=sys.stderr)
         return 1
     except USER_ERRORS as error:
-        print(f"xbackprop: error: {error}", file=sys.stderr)
+        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
+        print(f"xbackprop: error: {text}", file=sys.stderr)
         return 2
     return int(status)
 
@@ -126,16 +127,20 @@ def predict(args: argparse.Namespace) -> int:
 
 def verify(args: argparse.Namespace) -> int:
     """Print the cross-check matrix; 1 if anything fails."""
+    if args.backend is None and args.device is not None:
+        raise ValueError(f"--device {args.device}: say with --backend whose device that is")
     found = [b for b in installed() if args.backend in (None, b.name)]
-    if args.backend is not None:  # one that was asked for must be there
-        resolve(args.backend, parse_device(args.device))
+    places = [(b.name, device) for b in found for device in b.devices]
+    if args.backend is not None:
+        resolve(args.backend, parse_device(args.device))  # what was asked for must be there
+        places = [(args.backend, args.device)] if args.device is not None else places
     print("classification, regression   the paper's check: eq. 18, float64, worst over 0 to 3 hidden layers")
     print("oracle float64, float32      cost and gradient against torch.autograd: relative difference, worst tensor")
     print("parity                       weights against NumPy's after 20 epochs from the same seed\n")
     _table_row("backend", "activation", LIMITS, "")
     _table_row("", "", [f"≤ {limit:.0e}" for limit in LIMITS.values()], "")
     rows: list[Row] = []
-    for name, device in [(b.name, d) for b in found for d in b.devices if args.device in (None, d)]:
+    for name, device in places:
         for row in crosscheck(name, device):
             rows.append(row)
             shown = ["not run" if v is None else f"{v:.1e}" for v in row.values.values()]
@@ -212,11 +217,19 @@ def _size(net: MLP) -> int:
 
 def _hidden(text: str) -> tuple[int, ...]:
     """ "64,32" as (64, 32); nothing, or "none", as ()."""
-    return () if text.strip() in ("", "none") else tuple(int(width) for width in text.split(","))
+    if text.strip() in ("", "none"):
+        return ()
+    try:
+        return tuple(int(width) for width in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected whole numbers as in 64,32, or none, got {text!r}") from None
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    try:
+        return text if text == "auto" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

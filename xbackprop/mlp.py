@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -15,24 +15,15 @@ from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, transfer
 from xbackprop.data import Data, dtype_name, read_data
 from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, ModelFileError, NotFittedError
-from xbackprop.initializers import draw_layers
-from xbackprop.losses import LOSSES, linear
+from xbackprop.losses import linear
+from xbackprop.model import Model, make_objective, start_model
 from xbackprop.network import Layout
-from xbackprop.objective import Objective, make_batch
-from xbackprop.settings import TASKS, Settings, changed_settings, read_settings, settings_from_json, settings_to_json
+from xbackprop.objective import make_batch
+from xbackprop.settings import Settings, changed_settings, read_settings, settings_from_json, settings_to_json
 from xbackprop.training import Epoch, print_epoch, train
 from xbackprop.verification.differences import GradientCheck, check_gradient
 
 PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
-
-
-class Model(NamedTuple):
-    """A network with weights: C(θ), θ, the classes it tells apart (None: a regression), and whether y was a vector."""
-
-    objective: Objective
-    theta: Array
-    classes: np.ndarray | None
-    vector: bool
 
 
 class MLP:
@@ -139,7 +130,7 @@ class MLP:
         callback : called with an `Epoch` after each epoch, in place of what `verbose` prints.
         """
         settings, data, rng = self._begin("MLP.fit", X, y, sample_weight)
-        model = self._start(settings, data, rng)
+        model = start_model(settings, settings_to_json(self), data, rng)
         n = data.X.shape[0]
         with data.backend.scope():
             run = train(
@@ -176,7 +167,8 @@ class MLP:
 
     def initialize(self, X: Any, y: Any) -> MLP:
         """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
-        self._set_model(self._start(*self._begin("MLP.initialize", X, y)), X)
+        settings, data, rng = self._begin("MLP.initialize", X, y)
+        self._set_model(start_model(settings, settings_to_json(self), data, rng), X)
         self.loss_curve_ = []
         self.n_iter_ = 0
         return self
@@ -273,12 +265,12 @@ class MLP:
     @property
     def coefs_(self) -> list[Array]:
         """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written."""
-        return [W for W, _ in self._layers()]
+        return [W for W, _ in self._fitted("MLP.coefs_").layers()]
 
     @property
     def intercepts_(self) -> list[Array]:
         """b_1 … b_L: views of θ."""
-        return [b[0, :] for _, b in self._layers()]
+        return [b[0, :] for _, b in self._fitted("MLP.intercepts_").layers()]
 
     @property
     def classes_(self) -> np.ndarray:
@@ -301,14 +293,14 @@ class MLP:
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""
         model = self._fitted("MLP.save")
-        layers = [tuple(map(model.objective.backend.to_host, layer)) for layer in self._layers()]
+        layers = [tuple(map(model.objective.backend.to_host, layer)) for layer in model.layers()]
         fitted = {
             "classes": None if model.classes is None else storage.pack_labels(model.classes),
             "vector": model.vector,
             "feature_names": self.feature_names_in_,
             "loss_curve": self.loss_curve_,
         }
-        storage.save(path, layers, {"settings": settings_to_json(self), "fitted": fitted})
+        storage.save(path, layers, {"settings": model.settings, "fitted": fitted})
 
     @classmethod
     def load(
@@ -333,11 +325,16 @@ class MLP:
             classes = None if fitted["classes"] is None else storage.unpack_labels(fitted["classes"])
             vector, net.feature_names_in_ = fitted["vector"], fitted["feature_names"]
             net.loss_curve_ = fitted["loss_curve"]
+            n_outputs = layers[-1][0].shape[1]
+            expected = None if net.task == "regression" else n_outputs
+            if (None if classes is None else len(classes)) != expected:
+                raise ValueError(f"{n_outputs} outputs of a {net.task}, and the classes {classes}")
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"MLP.load: {path} has a configuration that makes no sense: {error!r}") from error
         layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
         theta = home.asarray(layout.flatten(np, layers))
-        net._model = Model(net._objective(read_settings("MLP.load", net), home, layout), theta, classes, vector)
+        objective = make_objective(read_settings("MLP.load", net), home, layout)
+        net._model = Model(objective, theta, classes, vector, configuration["settings"])
         net.n_iter_ = len(net.loss_curve_)
         return net
 
@@ -359,16 +356,6 @@ class MLP:
         task = "regression" if model.classes is None else "classification"
         return read_data(where, backend, task, dtype, X, y, sample_weight, model.classes, self.n_outputs_)
 
-    def _objective(self, settings: Settings, backend: Backend, layout: Layout) -> Objective:
-        return Objective(backend, layout, settings.activations, LOSSES[TASKS[settings.task]], settings.alpha)
-
-    def _start(self, settings: Settings, data: Data, rng: RandomState) -> Model:
-        """A network of starting weights: biases zero, weights drawn layer by layer."""
-        layout = Layout((data.X.shape[1], *settings.sizes, data.y.shape[1]))
-        layers = draw_layers(settings.inits, rng, layout.sizes)
-        theta = data.backend.asarray(layout.flatten(np, layers), data.dtype)
-        return Model(self._objective(settings, data.backend, layout), theta, data.classes, data.vector)
-
     def _set_model(self, model: Model, X: Any) -> None:
         self._model = model
         self.feature_names_in_ = checks.feature_names(X)
@@ -377,10 +364,6 @@ class MLP:
         if self._model is None:
             raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
         return self._model
-
-    def _layers(self) -> list[tuple[Array, Array]]:
-        model = self._fitted("MLP")
-        return model.objective.layout.layers(model.objective.backend.xp, model.theta)
 
     def _outputs(self, where: str, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
         """function(z_L) for the rows of X, a bounded number of them at a time, where X lives."""

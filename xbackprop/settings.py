@@ -117,7 +117,7 @@ def settings_from_json(
 
     activation = settings["activation"]
     found = [find(name) for name in activation] if isinstance(activation, list) else find(activation)
-    return {**settings, "activation": found}
+    return {**settings, "activation": found, "hidden_layer_sizes": tuple(settings["hidden_layer_sizes"])}
 
 
 def _activations(where: str, value: Any, n_hidden: int) -> tuple[Activation, tuple[Activation, ...]]:

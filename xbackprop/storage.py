@@ -96,9 +96,8 @@ def pack_labels(classes: np.ndarray) -> dict[str, Any]:
 
 def unpack_labels(packed: Mapping[str, Any]) -> np.ndarray:
     """The inverse of `pack_labels`."""
-    return np.array(packed["values"], dtype=None if packed["dtype"][1] not in "mM" else np.int64).astype(
-        packed["dtype"]
-    )
+    dtype = np.dtype(packed["dtype"])
+    return np.array(packed["values"], dtype=np.int64 if dtype.kind in "mM" else dtype).astype(dtype)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

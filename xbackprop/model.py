@@ -1,0 +1,47 @@
+"""A network with weights: what `MLP` holds once it has seen data."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.random import RandomState
+
+from xbackprop.backend import Array, Backend
+from xbackprop.data import Data
+from xbackprop.initializers import draw_layers
+from xbackprop.losses import LOSSES
+from xbackprop.network import Layout
+from xbackprop.objective import Objective
+from xbackprop.settings import TASKS, Settings
+
+
+class Model(NamedTuple):
+    """C(θ), θ, and what its inputs and outputs mean.
+
+    classes : the labels that the outputs stand for; None for a regression.
+    vector : whether y had one axis, so that predictions have one.
+    settings : those it was made with, as JSON; the object's own may change afterwards.
+    """
+
+    objective: Objective
+    theta: Array
+    classes: np.ndarray | None
+    vector: bool
+    settings: dict[str, Any]
+
+    def layers(self) -> list[tuple[Array, Array]]:
+        """(W_l, b_l), views of θ where the library has views."""
+        return self.objective.layout.layers(self.objective.backend.xp, self.theta)
+
+
+def make_objective(settings: Settings, backend: Backend, layout: Layout) -> Objective:
+    """The C(θ) that the settings describe."""
+    return Objective(backend, layout, settings.activations, LOSSES[TASKS[settings.task]], settings.alpha)
+
+
+def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: RandomState) -> Model:
+    """A network of starting weights: biases zero, weights drawn layer by layer."""
+    layout = Layout((data.X.shape[1], *settings.sizes, data.y.shape[1]))
+    theta = data.backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
+    return Model(make_objective(settings, data.backend, layout), theta, data.classes, data.vector, as_json)
