@@ -47,14 +47,12 @@ def measure(runs: int, rounds: int) -> tuple[dict, dict]:
     microseconds: dict[str, dict[str, float]] = {}
     ratios: dict[str, dict[str, list[float]]] = {net: {name: [] for name in RATIOS} for net in NETS}
     for net in NETS:
-        times: dict[str, list[float]] = {}
-        for _ in range(runs):
-            seconds = take_turns(contenders(net), rounds)
-            for name, values in seconds.items():
-                times.setdefault(name, []).append(median(values) * 1e6)
+        seconds = take_turns(contenders(net), runs * rounds)
+        for first in range(0, runs * rounds, rounds):
+            run = {name: values[first : first + rounds] for name, values in seconds.items()}
             for name, (slow, fast) in RATIOS.items():
-                ratios[net][name].append(ratio(seconds[slow], seconds[fast]))
-        microseconds[net] = {name: median(values) for name, values in times.items()}
+                ratios[net][name].append(ratio(run[slow], run[fast]))
+        microseconds[net] = {name: median(values) * 1e6 for name, values in seconds.items()}
         print(net, {k: round(v) for k, v in microseconds[net].items()}, ratios[net], flush=True)
     return microseconds, ratios
 
