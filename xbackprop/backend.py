@@ -39,8 +39,8 @@ class Backend:
 
     name: str = "array-api"
     overrides: ClassVar[Mapping[Callable, Callable]] = {}
-    #: True if every function with an ``out`` parameter fills the array it is given there and returns it, and if an
-    #: optimizer step may update its arrays in place.
+    #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
+    #: steps may then update their arrays in place.
     reuses_buffers: bool = False
 
     def __init__(self, xp: Namespace, device: Any = None) -> None:

@@ -124,7 +124,7 @@ def classes_in(where: str, y: np.ndarray) -> np.ndarray:
     except TypeError as error:
         raise ValueError(f"{where}: y must have labels that can be sorted: {error}") from error
     if len(classes) < 2:
-        raise ValueError(f"{where}: y must have at least two classes, got only {classes[0]!r}")
+        raise ValueError(f"{where}: y must have at least two classes, got only {_some(classes)}")
     return classes
 
 

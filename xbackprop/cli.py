@@ -135,7 +135,7 @@ def verify(args: argparse.Namespace) -> int:
         resolve(args.backend, parse_device(args.device))  # what was asked for must be there
         places = [(args.backend, args.device)] if args.device is not None else places
     print("classification, regression   the paper's check: eq. 18, float64, worst over 0 to 3 hidden layers")
-    print("oracle float64, float32      cost and gradient against torch.autograd: relative difference, worst tensor")
+    print("oracle float64, float32      against torch.autograd: the relative difference of the worst tensor")
     print("parity                       weights against NumPy's after 20 epochs from the same seed\n")
     _table_row("backend", "activation", LIMITS, "")
     _table_row("", "", [f"≤ {limit:.0e}" for limit in LIMITS.values()], "")
@@ -175,8 +175,8 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
     X, y = X[few, :CHECK_FEATURES], y[few]
     small = MLP([min(width, CHECK_WIDTH) for width in hidden[:CHECK_DEPTH]], **settings).initialize(X, y)
     error = small.gradient_check(X, y, tolerance=CHECK_TOLERANCE)
-    of = f"a {_shape(small)} copy on {len(y)} samples"
-    _say("gradients", f"right: the paper's check of {of} gives {error:.1e}, less than {CHECK_TOLERANCE:.0e}")
+    copy = f"a {_shape(small)} copy, {len(y)} samples"
+    _say("gradients", f"right to {error:.1e} by the paper's check, < {CHECK_TOLERANCE:.0e} ({copy})")
 
 
 def _verdict(rows: Sequence[Row], found: Sequence[Installed]) -> int:
@@ -240,32 +240,50 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, help: str) -> Any:
-        sub = commands.add_parser(
-            name, help=help, description=help, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
+        sub = commands.add_parser(name, help=help, description=help)
         sub.set_defaults(run=run)
         return sub.add_argument
 
     def place(add: Any, backend: str | None) -> None:
-        add("--backend", metavar="NAME", default=backend, help="see: xbackprop backends")
+        add(
+            "--backend",
+            metavar="NAME",
+            default=backend,
+            help=f"one that the command backends lists (default {backend or 'all'})",
+        )
         add("--device", metavar="NAME", help="as the library calls it: cuda:1 for torch, 0 for CuPy")
 
     sources = f"a CSV file, or a data set of scikit-learn's: {', '.join(BUNDLED)}"
     add = command("train", train, "train a network on a table, and score it on held-out rows")
     add("data", metavar="DATA", help=sources)
     add("--target", metavar="COLUMN", help="the column of the CSV file to predict")
-    add("--task", choices=list(TASKS), help="by default what the target looks like")
+    add("--task", choices=list(TASKS), help="if it is not the one that the target suggests")
     add("--out", type=Path, metavar="FILE", help="write the model here, as safetensors; it takes raw inputs")
-    add("--hidden", type=_hidden, metavar="WIDTHS", default="100", help='as in 64,32; "none" for no hidden layer')
-    add("--activation", choices=list(ACTIVATIONS), default="relu", help="of the hidden layers")
-    add("--max-iter", type=int, metavar="N", default=200, help="the most epochs")
-    add("--seed", type=int, metavar="N", default=0, help="of the split, the starting weights and the shuffling")
-    add("--held-out", type=float, metavar="SHARE", default=0.2, help="the share of the samples not trained on")
-    add("--solver", choices=SOLVERS, default="adam", help="the optimizer")
-    add("--learning-rate", type=float, metavar="RATE", default=1e-3, help="the step size")
-    add("--alpha", type=float, metavar="STRENGTH", default=0.1, help="of the L2 penalty")
-    add("--batch-size", type=_batch_size, metavar="N", default=32, help="samples per step, or auto: min(200, all)")
-    add("--dtype", choices=["float32", "float64"], default="float64", help="what to compute in")
+    add("--hidden", type=_hidden, metavar="WIDTHS", default="100", help="as in 64,32, or none (default %(default)s)")
+    names = ", ".join(ACTIVATIONS)
+    add(
+        "--activation", choices=list(ACTIVATIONS), metavar="NAME", default="relu", help=f"{names} (default %(default)s)"
+    )
+    add("--max-iter", type=int, metavar="N", default=200, help="the most epochs (default %(default)s)")
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        default=0,
+        help="of split, starting weights and shuffling (default %(default)s)",
+    )
+    add(
+        "--held-out",
+        type=float,
+        metavar="SHARE",
+        default=0.2,
+        help="of the samples, not trained on (default %(default)s)",
+    )
+    add("--solver", choices=SOLVERS, default="adam", help="(default %(default)s)")
+    add("--learning-rate", type=float, metavar="RATE", default=1e-3, help="the step size (default %(default)s)")
+    add("--alpha", type=float, metavar="STRENGTH", default=0.1, help="of the L2 penalty (default %(default)s)")
+    add("--batch-size", type=_batch_size, metavar="N", default=32, help="samples a step, or auto (default %(default)s)")
+    add("--dtype", choices=["float32", "float64"], default="float64", help="(default %(default)s)")
     place(add, "numpy")
 
     add = command("predict", predict, "print what a model predicts for every row of a table")

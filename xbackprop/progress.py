@@ -45,17 +45,17 @@ def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
         TextColumn("training  "),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:<9.4g}"),
-        TextColumn("{task.fields[rate]:>11,.0f} samples/s"),
+        TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
     samples, seconds = 0, 0.0
     with Progress(*columns) as bar:
-        task = bar.add_task("", total=max_iter, loss=float("nan"), rate=0.0)
+        task = bar.add_task("", total=max_iter)
 
         def show(epoch: Epoch) -> None:
             nonlocal samples, seconds
             samples, seconds = samples + epoch.samples, seconds + epoch.seconds
-            bar.update(task, completed=epoch.number, loss=epoch.loss, rate=samples / seconds)
+            told = f"loss {epoch.loss:<9.4g} {samples / seconds:>11,.0f} samples/s"
+            bar.update(task, completed=epoch.number, description=told)
 
         yield show
