@@ -17,8 +17,8 @@ def gradients(axes):
     rows = [row for library in installed() if library.reason is None for row in crosscheck(library.name)]
     activations = list(dict.fromkeys(row.activation for row in rows))
     for row in rows:
-        x = activations.index(row.activation)
-        colour = COLOURS.get(row.backend.split()[0], "#777777")
+        x = activations.index(row.activation) + 0.24 * (list(COLOURS).index(row.backend) - 0.5)
+        colour = COLOURS[row.backend]
         for name, marker in (("classification", "o"), ("regression", "s"), ("oracle float64", "^")):
             if row.values.get(name):
                 axes.semilogy(x, row.values[name], marker, color=colour, alpha=0.8, markersize=6)
@@ -26,7 +26,7 @@ def gradients(axes):
         axes.axhline(LIMITS[name], color="#999999", linestyle="--", linewidth=1)
         axes.text(len(activations) - 0.6, LIMITS[name] * 1.5, text, ha="right", color="#666666", fontsize=8)
     axes.set_xticks(range(len(activations)), activations, rotation=35, ha="right")
-    axes.set_ylim(1e-17, 1e-5)
+    axes.set_ylim(1e-19, 1e-5)
     axes.set_title("Gradients by hand, held to two references", fontsize=10)
     axes.set_ylabel("relative difference")
     shapes = [
