@@ -84,7 +84,7 @@ def read_epoch(
     """The mean cost of an epoch, and whether it and θ are finite. The one place that waits for the device."""
     xp = backend.xp
     sums = [xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
-    numbers = backend.to_host(xp.stack([xp.asarray(c) for c in [*costs, *sums]])).astype(np.float64)
+    numbers = backend.to_host(xp.stack([*costs, *sums])).astype(np.float64)
     weights = np.asarray(totals, dtype=np.float64) if isinstance(totals[0], int) else backend.to_host(xp.stack(totals))
     cost = float(np.average(numbers[: len(costs)], weights=weights))
     return cost, bool(np.isfinite(numbers).all())
