@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from statistics import geometric_mean, median
+from statistics import median
 
 THREADS = os.cpu_count() or 1
 #: Seconds between turns: the threads of a BLAS spin for some 30 ms after its last product, on cores that others need.
@@ -57,6 +57,3 @@ def take_turns(contenders: dict[str, Callable[[], Callable[[], int]]], rounds: i
 def ratio(slow: list[float], fast: list[float]) -> float:
     """How many times faster `fast` is: the median of the rounds' ratios, so that a drifting machine cancels."""
     return median(a / b for a, b in zip(slow, fast, strict=True))
-
-
-__all__ = ["THREADS", "geometric_mean", "median", "ratio", "take_turns"]

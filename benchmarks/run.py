@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
 import subprocess
 import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from statistics import geometric_mean, median
 
 import checking
 from contenders import LARGE, NETS, SMALL, products, sklearn_epoch, torch_epoch, xbackprop_epoch
-from harness import THREADS, geometric_mean, median, ratio, take_turns
+from harness import THREADS, ratio, take_turns
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
@@ -93,7 +93,7 @@ def report(microseconds: dict, ratios: dict, runs: int) -> str:
         f"{median(ours):.3f} s in stacks, {faster:.1f} times faster.",
         "",
         f"`import numpy` {median(a for a, _ in imports) * 1e3:.0f} ms, `import xbackprop` "
-        f"{median(b for _, b in imports) * 1e3:.0f} ms, {statistics.median(b / a for a, b in imports):.2f} times.",
+        f"{median(b for _, b in imports) * 1e3:.0f} ms, {median(b / a for a, b in imports):.2f} times.",
     ]
     return "\n".join(lines)
 

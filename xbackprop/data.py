@@ -31,14 +31,16 @@ def read_data(
     backend: Backend,
     task: str,
     dtype: str | None,
-    X: Any,
+    X: Array,
     y: Any,
     sample_weight: Any = None,
     classes: np.ndarray | None = None,
     n_outputs: int | None = None,
 ) -> Data:
-    """Check, convert and move; `classes` and `n_outputs` where a network knows them already."""
-    X = checks.table(where, X)
+    """Check y and the weights against X, a checked table; convert and move all three.
+
+    `classes` and `n_outputs` where a network knows them already.
+    """
     n = X.shape[0]
     dtype = checks.working_dtype(where, X, dtype)
     if task == "classification":
@@ -61,5 +63,5 @@ def read_data(
 
 
 def dtype_name(x: Array) -> str:
-    """ "float32" or "float64"."""
+    """The name of its dtype, float32 or float64."""
     return str(x.dtype).rpartition(".")[2]

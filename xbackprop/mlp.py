@@ -345,7 +345,7 @@ class MLP:
         """Everything that a new network is made from, checked before anything is changed."""
         settings = read_settings(where, self)
         backend = resolve(self.backend, self.device, like=X)
-        data = read_data(where, backend, settings.task, self.dtype, X, y, sample_weight)
+        data = read_data(where, backend, settings.task, self.dtype, checks.table(where, X), y, sample_weight)
         return settings, data, settings.rng()
 
     def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:
