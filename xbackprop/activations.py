@@ -1,7 +1,8 @@
-"""Activation functions: f and its derivative f′ side by side, ``f(xp, z)`` and ``df(xp, z, h)`` with h = f(z).
+"""Activation functions: f, f′ and f″ side by side, ``f(xp, z)``, ``df(xp, z, h)`` and ``d2f(xp, z, h)``, h = f(z).
 
 The derivatives are written so that they keep their relative accuracy where the function saturates: σ′(z) is
-e/(1+e)² with e = exp(-|z|), and not h(1-h), which has lost every digit at z = 37.
+e/(1+e)² with e = exp(-|z|), and not h(1-h), which has lost every digit at z = 37. All but gelu carry complex z, for
+complex steps; f″ serves Hessian-vector products.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xbackprop.backend import Array, Namespace
-from xbackprop.special import erf
+from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part
 
 LEAKY_SLOPE = 0.01
 _SQRT_HALF = math.sqrt(0.5)
@@ -30,6 +31,7 @@ class Activation:
     kinks : the points z where f′ jumps; at such a point df takes the value from the left. A gradient check does not
         difference across them.
     init : the initializer that suits it, used by ``init="auto"``.
+    d2f : ``d2f(xp, z, h) -> f″(z)``, from the left at a kink; only Hessian-vector products need it.
     """
 
     f: Callable[[Namespace, Array], Array]
@@ -37,11 +39,12 @@ class Activation:
     name: str = "custom"
     kinks: tuple[float, ...] = ()
     init: str = "glorot_uniform"
+    d2f: Callable[[Namespace, Array, Array], Array] | None = None
 
 
 def _step(xp: Namespace, z: Array) -> Array:
     """1 where z > 0, else 0, in the dtype of z: an integer 1 would turn a float32 network into a float64 one."""
-    return xp.astype(z > 0, z.dtype)
+    return xp.astype(xp.real(z) > 0 if is_complex(xp, z) else z > 0, z.dtype)
 
 
 def identity(xp: Namespace, z: Array) -> Array:
@@ -54,9 +57,14 @@ def d_identity(xp: Namespace, z: Array, h: Array) -> Array:
     return xp.ones_like(z)
 
 
+def zero(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = 0, of a function made of straight lines."""
+    return xp.zeros_like(z)
+
+
 def relu(xp: Namespace, z: Array) -> Array:
     """h = max(z, 0). Nair and Hinton, 2010."""
-    return xp.maximum(z, 0.0)
+    return positive_part(xp, z)
 
 
 def d_relu(xp: Namespace, z: Array, h: Array) -> Array:
@@ -66,6 +74,8 @@ def d_relu(xp: Namespace, z: Array, h: Array) -> Array:
 
 def leaky_relu(xp: Namespace, z: Array) -> Array:
     """h = max(z, 0.01 z). Maas, Hannun and Ng, 2013."""
+    if is_complex(xp, z):
+        return positive_part(xp, z) + LEAKY_SLOPE * negative_part(xp, z)
     return xp.maximum(z, LEAKY_SLOPE * z)
 
 
@@ -82,25 +92,36 @@ def tanh(xp: Namespace, z: Array) -> Array:
 
 def d_tanh(xp: Namespace, z: Array, h: Array) -> Array:
     """f′(z) = 1 - tanh² z = 4e/(1+e)², e = exp(-2|z|)."""
-    e = xp.exp(-2.0 * xp.abs(z))
+    e = xp.exp(-2.0 * absolute(xp, z))
     return 4.0 * e / ((1.0 + e) * (1.0 + e))
+
+
+def d2_tanh(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = -2 tanh z f′(z)."""
+    return -2.0 * h * d_tanh(xp, z, h)
 
 
 def logistic(xp: Namespace, z: Array) -> Array:
     """h = σ(z) = 1/(1 + exp(-z)), without overflow for large -z."""
-    e = xp.exp(-xp.abs(z))
-    return xp.where(z > 0, xp.ones_like(z), e) / (1.0 + e)
+    e = xp.exp(-absolute(xp, z))
+    positive = xp.real(z) > 0 if is_complex(xp, z) else z > 0
+    return xp.where(positive, xp.ones_like(z), e) / (1.0 + e)
 
 
 def d_logistic(xp: Namespace, z: Array, h: Array) -> Array:
     """f′(z) = σ(z) σ(-z) = e/(1+e)², e = exp(-|z|)."""
-    e = xp.exp(-xp.abs(z))
+    e = xp.exp(-absolute(xp, z))
     return e / ((1.0 + e) * (1.0 + e))
+
+
+def d2_logistic(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = σ′(z) (1 - 2σ(z)) = -σ′(z) tanh(z/2)."""
+    return -d_logistic(xp, z, h) * xp.tanh(0.5 * z)
 
 
 def softplus(xp: Namespace, z: Array) -> Array:
     """h = log(1 + exp z) = max(z, 0) + log(1 + exp(-|z|)). Dugas et al., 2000."""
-    return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
+    return positive_part(xp, z) + xp.log1p(xp.exp(-absolute(xp, z)))
 
 
 def d_softplus(xp: Namespace, z: Array, h: Array) -> Array:
@@ -110,12 +131,17 @@ def d_softplus(xp: Namespace, z: Array, h: Array) -> Array:
 
 def elu(xp: Namespace, z: Array) -> Array:
     """h = z for z > 0, else exp z - 1. Clevert, Unterthiner and Hochreiter, 2015, with α = 1."""
-    return xp.maximum(z, 0.0) + xp.expm1(xp.minimum(z, 0.0))
+    return positive_part(xp, z) + xp.expm1(negative_part(xp, z))
 
 
 def d_elu(xp: Namespace, z: Array, h: Array) -> Array:
     """f′(z) = 1 for z > 0, else exp z."""
-    return xp.exp(xp.minimum(z, 0.0))
+    return xp.exp(negative_part(xp, z))
+
+
+def d2_elu(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = 0 for z > 0, else exp z."""
+    return (1.0 - _step(xp, z)) * d_elu(xp, z, h)
 
 
 def gelu(xp: Namespace, z: Array) -> Array:
@@ -128,6 +154,11 @@ def d_gelu(xp: Namespace, z: Array, h: Array) -> Array:
     return (0.5 + 0.5 * erf(xp, _SQRT_HALF * z)) + z * (_INV_SQRT_2PI * xp.exp(-0.5 * z * z))
 
 
+def d2_gelu(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = (2 - z²) φ(z)."""
+    return (2.0 - z * z) * (_INV_SQRT_2PI * xp.exp(-0.5 * z * z))
+
+
 def silu(xp: Namespace, z: Array) -> Array:
     """h = z σ(z). Elfwing, Uchibe and Doya, 2017."""
     return z * logistic(xp, z)
@@ -138,16 +169,22 @@ def d_silu(xp: Namespace, z: Array, h: Array) -> Array:
     return logistic(xp, z) + z * d_logistic(xp, z, h)
 
 
+def d2_silu(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = 2σ′(z) + z σ″(z) = σ′(z) (2 - z tanh(z/2))."""
+    return d_logistic(xp, z, h) * (2.0 - z * xp.tanh(0.5 * z))
+
+
+_HE = "he_normal"
 _ROWS = (
-    Activation(identity, d_identity, "identity"),
-    Activation(relu, d_relu, "relu", kinks=(0.0,), init="he_normal"),
-    Activation(leaky_relu, d_leaky_relu, "leaky_relu", kinks=(0.0,), init="he_normal"),
-    Activation(tanh, d_tanh, "tanh"),
-    Activation(logistic, d_logistic, "logistic"),
-    Activation(softplus, d_softplus, "softplus", init="he_normal"),
-    Activation(elu, d_elu, "elu", init="he_normal"),
-    Activation(gelu, d_gelu, "gelu", init="he_normal"),
-    Activation(silu, d_silu, "silu", init="he_normal"),
+    Activation(identity, d_identity, "identity", d2f=zero),
+    Activation(relu, d_relu, "relu", kinks=(0.0,), init=_HE, d2f=zero),
+    Activation(leaky_relu, d_leaky_relu, "leaky_relu", kinks=(0.0,), init=_HE, d2f=zero),
+    Activation(tanh, d_tanh, "tanh", d2f=d2_tanh),
+    Activation(logistic, d_logistic, "logistic", d2f=d2_logistic),
+    Activation(softplus, d_softplus, "softplus", init=_HE, d2f=d_logistic),
+    Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu),
+    Activation(gelu, d_gelu, "gelu", init=_HE, d2f=d2_gelu),
+    Activation(silu, d_silu, "silu", init=_HE, d2f=d2_silu),
 )
 
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _ROWS}

@@ -7,12 +7,13 @@ the entry-point group ``xbackprop.backends``, whose names are the import names o
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import array_api_compat
 import numpy as np
@@ -73,6 +74,12 @@ class Backend:
         except KeyError:
             bound = functools.partial(self.overrides.get(function, function), self.xp)
             return self._bound.setdefault(function, bound)
+
+    def generic(self) -> Self:
+        """The same library and device with nothing overridden: the readable functions, which carry complex numbers."""
+        other = copy.copy(self)
+        other.overrides, other.reuses_buffers, other._bound = {}, False, {}  # type: ignore[misc]
+        return other
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """`x`, an array of this library or of NumPy, on this device, in the named dtype."""

@@ -1,4 +1,4 @@
-"""Losses on logits: C, the mean cost of a batch, and δ_L = ∂C/∂z_L, in one function each.
+"""Losses on logits: C, the mean cost of a batch, and δ_L = ∂C/∂z_L, in one function each, and beside it δ̇_L.
 
 The loss owns the output non-linearity, so that softmax and cross-entropy meet as log-sum-exp, nothing saturates and
 no ε hides in a logarithm. Arguments: z (..., n, K) logits; y (n, K) targets, one-hot for classes; share, each
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xbackprop.backend import Array, Namespace
+from xbackprop.special import is_complex
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,24 @@ class Loss:
     value_and_delta : ``(xp, z, y, share) -> C (...), δ_L (..., n, K)``.
     output : ``(xp, z) -> h_L``, what the network predicts.
     name : what messages and model files call it.
+    delta_tangent : ``(xp, z, y, share, z_tangent) -> δ̇_L (..., n, K)``, how δ_L changes as z_L moves along ż_L; only
+        Hessian-vector products need it.
     """
 
     value_and_delta: Callable[[Namespace, Array, Array, Array | float], tuple[Array, Array]]
     output: Callable[[Namespace, Array], Array]
-    name: str
+    name: str = "custom"
+    delta_tangent: Callable[[Namespace, Array, Array, Array | float, Array], Array] | None = None
+
+
+def _row_max(xp: Namespace, z: Array) -> Array:
+    """max_k z_k, or max_k Re z_k: a shift that cancels, so that no derivative need pass through it."""
+    return xp.max(xp.real(z) if is_complex(xp, z) else z, axis=-1, keepdims=True)
 
 
 def softmax(xp: Namespace, z: Array) -> Array:
     """h_j = exp z_j / Σ_k exp z_k (Section 2.1), shifted by max z, which cancels."""
-    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    e = xp.exp(z - _row_max(xp, z))
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
@@ -40,11 +49,17 @@ def cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tu
 
     log h = z - log Σ exp z is taken as it stands, never as the logarithm of an h that may be 0.
     """
-    shifted = z - xp.max(z, axis=-1, keepdims=True)
+    shifted = z - _row_max(xp, z)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)
     log_h = shifted - xp.log(total)
     return -xp.sum(share * (y * log_h), axis=(-2, -1)), share * (e / total - y)
+
+
+def cross_entropy_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = share ḣ,  ḣ = h ⊙ (ż - Σ_k h_k ż_k): the Jacobian of softmax times ż."""
+    h = softmax(xp, z)
+    return share * (h * (z_tangent - xp.sum(h * z_tangent, axis=-1, keepdims=True)))
 
 
 def linear(xp: Namespace, z: Array) -> Array:
@@ -58,7 +73,12 @@ def squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tu
     return xp.sum(share * (residual * residual), axis=(-2, -1)), (2.0 * share) * residual
 
 
+def squared_error_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = 2 share ż."""
+    return (2.0 * share) * z_tangent
+
+
 LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, softmax, "cross_entropy"),
-    "mean_squared_error": Loss(squared_error, linear, "mean_squared_error"),
+    "cross_entropy": Loss(cross_entropy, softmax, "cross_entropy", cross_entropy_tangent),
+    "mean_squared_error": Loss(squared_error, linear, "mean_squared_error", squared_error_tangent),
 }

@@ -66,6 +66,23 @@ def forward(
     return Cache(z, h)
 
 
+def deltas(
+    backend: Backend,
+    layers: Layers,
+    activations: Sequence[Activation],
+    cache: Cache,
+    delta: Array,
+    buffers: Buffers | None = None,
+) -> Iterator[tuple[int, Array]]:
+    """(l, δ_l) for l = L … 1, layer by layer from the output, where δ_L = `delta`, to the input."""
+    yield len(layers), delta
+    for l in reversed(range(1, len(layers))):  # W_{l+1} is layers[l][0], and z_l is cache.z[l-1]
+        slope = backend.bind(activations[l - 1].df)(cache.z[l - 1], cache.h[l])
+        out = buffers.delta[l - 1] if buffers else None
+        delta = backend.bind(hidden_delta)(delta, layers[l][0], slope, out)
+        yield l, delta
+
+
 def backward(
     backend: Backend,
     layers: Layers,
@@ -74,19 +91,14 @@ def backward(
     delta: Array,
     buffers: Buffers | None = None,
 ) -> list[tuple[Array, Array]]:
-    """(∂C/∂W_l, ∂C/∂b_l) for l = 1 … L, from `delta` = δ_L = ∂C/∂z_L, layer by layer from the output to the input."""
+    """(∂C/∂W_l, ∂C/∂b_l) for l = 1 … L, from `delta` = δ_L = ∂C/∂z_L."""
     gradients: list[tuple[Array, Array]] = []
-    empty = [(None, None)] * len(layers)
-    for l in reversed(range(len(layers))):  # layers[l] is the paper's layer l+1; it takes h[l] to z[l]
-        out_W, out_b = (buffers.gradients if buffers else empty)[l]
+    for l, delta_l in deltas(backend, layers, activations, cache, delta, buffers):
+        out_W, out_b = buffers.gradients[l - 1] if buffers else (None, None)
         gradients.append((
-            backend.bind(weight_gradient)(cache.h[l], delta, out_W),
-            backend.bind(bias_gradient)(delta, out_b),
+            backend.bind(weight_gradient)(cache.h[l - 1], delta_l, out_W),
+            backend.bind(bias_gradient)(delta_l, out_b),
         ))  # fmt: skip
-        if l > 0:
-            W, _ = layers[l]
-            slope = backend.bind(activations[l - 1].df)(cache.z[l - 1], cache.h[l])
-            delta = backend.bind(hidden_delta)(delta, W, slope, buffers.delta[l - 1] if buffers else None)
     return gradients[::-1]
 
 

@@ -93,6 +93,11 @@ class Objective:
         """Every z_l and h_l of the network at θ (..., P)."""
         return forward(self.backend, self.layout.layers(self.backend.xp, theta), self.activations, X)
 
+    def forward_and_delta(self, theta: Array, batch: Batch) -> tuple[Cache, Array]:
+        """Every z_l and h_l, and δ_L."""
+        cache = self.forward(theta, batch.X)
+        return cache, self._loss(cache, batch)[1]
+
     def value(self, parameters: Parameters, batch: Batch) -> Array:
         """C (...) at θ (..., P)."""
         return self.value_and_branches(parameters, batch)[0]

@@ -1,4 +1,8 @@
-"""Special functions that the array API standard does not have."""
+"""Functions that the array API standard does not have: erf, and |z|, max(z, 0), min(z, 0) for complex z.
+
+A complex step z + ih, h = 1e-100, carries a derivative in its imaginary part. Here the real part alone chooses the
+branch, as it does for real z, and the imaginary part follows; at Re z = 0 that is the left branch, as for every f′.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +20,38 @@ _ERFC_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.3718110186200985
            3.29079923573345963e3, 4.36261909014324716e3, 3.43936767414372164e3, 1.23033935480374942e3)  # fmt: skip
 
 
+def is_complex(xp: Namespace, z: Array) -> bool:
+    """Whether z has complex elements."""
+    return bool(xp.isdtype(z.dtype, "complex floating"))
+
+
+def absolute(xp: Namespace, z: Array) -> Array:
+    """|z| for real z; z or -z, by the sign of Re z, for complex z."""
+    return xp.where(xp.real(z) > 0, z, -z) if is_complex(xp, z) else xp.abs(z)
+
+
+def positive_part(xp: Namespace, z: Array) -> Array:
+    """max(z, 0)."""
+    return xp.where(xp.real(z) > 0, z, xp.zeros_like(z)) if is_complex(xp, z) else xp.maximum(z, 0.0)
+
+
+def negative_part(xp: Namespace, z: Array) -> Array:
+    """min(z, 0)."""
+    return xp.where(xp.real(z) > 0, xp.zeros_like(z), z) if is_complex(xp, z) else xp.minimum(z, 0.0)
+
+
 def erf(xp: Namespace, x: Array) -> Array:
-    """The error function, erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise.
+    """The error function, erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise, of real x.
 
     The namespace's own where it has one; otherwise Cody's rational approximations, within 1e-15 of the true value
     in float64. Beyond |x| = 4, where they were not fitted, exp(-x²) makes their error vanish.
+
+    Raises
+    ------
+    TypeError : for complex x, which neither carries.
     """
+    if is_complex(xp, x):
+        raise TypeError("erf: expected real numbers, got complex ones, which no array library's erf carries")
     own = getattr(xp, "erf", None)
     return erf_generic(xp, x) if own is None else own(x)
 
