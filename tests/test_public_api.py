@@ -16,9 +16,15 @@ PACKAGE = Path(xbackprop.__file__).parent
 #: docs/design.md's list: no module imports one that stands below it.
 ORDER = [
     "errors", "backend", "special", "activations", "losses", "initializers", "network", "objective",
-    "verification.differences", "verification.oracle", "optimizers", "batches", "training", "checks", "settings",
-    "data", "metrics", "storage", "model", "mlp", "verification.crosscheck", "datasets", "scaling", "progress", "cli",
-    "__main__",
+    "tangent", "derivatives",
+    "verification.verdicts", "verification.diagnosis", "verification.subject", "verification.paper",
+    "verification.richardson", "verification.complex_step", "verification.taylor", "verification.dot_product",
+    "verification.problem", "verification.rounding", "verification.oracle", "verification.reference",
+    "verification.point", "verification.plots", "verification.page", "verification.report", "verification.curves",
+    "verification.examine",
+    "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "storage", "model", "gradients",
+    "mlp", "verification.functions", "verification.verify", "verification.crosscheck", "datasets", "scaling",
+    "progress", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xbackprop.backend import Array, Namespace
-from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part
+from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part, real_part
 
 LEAKY_SLOPE = 0.01
 _SQRT_HALF = math.sqrt(0.5)
@@ -44,7 +44,7 @@ class Activation:
 
 def _step(xp: Namespace, z: Array) -> Array:
     """1 where z > 0, else 0, in the dtype of z: an integer 1 would turn a float32 network into a float64 one."""
-    return xp.astype(xp.real(z) > 0 if is_complex(xp, z) else z > 0, z.dtype)
+    return xp.astype(real_part(xp, z) > 0, z.dtype)
 
 
 def identity(xp: Namespace, z: Array) -> Array:
@@ -104,8 +104,7 @@ def d2_tanh(xp: Namespace, z: Array, h: Array) -> Array:
 def logistic(xp: Namespace, z: Array) -> Array:
     """h = σ(z) = 1/(1 + exp(-z)), without overflow for large -z."""
     e = xp.exp(-absolute(xp, z))
-    positive = xp.real(z) > 0 if is_complex(xp, z) else z > 0
-    return xp.where(positive, xp.ones_like(z), e) / (1.0 + e)
+    return xp.where(real_part(xp, z) > 0, xp.ones_like(z), e) / (1.0 + e)
 
 
 def d_logistic(xp: Namespace, z: Array, h: Array) -> Array:

@@ -97,6 +97,20 @@ def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
     return finite(where, "y", y)
 
 
+def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """A list of finite numeric arrays of these shapes."""
+    if not isinstance(value, Sequence) or len(value) != len(shapes):
+        got = f"{len(value)}" if isinstance(value, Sequence) else repr(type(value).__name__)
+        raise ValueError(f"{where}: {name} must be a list of {len(shapes)} arrays, got {got}")
+    arrays = []
+    for i, (item, shape) in enumerate(zip(value, shapes, strict=True)):
+        array = _numeric(where, f"{name}[{i}]", item, None)
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"{where}: {name}[{i}] must have shape {tuple(shape)}, got {tuple(array.shape)}")
+        arrays.append(finite(where, f"{name}[{i}]", array))
+    return arrays
+
+
 def finite(where: str, name: str, x: Array) -> Array:
     """`x`, if it has no NaN and no infinity."""
     xp = array_api_compat.array_namespace(x)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xbackprop.backend import Array, Namespace
-from xbackprop.special import is_complex
+from xbackprop.special import real_part
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Loss:
 
 def _row_max(xp: Namespace, z: Array) -> Array:
     """max_k z_k, or max_k Re z_k: a shift that cancels, so that no derivative need pass through it."""
-    return xp.max(xp.real(z) if is_complex(xp, z) else z, axis=-1, keepdims=True)
+    return xp.max(real_part(xp, z), axis=-1, keepdims=True)
 
 
 def softmax(xp: Namespace, z: Array) -> Array:

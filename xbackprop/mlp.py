@@ -14,19 +14,18 @@ from xbackprop import checks, metrics, storage
 from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, transfer
 from xbackprop.data import Data, dtype_name, read_data
-from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError, ModelFileError, NotFittedError
+from xbackprop.errors import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
+from xbackprop.gradients import Gradients
 from xbackprop.losses import linear
 from xbackprop.model import Model, make_objective, start_model
 from xbackprop.network import Layout
-from xbackprop.objective import make_batch
 from xbackprop.settings import Settings, changed_settings, read_settings, settings_from_json, settings_to_json
 from xbackprop.training import Epoch, print_epoch, train
-from xbackprop.verification.differences import GradientCheck, check_gradient
 
 PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
 
 
-class MLP:
+class MLP(Gradients):
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
     z_l = h_{l-1} W_l + b_l, h_l = f(z_l) for the hidden layers, h_0 = X; the output is softmax(z_L) for a
@@ -206,61 +205,6 @@ class MLP:
             return metrics.accuracy(y, prediction)
         y = checks.targets("MLP.score", y, prediction.shape[0], self.n_outputs_)
         return metrics.r2(follow(y).to_host(y).astype(np.float64).reshape(prediction.shape), prediction)
-
-    def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
-        """C(θ), ∂C/∂W_l and ∂C/∂b_l at the present weights, the penalty included, all samples in one batch.
-
-        The gradients are lists like `coefs_` and `intercepts_`.
-        """
-        model = self._fitted("MLP.loss_and_gradient")
-        backend = model.objective.backend
-        data = self._same("MLP.loss_and_gradient", X, y, sample_weight)
-        with backend.scope():
-            batch = make_batch(backend, data.X, data.y, data.weight)
-            cost, (gradient,) = model.objective.value_and_gradient([model.theta], batch)
-            layers = model.objective.layout.layers(backend.xp, gradient)
-        return float(backend.to_host(cost)), [W for W, _ in layers], [b[0, :] for _, b in layers]
-
-    def gradient_check(self, X: Any, y: Any, epsilon: float = 1e-5, tolerance: float = 1e-7) -> float:
-        """The paper's check (Section 6) of every weight and bias, on the network's own backend, in float64.
-
-        Parameters
-        ----------
-        epsilon : the step of the central differences, eq. 17.
-        tolerance : what the relative error, eq. 18, must stay below.
-
-        Returns
-        -------
-        The relative error. `gradient_check_` tells more: the error of each tensor, how many elements lay across a
-        kink and were checked on one side of it, the worst element.
-
-        Raises
-        ------
-        GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
-        """
-        where = "MLP.gradient_check"
-        model = self._fitted(where)
-        epsilon, tolerance = checks.positive(where, "epsilon", epsilon), checks.positive(where, "tolerance", tolerance)
-        objective, backend = model.objective, model.objective.backend
-        data = self._same(where, X, y, None, "float64")
-        with backend.scope():
-            theta = backend.xp.astype(model.theta, backend.xp.float64)
-            batch = make_batch(backend, data.X, data.y)
-            _, (gradient,) = objective.value_and_gradient([theta], batch)
-            result = check_gradient(
-                backend,
-                lambda stack: objective.value_and_branches([stack], batch),
-                theta,
-                gradient,
-                objective.layout.tensors(),
-                epsilon=epsilon,
-                tolerance=tolerance,
-                floats_per_network=3 * data.X.shape[0] * sum(objective.layout.sizes[1:]),
-            )
-        self.gradient_check_: GradientCheck = result
-        if not result.passed(tolerance):
-            raise GradientCheckError(f"{where}: {result}, expected less than {tolerance:.0e}")
-        return result.error
 
     @property
     def coefs_(self) -> list[Array]:

@@ -10,6 +10,7 @@ from xbackprop.activations import IDENTITY, Activation
 from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.losses import Loss
 from xbackprop.network import Buffers, Cache, Layout, backward, forward
+from xbackprop.special import real_part
 
 Parameters = list[Array]  # [θ]: a list, so that optimizers serve libraries that prefer many leaves to one vector
 
@@ -106,7 +107,11 @@ class Objective:
         """C (...) at θ (..., P), and for every activation with kinks whether each z lies to the right of them."""
         (theta,) = parameters
         cache = self.forward(theta, batch.X)
-        branches = [z > kink for z, f in zip(cache.z, self.activations, strict=True) for kink in f.kinks]
+        branches = [
+            real_part(self.backend.xp, z) > kink
+            for z, f in zip(cache.z, self.activations, strict=True)
+            for kink in f.kinks
+        ]
         cost, _ = self._loss(cache, batch)
         return (cost + self._penalty(theta, batch) if self.alpha else cost), branches
 

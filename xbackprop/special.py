@@ -25,6 +25,11 @@ def is_complex(xp: Namespace, z: Array) -> bool:
     return bool(xp.isdtype(z.dtype, "complex floating"))
 
 
+def real_part(xp: Namespace, z: Array) -> Array:
+    """Re z, and z itself where it is real."""
+    return xp.real(z) if is_complex(xp, z) else z
+
+
 def absolute(xp: Namespace, z: Array) -> Array:
     """|z| for real z; z or -z, by the sign of Re z, for complex z."""
     return xp.where(xp.real(z) > 0, z, -z) if is_complex(xp, z) else xp.abs(z)

@@ -6,7 +6,7 @@ It shares no formula with `activations`, `losses` or `network`. torch is importe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,17 @@ import numpy as np
 from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Array
 from xbackprop.errors import BackendError
+from xbackprop.losses import LOSSES, Loss
+from xbackprop.verification.problem import Problem
+from xbackprop.verification.verdicts import Element, Finding, Verdict
+
+UNITS = 16.0  # how many times its rounding bound an element may be off
 
 
 def torch_gradient(
     layers: Sequence[tuple[np.ndarray, np.ndarray]],
     activations: Sequence[str | Activation],
-    loss: str,
+    loss: str | Loss,
     X: np.ndarray,
     y: np.ndarray,
     share: np.ndarray | float,
@@ -34,7 +39,7 @@ def torch_gradient(
     ----------
     layers : (W_l, b_l), W_l (n_in, n_out) and b_l (n_out,) or (1, n_out).
     activations : one per hidden layer; the f of a user's own one runs on tensors, and its df is not used.
-    loss : "cross_entropy" or "mean_squared_error".
+    loss : "cross_entropy", "mean_squared_error" or a `Loss`; of a user's own, C runs on tensors, and its δ is not used.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
     share : each sample's part of the mean, 1/n or (n, 1).
     alpha_over_n : α/n.
@@ -61,16 +66,52 @@ def torch_gradient(
         for l, (W, b) in enumerate(parameters):
             z = functional.linear(h, W.T, torch.reshape(b, (-1,)))
             h = _torch_activation(activations[l])(z) if l < len(activations) else z
-        target = torch.tensor(y)
-        if loss == "cross_entropy":
-            costs = functional.cross_entropy(z, target, reduction="none")
-        else:
-            costs = torch.sum(functional.mse_loss(z, target, reduction="none"), dim=1)
         penalty = sum(torch.sum(torch.square(W)) for W, _ in parameters)
-        cost = torch.sum(torch.as_tensor(share).reshape(-1) * costs) + 0.5 * alpha_over_n * penalty
+        cost = _torch_cost(loss, z, torch.tensor(y), torch.as_tensor(np.asarray(share))) + 0.5 * alpha_over_n * penalty
         gradients = torch.autograd.grad(cost, [p for layer in parameters for p in layer])
     arrays = [g.numpy() for g in gradients]
     return cost.item(), list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def check(
+    problem: Problem,
+    gradient: np.ndarray,
+    rounding: np.ndarray,
+    tensors: Mapping[str, tuple[slice, tuple[int, ...]]],
+) -> tuple[list[Finding], np.ndarray]:
+    """Hold `gradient` (P,) to the oracle's in float64, element by element, in units of what rounding alone may do.
+
+    rounding : (P,), the bounds of `verification.rounding` in the gradient's dtype.
+
+    Returns
+    -------
+    The findings, and the oracle's gradient (P,).
+
+    Raises
+    ------
+    BackendError : if torch is not installed. Whatever a user's own function raises on tensors.
+    """
+    _, pairs = torch_gradient(*problem)
+    numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
+    off = np.abs(gradient - numeric)
+    units = np.divide(off, rounding, out=np.where(off == 0, 0.0, np.inf), where=rounding > 0)
+    found = []
+    for name, (where, shape) in tensors.items():
+        i = int(np.argmax(units[where]))
+        p = where.start + i
+        position = tuple(int(k) for k in np.unravel_index(i, shape))
+        worst = Element(name, position, float(gradient[p]), float(numeric[p]))
+        error = float(units[p])
+        if not error <= UNITS:
+            verdict, reason = Verdict.FAIL, "the gradient is not torch.autograd's, by more than rounding can do"
+        elif not np.any(numeric[where]) and not np.any(gradient[where]):
+            verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is torch.autograd's"
+        else:
+            verdict, reason = Verdict.PASS, ""
+        found.append(
+            Finding("oracle", name, verdict, error, UNITS, where.stop - where.start, worst=worst, reason=reason)
+        )
+    return found, numeric
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -97,6 +138,21 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:
+    """Σ_x share_x loss(z, y)_x in torch's own functions; for a user's own loss, in the user's."""
+    import array_api_compat.torch as xp
+    import torch
+
+    name = loss if isinstance(loss, str) else loss.name if LOSSES.get(loss.name) is loss else None
+    if name == "cross_entropy":
+        costs = torch.nn.functional.cross_entropy(z, y, reduction="none")
+    elif name == "mean_squared_error":
+        costs = torch.sum(torch.nn.functional.mse_loss(z, y, reduction="none"), dim=1)
+    else:
+        return loss.value_and_delta(xp, z, y, share)[0]  # type: ignore[union-attr]
+    return torch.sum(share.reshape(-1) * costs)
 
 
 def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:

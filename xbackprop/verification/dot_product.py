@@ -1,0 +1,51 @@
+"""The dot-product test: ⟨Jv, w⟩ = ⟨v, Jᵀw⟩ for the logits' Jacobian J, forward mode on the left, backpropagation on the
+right. It holds to rounding at any point, kinks among them.
+
+It cannot see what both sides share, f′ among it. Claerbout, "Earth Soundings Analysis", 1992.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xbackprop.backend import Array
+from xbackprop.derivatives import jvp, vjp
+from xbackprop.objective import Objective
+from xbackprop.verification.verdicts import Finding, Verdict
+
+DRAWS = 20
+TOLERANCE = 32.0  # in units of u ‖Jv‖ ‖w‖
+
+
+def check(objective: Objective, theta: Array, X: Array, seed: int = 0) -> list[Finding]:
+    """One finding per tensor: v moves that tensor alone, and w is a random cotangent; the worst of 20 draws."""
+    backend, tensors = objective.backend, objective.layout.tensors()
+    rng = np.random.RandomState(seed)
+    dtype = str(backend.to_host(theta).dtype)
+    u = float(np.finfo(dtype).eps)
+    shape = (X.shape[0], objective.layout.sizes[-1])
+    worst = dict.fromkeys(tensors, 0.0)
+    moved = dict.fromkeys(tensors, False)
+    for _ in range(DRAWS):
+        w = rng.standard_normal(shape).astype(dtype)
+        backward = backend.to_host(vjp(objective, theta, backend.asarray(w), X)).astype(np.float64)
+        for name, (where, _) in tensors.items():
+            v = np.zeros(theta.shape[0], dtype)
+            v[where] = rng.standard_normal(where.stop - where.start)
+            forward = backend.to_host(jvp(objective, theta, backend.asarray(v), X)).astype(np.float64)
+            gap = abs(np.sum(forward * w) - v[where].astype(np.float64) @ backward[where])
+            scale = np.linalg.norm(forward) * np.linalg.norm(w)
+            figure = gap / (u * scale) if scale > 0 else (0.0 if gap == 0 else np.inf)
+            worst[name] = float(np.maximum(worst[name], figure))  # which keeps NaN
+            moved[name] = moved[name] or bool(scale > 0 or gap > 0)
+    return [_finding(name, worst[name], moved[name]) for name in tensors]
+
+
+def _finding(name: str, figure: float, moved: bool) -> Finding:
+    if not moved:
+        reason = "the logits do not depend on it"
+        return Finding("dot product", name, Verdict.VACUOUS, 0.0, TOLERANCE, DRAWS, reason=reason)
+    if figure <= TOLERANCE:
+        return Finding("dot product", name, Verdict.PASS, figure, TOLERANCE, DRAWS)
+    reason = "backpropagation is not the transpose of forward mode"
+    return Finding("dot product", name, Verdict.FAIL, figure, TOLERANCE, DRAWS, reason=reason)

@@ -1,0 +1,41 @@
+"""A network, its loss and its data as float64 arrays on the host: what oracles and error analysis work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from xbackprop.activations import Activation
+from xbackprop.backend import Array
+from xbackprop.losses import Loss
+from xbackprop.objective import Batch, Objective
+
+
+class Problem(NamedTuple):
+    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖².
+
+    layers : (W_l (n_in, n_out), b_l (1, n_out)), l = 1 … L. activations : one per hidden layer.
+    X, y, share : as in `objective.Batch`.
+    """
+
+    layers: list[tuple[np.ndarray, np.ndarray]]
+    activations: Sequence[Activation]
+    loss: Loss
+    X: np.ndarray
+    y: np.ndarray
+    share: np.ndarray | float
+    alpha_over_n: float
+
+
+def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem:
+    """The problem at θ, fetched from the device."""
+
+    def host(x: Array | float) -> np.ndarray:
+        return np.asarray(x if isinstance(x, float) else objective.backend.to_host(x), dtype=np.float64)
+
+    share = batch.share if isinstance(batch.share, float) else host(batch.share)
+    layers = objective.layout.layers(np, host(theta))
+    rate = objective.alpha * float(host(batch.inverse))
+    return Problem(layers, objective.hidden, objective.loss, host(batch.X), host(batch.y), share, rate)

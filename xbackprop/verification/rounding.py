@@ -1,0 +1,72 @@
+"""By how much rounding alone may put each ∂C/∂θ_p off: a running error analysis of both passes, to first order.
+
+Every quantity x is followed by e_x, a bound in units of u on its error, where sums are taken to lose one unit:
+
+    e_z(l) = e_h(l-1) |W| + |h| |W| + |b| ,              e_h(l) = |f′| e_z + |h| ,
+    e_δ(L) = |∂δ/∂z| e_z + |δ| + share (|h_L| + |y|) ,   e_dW = |h|ᵀ e_δ + e_hᵀ |δ| + |h|ᵀ |δ| ,
+    e_δ(l-1) = (e_δ |W|ᵀ + |δ| |W|ᵀ) |f′| + |δ Wᵀ| e_f′ ,   e_f′ = |f″| e_z + |f′| + 1 .
+
+e_f′ is unbounded where z is so close to a kink that rounding may put it on the other side. The 1 stands for derivatives
+that have lost their relative accuracy where f saturates, such as torch's s(1-s). Without the bound a correct gradient
+would be called wrong where its terms cancel: in networks that fit their data, and in saturated ones. Wilkinson, "Error
+analysis revisited", 1986; Higham, "Accuracy and Stability of Numerical Algorithms", 2002, Section 3.3.
+"""
+
+from __future__ import annotations
+
+import array_api_compat.numpy as xp
+import numpy as np
+
+from xbackprop.activations import IDENTITY
+from xbackprop.backend import Backend
+from xbackprop.network import deltas, forward
+from xbackprop.verification.problem import Problem
+
+CLOSE = 16.0  # units of u e_z within which z may be on either side of a kink
+
+
+def rounding_bound(problem: Problem, u: float) -> list[tuple[np.ndarray, np.ndarray]]:
+    """u e for every ∂C/∂W_l and ∂C/∂b_l, in the shapes of the layers.
+
+    u : the spacing of numbers at 1 in the dtype of the gradient, 2⁻⁵² or 2⁻²³.
+    """
+    layers, hidden, loss, X, y, share, alpha_over_n = problem
+    host, activations = Backend(xp), [*hidden, IDENTITY]
+    cache = forward(host, layers, activations, X)
+    e_z, e_h = _forward_errors(layers, activations, cache)
+    _, delta = loss.value_and_delta(xp, cache.z[-1], y, share)
+    e_delta = _output_error(loss, cache.z[-1], y, share, delta, e_z[-1])
+    errors = []
+    for l, delta_l in deltas(host, layers, activations, cache, delta):
+        W, h = layers[l - 1][0], np.abs(cache.h[l - 1])
+        size = np.abs(delta_l)
+        dW = h.T @ (e_delta + size) + e_h[l - 1].T @ size + alpha_over_n * np.abs(W)
+        errors.append((u * dW, u * np.sum(e_delta + size, axis=0, keepdims=True)))
+        if l > 1:
+            f, z, e = activations[l - 2], cache.z[l - 2], e_z[l - 2]
+            slope = np.abs(f.df(xp, z, cache.h[l - 1]))
+            e_slope = slope + 1.0 + (0.0 if f.d2f is None else np.abs(f.d2f(xp, z, cache.h[l - 1])) * e)
+            for kink in f.kinks:
+                e_slope = np.where(np.abs(z - kink) < CLOSE * u * e, 1 / u, e_slope)
+            e_delta = ((e_delta + size) @ np.abs(W).T) * slope + np.abs(delta_l @ W.T) * e_slope
+    return errors[::-1]
+
+
+def _forward_errors(layers, activations, cache):  # type: ignore[no-untyped-def]
+    e_z, e_h = [], [np.zeros_like(cache.h[0])]
+    for l, ((W, b), f) in enumerate(zip(layers, activations, strict=True)):
+        e_z.append((e_h[-1] + np.abs(cache.h[l])) @ np.abs(W) + np.abs(b))
+        slope = np.abs(f.df(xp, cache.z[l], cache.h[l + 1]))
+        e_h.append(slope * e_z[-1] + np.abs(cache.h[l + 1]))
+    return e_z, e_h
+
+
+def _output_error(loss, z, y, share, delta, e_z):  # type: ignore[no-untyped-def]
+    error = np.abs(delta) + share * (np.abs(loss.output(xp, z)) + np.abs(y))
+    if loss.delta_tangent is None:
+        return error + share * e_z  # taking the loss to be no more curved than 1
+    for k in range(z.shape[1]):  # |∂δ/∂z| e_z, a column of the Jacobian at a time
+        along = np.zeros_like(z)
+        along[:, k] = e_z[:, k]
+        error = error + np.abs(loss.delta_tangent(xp, z, y, share, along))
+    return error

@@ -1,0 +1,114 @@
+"""What the difference methods see: θ, a function C around it, and the gradient that is claimed there. No network.
+
+Moved parameters are stacked along a leading axis, and one call of C serves the whole stack; a budget bounds how many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from xbackprop.backend import Array, Backend
+from xbackprop.verification.verdicts import Element
+
+#: C (S,) of stacked parameters θ (S, P), and on which side of its kinks each unit is: a list of boolean arrays (S, …).
+Observed = Callable[[Array], tuple[Array, list[Array]]]
+
+#: Bytes of a stack: what stays in the cache is fastest.
+STACK_BYTES = 2**21
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A point θ, C around it, and the gradient claimed at it.
+
+    backend : where θ lives, and in whose library C calculates.
+    observe : C of stacked θ, real or complex, and the branches of its units; none where C has no kinks.
+    theta : (P,), float64. gradient : (P,), on the host.
+    tensors : the range in θ and the shape of every named tensor.
+    floats_per_point : what one θ of a stack takes beside itself, in numbers.
+    memory : the bytes that a stack may take.
+    """
+
+    backend: Backend
+    observe: Observed
+    theta: Array
+    gradient: np.ndarray
+    tensors: Mapping[str, tuple[slice, tuple[int, ...]]]
+    floats_per_point: int = 0
+    memory: int = STACK_BYTES
+
+    @cached_property
+    def at_theta(self) -> tuple[float, list[Array]]:
+        """C(θ), and the branches there."""
+        costs, branches = self.observe(self.theta[None, :])
+        return float(self.backend.to_host(costs)[0]), branches
+
+    @cached_property
+    def noise(self) -> float:
+        """The rounding noise of C near θ: at least u|C|.
+
+        Along a line of ten points so close that C cannot curve between them, its fifth differences are noise; binom(10,
+        5) is the variance that they add up from independent errors. Moré and Wild, "Estimating computational noise",
+        SIAM J. Sci. Comput. 33, 2011.
+        """
+        spacing = 1e-13 * max(1.0, float(np.linalg.norm(self.backend.to_host(self.theta))))
+        line = np.outer(spacing * np.arange(1, 11), _random_unit(self.theta.shape[0], 0))
+        fifth = np.diff(np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(line)]), 5)
+        return max(EPS * abs(self.at_theta[0]), float(np.sqrt(np.mean(fifth**2) / math.comb(10, 5))))
+
+    def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
+        """The moves, as many at a time as the budget allows."""
+        per_point = bytes_per_number * (2 * self.theta.shape[0] + self.floats_per_point)
+        size = max(1, self.memory // per_point)
+        for first in range(0, len(moves), size):
+            yield moves[first : first + size]
+
+    def look(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+        """C(θ + h m) for every move m, and whether some unit is then on another branch than at θ.
+
+        moves : (k,) numbers of elements p, for m = e_p; or (k, P) directions.
+        """
+        xp, device = self.backend.xp, self.backend.device
+        costs, branches = self.observe(self._moved(self.theta, moves, float(h)))
+        crossed = xp.zeros(costs.shape, dtype=xp.bool, device=device)
+        for there, here in zip(branches, self.at_theta[1], strict=True):
+            crossed = crossed | xp.any(there != here, axis=tuple(range(1, there.ndim)))
+        return self.backend.to_host(costs), self.backend.to_host(crossed)
+
+    def complex_slopes(self, moves: np.ndarray, h: float = 1e-100) -> np.ndarray:
+        """Im C(θ + ih m) / h for every move m: its slope along m, with no difference taken."""
+        theta = self.backend.xp.astype(self.theta, self.backend.xp.complex128)
+        costs = [self.observe(self._moved(theta, chosen, complex(0.0, h)))[0] for chosen in self.stacks(moves, 16)]
+        return np.concatenate([np.imag(self.backend.to_host(c)) / h for c in costs]) if costs else np.empty(0)
+
+    def _moved(self, theta: Array, moves: np.ndarray, h: complex) -> Array:
+        """θ + h m for every move m, stacked."""
+        xp, device = self.backend.xp, self.backend.device
+        if moves.ndim == 1:
+            chosen = xp.arange(theta.shape[0], device=device)[None, :] == xp.asarray(moves, device=device)[:, None]
+            return xp.where(chosen, (theta + h)[None, :], theta[None, :])
+        return theta[None, :] + h * xp.asarray(moves, dtype=theta.dtype, device=device)
+
+    def directions(self, seed: int) -> np.ndarray:
+        """For every tensor a random direction of length 1 that moves it alone: (tensors, P)."""
+        found = np.zeros((len(self.tensors), self.theta.shape[0]))
+        for i, (where, _) in enumerate(self.tensors.values()):
+            found[i, where] = _random_unit(where.stop - where.start, seed + i)
+        return found
+
+    def element(self, p: int, numeric: float) -> Element:
+        """Element p of θ, with what a method has for its derivative."""
+        name, (where, shape) = next((n, t) for n, t in self.tensors.items() if t[0].start <= p < t[0].stop)
+        position = tuple(int(i) for i in np.unravel_index(p - where.start, shape))
+        return Element(name, position, float(self.gradient[p]), float(numeric))
+
+
+def _random_unit(n: int, seed: int) -> np.ndarray:
+    v = np.random.RandomState(seed).standard_normal(n)
+    return v / np.linalg.norm(v)
