@@ -35,7 +35,7 @@ def lint(session):
 
 @nox.session
 def types(session):
-    session.install(*group("types"), "numpy", "array-api-compat", "safetensors")
+    session.install(*group("types"), "numpy", "array-api-compat", "safetensors", "threadpoolctl")
     session.run("mypy")
 
 

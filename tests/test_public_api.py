@@ -19,7 +19,7 @@ ORDER = [
     "tangent", "derivatives",
     "verification.verdicts", "verification.diagnosis", "verification.subject", "verification.paper",
     "verification.richardson", "verification.complex_step", "verification.taylor", "verification.dot_product",
-    "verification.problem", "verification.rounding", "verification.oracle", "verification.reference",
+    "verification.threads", "verification.problem", "verification.rounding", "verification.oracle", "verification.reference",
     "verification.point", "verification.plots", "verification.page", "verification.report", "verification.curves",
     "verification.examine",
     "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "storage", "model", "gradients",

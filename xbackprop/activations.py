@@ -1,8 +1,8 @@
 """Activation functions: f, f′ and f″ side by side, ``f(xp, z)``, ``df(xp, z, h)`` and ``d2f(xp, z, h)``, h = f(z).
 
 The derivatives are written so that they keep their relative accuracy where the function saturates: σ′(z) is
-e/(1+e)² with e = exp(-|z|), and not h(1-h), which has lost every digit at z = 37. All but gelu carry complex z, for
-complex steps; f″ serves Hessian-vector products.
+e/(1+e)² with e = exp(-|z|), and not h(1-h), which has lost every digit at z = 37. All carry complex z, for complex
+steps; f″ serves Hessian-vector products.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from xbackprop.model import Model
 from xbackprop.objective import Batch, make_batch
 from xbackprop.verification.paper import EPSILON, TOLERANCE, GradientCheck, paper_check
 from xbackprop.verification.point import make_subject
+from xbackprop.verification.threads import one_thread
 
 
 class Gradients:
@@ -105,7 +106,7 @@ class Gradients:
         where = "MLP.gradient_check"
         epsilon, tolerance = checks.positive(where, "epsilon", epsilon), checks.positive(where, "tolerance", tolerance)
         model, batch = self._problem(where, X, y, None, "float64")
-        with model.objective.backend.scope():
+        with model.objective.backend.scope(), one_thread(batch.X.shape[0] * model.objective.layout.n_weights):
             theta = model.objective.backend.asarray(model.theta, "float64")
             result = paper_check(make_subject(model.objective, theta, batch), epsilon=epsilon, tolerance=tolerance)
         self.gradient_check_: GradientCheck = result

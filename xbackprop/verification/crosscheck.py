@@ -22,7 +22,8 @@ from xbackprop.backend import Array, Backend, load, names
 from xbackprop.errors import ConvergenceWarning, GradientCheckError
 from xbackprop.mlp import MLP
 from xbackprop.settings import TASKS
-from xbackprop.verification.oracle import one_thread, relative_difference, torch_gradient
+from xbackprop.verification.oracle import relative_difference, torch_gradient
+from xbackprop.verification.threads import one_thread
 
 #: What is measured, in the order of a table, and what each value must not exceed.
 LIMITS = {

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
 from xbackprop.backend import Array
 from xbackprop.errors import BackendError
 from xbackprop.objective import Batch, Objective
-from xbackprop.verification import complex_step, curves, dot_product, oracle, paper, richardson, taylor
+from xbackprop.verification import complex_step, dot_product, oracle, paper, richardson, taylor
 from xbackprop.verification.complex_step import NotCarried
-from xbackprop.verification.diagnosis import diagnose
-from xbackprop.verification.oracle import one_thread
+from xbackprop.verification.outcome import Outcome, make_run, measure_curves
 from xbackprop.verification.point import Point, make_point
-from xbackprop.verification.report import Curves, Run, TensorSummary
+from xbackprop.verification.report import Curves, Run
 from xbackprop.verification.subject import STACK_BYTES
-from xbackprop.verification.verdicts import Finding, Verdict, tensor_verdict
+from xbackprop.verification.threads import one_thread
 
 #: What is run when nothing else is asked for; differences join where the complex step cannot run.
 DEFAULT = ("complex step", "taylor", "dot product", "oracle", "paper")
-SCATTER = 2000  # elements of a tensor that a report keeps
-
-
-class Outcome(NamedTuple):
-    """What a method leaves: findings; the rows of θ it has slopes for, and these; Taylor remainders; eq. 18."""
-
-    findings: list[Finding]
-    slopes: tuple[np.ndarray, np.ndarray] = (np.empty(0, dtype=int), np.empty(0))
-    taylor: Mapping[str, Sequence[tuple[float, float]]] | None = None
-    paper_error: float = float("nan")
 
 
 def _complex_step(point: Point) -> Outcome:
@@ -104,7 +91,7 @@ def examine(
     backend = objective.backend
     asked = set(DEFAULT if methods is None else methods)
     outcomes: dict[str, Outcome] = {}
-    with backend.scope(), one_thread():
+    with backend.scope(), one_thread(batch.X.shape[0] * objective.layout.n_weights):
         point = make_point(objective, theta, batch, seed, memory)
         notes = _notes(point, asked)
         for name, method in METHODS.items():
@@ -116,27 +103,23 @@ def examine(
                 notes.append(f"{name}: {error}")
                 if name == "complex step":
                     asked.add("differences")
-        drawn = _curves(point, outcomes) if pictures else Curves()
-    findings = [f for outcome in outcomes.values() for f in outcome.findings]
-    if not point.repeatable:
-        reason = "the gradient is another one when it is computed again"
-        findings = [replace(f, verdict=Verdict.INCONCLUSIVE, reason=reason) for f in findings]
-    slopes = _slopes(point, outcomes)
+        drawn = measure_curves(point.subject, point.rows, outcomes, seed) if pictures else Curves()
     described = {
         "backend": backend.name,
         "version": backend.version,
         "device": str(backend.device or "cpu"),
-        "dtype": str(np.dtype(backend.to_host(theta).dtype)),
+        "dtype": str(point.gradient.dtype),
         "alpha": f"{objective.alpha:g}",
     }
-    return Run(
+    return make_run(
+        point.subject,
+        outcomes,
         place={**described, **(place or {})},
-        tensors=[_summary(point, name, findings, slopes) for name in point.subject.tensors],
-        findings=findings,
         notes=notes,
-        paper_error=outcomes["paper"].paper_error if "paper" in outcomes else float("nan"),
         curves=drawn,
         seconds=time.perf_counter() - began,
+        n=batch.X.shape[0],
+        doubt="" if point.repeatable else "the gradient is another one when it is computed again",
     )
 
 
@@ -147,50 +130,7 @@ def _notes(point: Point, asked: Collection[str]) -> list[str]:
             f"complex step, differences and the paper's check look at {len(point.rows):,} of {len(point.gradient):,} "
             f"elements, drawn at random, and at the largest of every tensor"
         )
-    if point.theta.dtype != point.subject.theta.dtype:
+    if point.gradient.dtype != np.float64:
         own = [name for name in ("oracle", "dot product") if name in asked]
         notes.append(f"{' and '.join(own) or 'no method'} in the network's dtype, the other methods in float64")
     return notes
-
-
-def _slopes(point: Point, outcomes: Mapping[str, Outcome]) -> np.ndarray:
-    """∂C/∂θ (P,) by the best method that has it, NaN where none has."""
-    slopes = np.full(len(point.gradient), np.nan)
-    for name in ("differences", "oracle", "complex step"):  # the later the better
-        if name in outcomes:
-            rows, found = outcomes[name].slopes
-            slopes[rows[np.isfinite(found)]] = found[np.isfinite(found)]
-    return slopes
-
-
-def _curves(point: Point, outcomes: Mapping[str, Outcome]) -> Curves:
-    remainders = outcomes["taylor"].taylor if "taylor" in outcomes else {}
-    return curves.measure(point.subject, point.rows, "complex step" in outcomes, remainders or {}, point.seed)
-
-
-def _summary(point: Point, name: str, findings: Sequence[Finding], slopes: np.ndarray) -> TensorSummary:
-    mine = [f for f in findings if f.tensor == name]
-    where, shape = point.subject.tensors[name]
-    gradient = point.subject.gradient[where]
-    verdict = tensor_verdict(mine)
-    known = np.flatnonzero(np.isfinite(slopes[where]))
-    diagnosis = ""
-    if verdict is Verdict.FAIL and len(known):
-        theta = point.subject.backend.to_host(point.subject.theta)[where]
-        whole = len(known) == len(gradient)
-        diagnosis = diagnose(
-            gradient[known], slopes[where][known], theta[known], shape if whole else (), len(point.problem.X)
-        )  # fmt: skip
-    failing = [f for f in mine if f.verdict is Verdict.FAIL] or mine
-    shown = known if len(known) <= SCATTER else known[np.linspace(0, len(known) - 1, SCATTER).astype(int)]
-    return TensorSummary(
-        name=name,
-        shape=shape,
-        norm=float(np.linalg.norm(gradient)),
-        paper_error=next((f.error for f in mine if f.method == "paper"), float("nan")),
-        verdict=verdict,
-        diagnosis=diagnosis,
-        worst=next((f.worst for f in failing if f.worst is not None), None),
-        analytic=gradient[shown].tolist(),
-        numeric=slopes[where][shown].tolist(),
-    )

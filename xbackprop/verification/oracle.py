@@ -5,9 +5,7 @@ It shares no formula with `activations`, `losses` or `network`. torch is importe
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from xbackprop.backend import Array
 from xbackprop.errors import BackendError
 from xbackprop.losses import LOSSES, Loss
 from xbackprop.verification.problem import Problem
+from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import Element, Finding, Verdict
 
 UNITS = 16.0  # how many times its rounding bound an element may be off
@@ -93,7 +92,7 @@ def check(
     """
     _, pairs = torch_gradient(*problem)
     numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
-    off = np.abs(gradient - numeric)
+    off = np.abs(gradient.astype(np.float64) - numeric)
     units = np.divide(off, rounding, out=np.where(off == 0, 0.0, np.inf), where=rounding > 0)
     found = []
     for name, (where, shape) in tensors.items():
@@ -120,24 +119,6 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
     if norm == 0:
         return 0.0 if difference == 0 else np.inf
     return float(difference / norm)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch, if it is loaded, on one thread: where cores are shared, its threads wait for each other, spinning.
-
-    On two busy cores that made networks of a few neurons twenty times slower.
-    """
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:

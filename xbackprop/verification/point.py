@@ -65,7 +65,7 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
         theta=theta,
         batch=batch,
         problem=problem,
-        gradient=gradient.astype(np.float64),
+        gradient=gradient,
         rounding=bounds[own],
         subject=subject,
         rounding64=bounds[EPS],

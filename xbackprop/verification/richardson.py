@@ -1,10 +1,11 @@
 """Adaptive differences: Richardson's extrapolation of central ones, each with an estimate of its own error.
 
     D_h = (C(θ + h m) - C(θ - h m)) / 2h ,   R_h = (4 D_h - D_2h) / 3 = slope + O(h⁴) ,
-    e_h = |R_h - R_2h| / 15 + 3 noise / h ,
+    e_h = max(|R_h - R_2h| / 15, |R_2h - R_4h| / 240) + 3 noise / h ,
 
-and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e. Steps that put a unit on another branch are left out. Richardson,
-1911; the rule for choosing h is that of Ridders, 1982.
+and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e; the second term of the max is there because two R may agree by
+chance. Steps that put a unit on another branch are left out. Richardson, 1911; choosing h by the least estimate is
+Ridders', 1982.
 """
 
 from __future__ import annotations
@@ -15,34 +16,42 @@ from xbackprop.verification.subject import Subject
 from xbackprop.verification.verdicts import Finding, Verdict
 
 STEPS = 2.0 ** -np.arange(3, 17)
+FIRST = slice(2, 8)  # the steps that are tried before the others: most slopes need no more
 SAFETY = 10.0  # how many of its own error estimates a slope may be off
 RELATIVE = 1e-7  # an error estimate above this share of the largest derivative tells too little
 
 
 def slopes(subject: Subject, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The slope of C along every move, its error estimate (infinite where every step crosses a kink), and whether the
+    """The slope of C along every move; its error estimate, infinite where every step crosses a kink; and whether the
     largest step crosses one."""
-    found = [_slopes(subject, chosen) for chosen in subject.stacks(moves)]
-    if not found:
-        return np.empty(0), np.empty(0), np.empty(0, dtype=bool)
-    return tuple(np.concatenate(part) for part in zip(*found, strict=True))  # type: ignore[return-value]
+    numeric, error, crossed = _over(subject, moves, STEPS[FIRST])
+    enough = 0.01 * RELATIVE * np.max(np.abs(numeric), initial=0.0, where=np.isfinite(error))
+    more = np.flatnonzero(error > enough)
+    numeric[more], error[more], crossed[more] = _over(subject, moves[more], STEPS)
+    return numeric, error, crossed
 
 
-def _slopes(subject: Subject, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _over(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = [np.empty((3, 0)), *(_best(subject, chosen, steps) for chosen in subject.stacks(moves))]
+    numeric, error, crossed = np.concatenate(found, axis=1)
+    return numeric, error, crossed
+
+
+def _best(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(3, moves): the slope of least error estimate, the estimate, and whether the largest step crosses a kink."""
     central, crossed = [], []
-    for h in STEPS:
+    for h in steps:
         up, up_crossed = subject.look(moves, h)
         down, down_crossed = subject.look(moves, -h)
-        central.append((up - down) / (2 * h))  # θ ± 2⁻ᵏ is rounded, by no more than the noise of C allows for
+        central.append((up - down) / (2 * h))
         crossed.append(up_crossed | down_crossed)
     D, bad = np.array(central), np.array(crossed)
     R = (4 * D[1:] - D[:-1]) / 3
-    noise = 3 * subject.noise / STEPS[2:, None]
-    e = np.abs(R[1:] - R[:-1]) / 15 + noise
-    e[bad[:-2] | bad[1:-1] | bad[2:]] = np.inf
-    best = np.argmin(e, axis=0)
-    columns = np.arange(D.shape[1])
-    return R[1:][best, columns], e[best, columns], bad[0]
+    change = np.abs(np.diff(R, axis=0))
+    e = np.maximum(change[1:] / 15, change[:-1] / 240) + 3 * subject.noise / steps[3:, None]
+    e[bad[:-3] | bad[1:-2] | bad[2:-1] | bad[3:]] = np.inf
+    best, columns = np.argmin(e, axis=0), np.arange(D.shape[1])
+    return np.array([R[2:][best, columns], e[best, columns], bad[0]])
 
 
 def check(subject: Subject, rows: np.ndarray) -> tuple[list[Finding], np.ndarray]:

@@ -62,9 +62,7 @@ def _finding(name: str, r: np.ndarray, smooth: np.ndarray, floor: float, first_o
     kept = np.flatnonzero(smooth & (r > floor))
     if len(kept) == 0 and smooth[0]:
         if first_order <= floor:
-            return finding(
-                Verdict.VACUOUS, float("nan"), "C does not change along it, and the gradient is zero"
-            )
+            return finding(Verdict.VACUOUS, float("nan"), "C does not change along it, and the gradient is zero")
         return finding(Verdict.PASS, float("inf"))  # C is straight, or curved evenly: the remainder vanishes
     slopes = np.array([np.log2(r[a] / r[b]) / (b - a) for a, b in pairwise(kept)])[-SLOPES:]
     if len(slopes) < SLOPES - 1:

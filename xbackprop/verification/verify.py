@@ -1,0 +1,162 @@
+"""`xbackprop.verify`: a user's own network on the user's own data, held to everything its gradient can be held to."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+
+from xbackprop import checks
+from xbackprop.backend import Backend, load, transfer
+from xbackprop.data import Data, dtype_name
+from xbackprop.errors import BackendError
+from xbackprop.initializers import draw_layers
+from xbackprop.mlp import MLP
+from xbackprop.model import Model
+from xbackprop.objective import Batch, make_batch
+from xbackprop.verification.examine import DEFAULT, METHODS, examine
+from xbackprop.verification.report import Report, Run
+from xbackprop.verification.subject import STACK_BYTES
+
+WHERE = "verify"
+DTYPES = ("float32", "float64")
+SMALL = 0.05  # what θ is scaled by for the point of small gradients
+
+
+def verify(
+    net: MLP,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    methods: Iterable[str] | None = None,
+    backends: Iterable[str | Backend] | None = None,
+    dtypes: Iterable[str] | None = None,
+    thorough: bool = False,
+    seed: int = 0,
+    memory: int = STACK_BYTES,
+    pictures: bool = True,
+) -> Report:
+    """Hold the gradient of a network to its cost, by methods that share none of its formulas.
+
+    The network, its loss, penalty, weights and data are taken as they are, and left as they are.
+
+    Parameters
+    ----------
+    net : with weights, after `fit` or `initialize`. X, y, sample_weight : as `fit` takes them.
+    methods : out of "complex step", "differences", "taylor", "dot product", "oracle", "reference", "paper". By default
+        all but "differences", which join where the complex step cannot run, and "reference".
+    backends : names or instances; by default the network's own.
+    dtypes : "float32", "float64" or both; by default the network's own.
+    thorough : differences everywhere; at the weights as they are, at fresh ones and at small ones; with α as it is,
+        with 0 and with one as large as n.
+    seed : of random directions and samples. memory : bytes that a stack of moved parameters may take.
+    pictures : whether to measure what `Report.plot` and `Report.to_html` draw.
+
+    Returns
+    -------
+    A `Report`. A wrong gradient is in it, and raises nothing; a backend that is not there is in its `not_run`.
+
+    Raises
+    ------
+    ValueError : for data that do not fit the network, or a name that is none. NotFittedError : without weights.
+    """
+    if not isinstance(net, MLP):
+        raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
+    model = net._fitted(WHERE)
+    asked = _methods(methods, thorough)
+    widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
+    checks.whole(WHERE, "memory", memory, 1)
+    checks.whole(WHERE, "seed", seed, 0)
+    data = {dtype: net._same(WHERE, X, y, sample_weight, dtype) for dtype in widths}
+    homes, not_run = _backends(model, backends)
+    runs: list[Run] = []
+    for home in homes:
+        for dtype in widths:
+            batch = _batch_at(home, data[dtype])
+            for place, theta, alpha in _points(model, batch, thorough, seed):
+                objective = replace(model.objective, backend=home, alpha=alpha)
+                at = home.asarray(theta, dtype)
+                runs.append(
+                    examine(
+                        objective, at, batch, methods=asked, seed=seed, memory=memory, pictures=pictures, place=place
+                    )
+                )
+    return Report(_header(net, model, next(iter(data.values())), seed), runs, not_run)
+
+
+def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] | None:
+    if methods is None:
+        return (*DEFAULT, "differences") if thorough else None
+    return _names("methods", methods, METHODS)
+
+
+def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A list of names; one alone will do."""
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise ValueError(f"{WHERE}: {what} must name at least one of {', '.join(known)}")
+    return [checks.one_of(WHERE, what, name, known) for name in names]
+
+
+def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[list[Backend], dict[str, str]]:
+    """Those that can be used, and why the others cannot."""
+    if backends is None:
+        return [model.objective.backend], {}
+    usable: list[Backend] = []
+    not_run = {}
+    for backend in [backends] if isinstance(backends, str | Backend) else backends:
+        try:
+            usable.append(backend if isinstance(backend, Backend) else load(backend)())  # type: ignore[call-arg]
+        except BackendError as error:
+            not_run[f"backend {backend}"] = str(error)
+    return usable, not_run
+
+
+def _batch_at(home: Backend, data: Data) -> Batch:
+    """The data as one batch of another library."""
+    with home.scope():
+        X, y, weight = (
+            None if part is None else transfer(part, data.backend, home) for part in (data.X, data.y, data.weight)
+        )
+        return make_batch(home, X, y, weight)
+
+
+def _points(
+    model: Model, batch: Batch, thorough: bool, seed: int
+) -> Iterator[tuple[dict[str, str], np.ndarray, float]]:
+    """Where to look: what the place is called, θ on the host, and α."""
+    objective = model.objective
+    theta = objective.backend.to_host(model.theta)
+    points, alphas = {"given": theta}, {"as given": objective.alpha}
+    if thorough:
+        hidden = [f.init for f in objective.hidden] or ["glorot_uniform"]
+        fresh = draw_layers([*hidden, hidden[-1]], RandomState(seed), objective.layout.sizes)
+        points |= {"fresh": objective.layout.flatten(np, fresh), "small": SMALL * theta}
+        alphas |= {"none": 0.0, "large": float(max(batch.X.shape[0], 10 * objective.alpha))}
+    for point, at in points.items():
+        for alpha in dict.fromkeys(alphas.values()):
+            yield {"point": point}, at, alpha
+
+
+def _header(net: MLP, model: Model, data: Data, seed: int) -> dict[str, str]:
+    """What was checked, and on what machine."""
+    import xbackprop
+
+    objective = model.objective
+    sizes = "-".join(map(str, objective.layout.sizes))
+    return {
+        "network": f"{sizes}, {', '.join(dict.fromkeys(f.name for f in objective.hidden)) or 'no hidden layer'}",
+        "loss": objective.loss.name,
+        "parameters": f"{objective.layout.n_parameters:,}",
+        "samples": f"{data.X.shape[0]:,}",
+        "seed": str(seed),
+        "xbackprop": xbackprop.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
