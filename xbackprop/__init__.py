@@ -18,13 +18,20 @@ from xbackprop.errors import (
     NotFittedError,
 )
 from xbackprop.initializers import INITIALIZERS
+from xbackprop.losses import LOSSES, Loss
 from xbackprop.mlp import MLP
+from xbackprop.verification.functions import check_gradient
+from xbackprop.verification.products import check_jvp, check_vjp
+from xbackprop.verification.report import Report
+from xbackprop.verification.verdicts import Verdict
+from xbackprop.verification.verify import verify
 
 __version__ = "0.1.0"
 
 __all__ = [
     "ACTIVATIONS",
     "INITIALIZERS",
+    "LOSSES",
     "MLP",
     "Activation",
     "Backend",
@@ -32,6 +39,13 @@ __all__ = [
     "ConvergenceWarning",
     "DivergenceError",
     "GradientCheckError",
+    "Loss",
     "ModelFileError",
     "NotFittedError",
+    "Report",
+    "Verdict",
+    "check_gradient",
+    "check_jvp",
+    "check_vjp",
+    "verify",
 ]

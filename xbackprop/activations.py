@@ -155,7 +155,8 @@ def d_gelu(xp: Namespace, z: Array, h: Array) -> Array:
 
 def d2_gelu(xp: Namespace, z: Array, h: Array) -> Array:
     """f″(z) = (2 - z²) φ(z)."""
-    return (2.0 - z * z) * (_INV_SQRT_2PI * xp.exp(-0.5 * z * z))
+    phi = _INV_SQRT_2PI * xp.exp(-0.5 * z * z)
+    return 2.0 * phi - z * (z * phi)  # z² alone may overflow
 
 
 def silu(xp: Namespace, z: Array) -> Array:

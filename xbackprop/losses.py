@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import array_api_compat
+
 from xbackprop.backend import Array, Namespace
 from xbackprop.special import real_part
 
@@ -57,9 +59,16 @@ def cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tu
 
 
 def cross_entropy_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
-    """δ̇_L = share ḣ,  ḣ = h ⊙ (ż - Σ_k h_k ż_k): the Jacobian of softmax times ż."""
+    """δ̇_L = share ḣ,  ḣ = h ⊙ (ż - Σ_k h_k ż_k): the Jacobian of softmax times ż.
+
+    What all ż_k have in common cancels. It is taken off first, as the ż of the largest h, so that no digits go with it
+    where that h is nearly 1.
+    """
     h = softmax(xp, z)
-    return share * (h * (z_tangent - xp.sum(h * z_tangent, axis=-1, keepdims=True)))
+    top = xp.argmax(real_part(xp, z), axis=-1, keepdims=True)
+    is_top = xp.arange(z.shape[-1], device=array_api_compat.device(z)) == top
+    relative = z_tangent - xp.sum(xp.where(is_top, z_tangent, xp.zeros_like(z_tangent)), axis=-1, keepdims=True)
+    return share * (h * (relative - xp.sum(h * relative, axis=-1, keepdims=True)))
 
 
 def linear(xp: Namespace, z: Array) -> Array:

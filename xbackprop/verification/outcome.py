@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -93,3 +94,17 @@ def _summary(
         analytic=gradient[shown].tolist(),
         numeric=slopes[shown].tolist(),
     )
+
+
+def make_header(facts: Mapping[str, str], seed: int) -> dict[str, str]:
+    """The facts, and what a reader needs to do it again."""
+    import xbackprop
+
+    return {
+        **facts,
+        "seed": str(seed),
+        "xbackprop": xbackprop.__version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

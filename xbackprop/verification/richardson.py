@@ -73,9 +73,9 @@ def _finding(
     p, numeric, error, crossed = rows[mine], numeric[mine], error[mine], crossed[mine]
     analytic = subject.gradient[p]
     scale = np.max(np.abs(subject.gradient[where]), initial=0.0)
-    with np.errstate(invalid="ignore"):
-        off = np.abs(analytic - numeric) / error
-    off[~np.isfinite(error)] = 0.0  # undecided: counted below
+    gap = np.where(np.isfinite(error), np.abs(analytic - numeric), 0.0)  # the undecided are counted below
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.where(gap == 0, 0.0, gap / error)
     off[np.isnan(off)] = np.inf  # a gradient that is not a number is wrong
     vague = error > RELATIVE * max(scale, float(np.max(np.abs(numeric), initial=0.0, where=np.isfinite(numeric))))
     worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None

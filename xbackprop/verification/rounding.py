@@ -14,12 +14,14 @@ analysis revisited", 1986; Higham, "Accuracy and Stability of Numerical Algorith
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import array_api_compat.numpy as xp
 import numpy as np
 
 from xbackprop.activations import IDENTITY
 from xbackprop.backend import Backend
-from xbackprop.network import deltas, forward
+from xbackprop.network import Cache, deltas, forward
 from xbackprop.verification.problem import Problem
 
 CLOSE = 16.0  # units of u e_z within which z may be on either side of a kink
@@ -50,6 +52,18 @@ def rounding_bound(problem: Problem, u: float) -> list[tuple[np.ndarray, np.ndar
                 e_slope = np.where(np.abs(z - kink) < CLOSE * u * e, 1 / u, e_slope)
             e_delta = ((e_delta + size) @ np.abs(W).T) * slope + np.abs(delta_l @ W.T) * e_slope
     return errors[::-1]
+
+
+def tangent_scale(
+    problem: Problem, cache: Cache, direction: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
+    """Jv (n, n_L) with every term of it made positive: what the rounding of Jv is relative to."""
+    moved = np.zeros_like(cache.h[0])
+    activations = [*problem.activations, IDENTITY]
+    for l, ((W, _), (V, v), f) in enumerate(zip(problem.layers, direction, activations, strict=True)):
+        moved = np.abs(cache.h[l]) @ np.abs(V) + np.abs(v) + moved @ np.abs(W)
+        moved *= np.abs(f.df(xp, cache.z[l], cache.h[l + 1]))
+    return moved
 
 
 def _forward_errors(layers, activations, cache):  # type: ignore[no-untyped-def]

@@ -51,16 +51,10 @@ class Subject:
 
     @cached_property
     def noise(self) -> float:
-        """The rounding noise of C near θ: at least u|C|.
-
-        Along a line of ten points so close that C cannot curve between them, its fifth differences are noise; binom(10,
-        5) is the variance that they add up from independent errors. Moré and Wild, "Estimating computational noise",
-        SIAM J. Sci. Comput. 33, 2011.
-        """
-        spacing = 1e-13 * max(1.0, float(np.linalg.norm(self.backend.to_host(self.theta))))
-        line = np.outer(spacing * np.arange(1, 11), _random_unit(self.theta.shape[0], 0))
-        fifth = np.diff(np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(line)]), 5)
-        return max(EPS * abs(self.at_theta[0]), float(np.sqrt(np.mean(fifth**2) / math.comb(10, 5))))
+        """The rounding noise of C near θ: at least u|C|."""
+        line = near(self.backend.to_host(self.theta)) - self.backend.to_host(self.theta)
+        costs = np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(line)])
+        return max(EPS * abs(self.at_theta[0]), float(difference_noise(costs)))
 
     def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
         """The moves, as many at a time as the budget allows."""
@@ -107,6 +101,21 @@ class Subject:
         name, (where, shape) = next((n, t) for n, t in self.tensors.items() if t[0].start <= p < t[0].stop)
         position = tuple(int(i) for i in np.unravel_index(p - where.start, shape))
         return Element(name, position, float(self.gradient[p]), float(numeric))
+
+
+def near(theta: np.ndarray) -> np.ndarray:
+    """Ten points (10, P) on a line from θ, so close that a smooth function does not curve between them."""
+    spacing = 1e-13 * max(1.0, float(np.linalg.norm(theta)))
+    return theta + np.outer(spacing * np.arange(1, 11), _random_unit(len(theta), 0))
+
+
+def difference_noise(values: np.ndarray) -> np.ndarray:
+    """The noise of values (10, ...) at such points: the size of their fifth differences, in which a smooth function has
+    no part and to which independent errors add up binom(10, 5) of their variance.
+
+    Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011.
+    """
+    return np.sqrt(np.mean(np.diff(values, 5, axis=0) ** 2, axis=0) / math.comb(10, 5))
 
 
 def _random_unit(n: int, seed: int) -> np.ndarray:

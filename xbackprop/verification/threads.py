@@ -15,9 +15,9 @@ def one_thread(products: float = 0.0) -> Iterator[None]:
 
     On two busy cores that made the check of a 64-32-10 net twelve times faster, and on idle ones no slower.
 
-    products : multiplications in one forward pass; from 10⁸ on, where threads pay, nothing is limited.
+    products : multiplications in one forward pass; from 10⁹ on, where threads pay, nothing is limited.
     """
-    if products >= 1e8:
+    if products >= 1e9:
         yield
         return
     torch = sys.modules.get("torch")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,6 +18,7 @@ from xbackprop.mlp import MLP
 from xbackprop.model import Model
 from xbackprop.objective import Batch, make_batch
 from xbackprop.verification.examine import DEFAULT, METHODS, examine
+from xbackprop.verification.outcome import make_header
 from xbackprop.verification.report import Report, Run
 from xbackprop.verification.subject import STACK_BYTES
 
@@ -86,7 +86,7 @@ def verify(
                         objective, at, batch, methods=asked, seed=seed, memory=memory, pictures=pictures, place=place
                     )
                 )
-    return Report(_header(net, model, next(iter(data.values())), seed), runs, not_run)
+    return Report(_header(model, next(iter(data.values())), seed), runs, not_run)
 
 
 def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] | None:
@@ -143,20 +143,14 @@ def _points(
             yield {"point": point}, at, alpha
 
 
-def _header(net: MLP, model: Model, data: Data, seed: int) -> dict[str, str]:
+def _header(model: Model, data: Data, seed: int) -> dict[str, str]:
     """What was checked, and on what machine."""
-    import xbackprop
-
-    objective = model.objective
-    sizes = "-".join(map(str, objective.layout.sizes))
-    return {
-        "network": f"{sizes}, {', '.join(dict.fromkeys(f.name for f in objective.hidden)) or 'no hidden layer'}",
-        "loss": objective.loss.name,
-        "parameters": f"{objective.layout.n_parameters:,}",
+    layout, hidden = model.objective.layout, model.objective.hidden
+    activations = ", ".join(dict.fromkeys(f.name for f in hidden)) or "no hidden layer"
+    facts = {
+        "network": f"{'-'.join(map(str, layout.sizes))}, {activations}",
+        "loss": model.objective.loss.name,
+        "parameters": f"{layout.n_parameters:,}",
         "samples": f"{data.X.shape[0]:,}",
-        "seed": str(seed),
-        "xbackprop": xbackprop.__version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
     }
+    return make_header(facts, seed)
