@@ -16,7 +16,7 @@ from xbackprop.backend import Array, Backend, Namespace, follow, load, resolve, 
 from xbackprop.data import Data, dtype_name, read_data
 from xbackprop.errors import ConvergenceWarning, DivergenceError, ModelFileError, NotFittedError
 from xbackprop.gradients import Gradients
-from xbackprop.losses import linear
+from xbackprop.losses import Loss, linear
 from xbackprop.model import Model, make_objective, start_model
 from xbackprop.network import Layout
 from xbackprop.settings import Settings, changed_settings, read_settings, settings_from_json, settings_to_json
@@ -37,6 +37,7 @@ class MLP(Gradients):
     hidden_layer_sizes : the widths of the hidden layers; () for none.
     activation : a name out of `xbackprop.ACTIVATIONS`, an `xbackprop.Activation`, or a sequence, one per hidden layer.
     task : "classification" or "regression".
+    loss : "auto", the cross-entropy or the squared error, as suits the task; or an `xbackprop.Loss` of your own.
     solver : "adam", or "sgd" with `momentum` and `nesterovs_momentum`.
     alpha : strength of the L2 penalty on the weights.
     batch_size : samples per step; "auto" is min(200, n_samples).
@@ -71,6 +72,7 @@ class MLP(Gradients):
         activation: str | Activation | Sequence[str | Activation] = "relu",
         *,
         task: str = "classification",
+        loss: str | Loss = "auto",
         solver: str = "adam",
         alpha: float = 1e-4,
         batch_size: int | str = "auto",
@@ -94,6 +96,7 @@ class MLP(Gradients):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.task = task
+        self.loss = loss
         self.solver = solver
         self.alpha = alpha
         self.batch_size = batch_size
@@ -254,15 +257,16 @@ class MLP(Gradients):
         backend: str | Backend | None = None,
         device: Any = None,
         activations: Sequence[Activation] = (),
+        losses: Sequence[Loss] = (),
     ) -> MLP:
         """A network from a file that `save` wrote, whatever backend wrote it.
 
         backend, device : where it is to live; NumPy if none is named.
-        activations : the user's own that the network was trained with, found by their names.
+        activations, losses : the user's own that the network was trained with, found by their names.
         """
         home = resolve(backend or "numpy", device)
         layers, configuration = storage.load(path)
-        settings = settings_from_json(path, configuration["settings"], activations)
+        settings = settings_from_json(path, configuration["settings"], activations, losses)
         try:
             net = cls(**settings, backend=backend, device=device)
             fitted = configuration["fitted"]

@@ -10,10 +10,9 @@ from numpy.random import RandomState
 from xbackprop.backend import Array, Backend
 from xbackprop.data import Data
 from xbackprop.initializers import draw_layers
-from xbackprop.losses import LOSSES
 from xbackprop.network import Layout
 from xbackprop.objective import Objective
-from xbackprop.settings import TASKS, Settings
+from xbackprop.settings import Settings
 
 
 class Model(NamedTuple):
@@ -37,7 +36,7 @@ class Model(NamedTuple):
 
 def make_objective(settings: Settings, backend: Backend, layout: Layout) -> Objective:
     """The C(θ) that the settings describe."""
-    return Objective(backend, layout, settings.activations, LOSSES[TASKS[settings.task]], settings.alpha)
+    return Objective(backend, layout, settings.activations, settings.loss, settings.alpha)
 
 
 def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: RandomState) -> Model:

@@ -14,6 +14,7 @@ from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Backend
 from xbackprop.errors import ModelFileError
 from xbackprop.initializers import INITIALIZERS
+from xbackprop.losses import LOSSES, Loss
 from xbackprop.optimizers import SGD, Adam, Optimizer
 
 #: What a task minimises, a row of `losses.LOSSES`.
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
     activations: tuple[Activation, ...]
     inits: tuple[str, ...]
     task: str
+    loss: Loss
     optimizer: Optimizer
     alpha: float
     batch_size: int
@@ -66,11 +68,13 @@ def read_settings(where: str, net: Any) -> Settings:
         checks.dtype_of(where, net.dtype)
     if net.backend is not None and not isinstance(net.backend, str | Backend):
         raise ValueError(f"{where}: backend must be a name, a Backend or None, got {net.backend!r}")
+    task = checks.one_of(where, "task", net.task, TASKS)
     return Settings(
         sizes=sizes,
         activations=activations,
         inits=inits,
-        task=checks.one_of(where, "task", net.task, TASKS),
+        task=task,
+        loss=_loss(where, net.loss, task),
         optimizer=adam if checks.one_of(where, "solver", net.solver, SOLVERS) == "adam" else sgd,
         alpha=checks.non_negative(where, "alpha", net.alpha),
         batch_size=AUTO_BATCH if net.batch_size == "auto" else checks.whole(where, "batch_size", net.batch_size, 1),
@@ -95,6 +99,7 @@ def settings_to_json(net: Any) -> dict[str, Any]:
     resolved = read_settings("MLP.save", net)
     settings["hidden_layer_sizes"] = list(resolved.sizes)
     settings["activation"] = _name(net.activation)
+    settings["loss"] = _name(net.loss)
     settings["dtype"] = None if net.dtype is None else checks.dtype_of("MLP.save", net.dtype)
     if isinstance(net.random_state, RandomState):
         settings["random_state"] = None
@@ -102,10 +107,17 @@ def settings_to_json(net: Any) -> dict[str, Any]:
 
 
 def settings_from_json(
-    path: str | PathLike[str], settings: dict[str, Any], own: Sequence[Activation]
+    path: str | PathLike[str], settings: dict[str, Any], own: Sequence[Activation], own_losses: Sequence[Loss]
 ) -> dict[str, Any]:
-    """The settings from a file, with the activations behind the names, the user's own among them."""
+    """The settings from a file, with the activations and losses behind the names, the user's own among them."""
     known = {**ACTIVATIONS, **{activation.name: activation for activation in own}}
+    losses = {"auto": "auto", **{name: name for name in LOSSES}, **{loss.name: loss for loss in own_losses}}
+    loss = settings.get("loss", "auto")
+    if loss not in losses:
+        raise ModelFileError(
+            f"MLP.load: {path} was trained with the loss {loss!r}, which is not one of xbackprop's; "
+            f"pass it: MLP.load(path, losses=[xbackprop.Loss(value_and_delta, output, name={loss!r})])"
+        )
 
     def find(name: str) -> str | Activation:
         if name not in known:
@@ -117,7 +129,7 @@ def settings_from_json(
 
     activation = settings["activation"]
     found = [find(name) for name in activation] if isinstance(activation, list) else find(activation)
-    return {**settings, "activation": found, "hidden_layer_sizes": tuple(settings["hidden_layer_sizes"])}
+    return {**settings, "loss": losses[loss], "activation": found, "hidden_layer_sizes": tuple(settings["hidden_layer_sizes"])}
 
 
 def _activations(where: str, value: Any, n_hidden: int) -> tuple[Activation, tuple[Activation, ...]]:
@@ -141,6 +153,14 @@ def _activation(where: str, name: str, value: Any) -> Activation:
     return value if isinstance(value, Activation) else ACTIVATIONS[checks.one_of(where, name, value, ACTIVATIONS)]
 
 
+def _loss(where: str, value: Any, task: str) -> Loss:
+    if isinstance(value, Loss):
+        return value
+    if isinstance(value, str) and value == "auto":
+        return LOSSES[TASKS[task]]
+    return LOSSES[checks.one_of(where, "loss", value, ("auto", TASKS[task]))]
+
+
 def _random_state(where: str, value: Any) -> int | RandomState | None:
     if value is None or isinstance(value, RandomState):
         return value
@@ -150,10 +170,11 @@ def _random_state(where: str, value: Any) -> int | RandomState | None:
     return seed
 
 
-def _name(activation: Any) -> Any:
-    if isinstance(activation, str):
-        return activation
-    return activation.name if isinstance(activation, Activation) else [_name(a) for a in activation]
+def _name(value: Any) -> Any:
+    """The name of an activation or a loss, or those of a sequence of them."""
+    if isinstance(value, str):
+        return value
+    return value.name if isinstance(value, Activation | Loss) else [_name(v) for v in value]
 
 
 def _equal(value: Any, default: Any) -> bool:
