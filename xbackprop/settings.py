@@ -129,7 +129,8 @@ def settings_from_json(
 
     activation = settings["activation"]
     found = [find(name) for name in activation] if isinstance(activation, list) else find(activation)
-    return {**settings, "loss": losses[loss], "activation": found, "hidden_layer_sizes": tuple(settings["hidden_layer_sizes"])}
+    sizes = tuple(settings["hidden_layer_sizes"])
+    return {**settings, "loss": losses[loss], "activation": found, "hidden_layer_sizes": sizes}
 
 
 def _activations(where: str, value: Any, n_hidden: int) -> tuple[Activation, tuple[Activation, ...]]:

@@ -12,14 +12,10 @@ import numpy as np
 
 from xbackprop.verification import richardson
 from xbackprop.verification.subject import Subject
-from xbackprop.verification.verdicts import Finding, Verdict
+from xbackprop.verification.verdicts import CannotRun, Finding, Verdict
 
 TOLERANCE = 1e-12  # of the largest derivative of the tensor
 AGREEMENT = 1e-6  # a slope that differs from the differences by more of itself, and of their error, is no slope
-
-
-class NotCarried(Exception):
-    """C does not carry complex numbers; the text says why."""
 
 
 def check(
@@ -31,7 +27,7 @@ def check(
 
     Raises
     ------
-    NotCarried : if C raises for complex θ, or loses imaginary parts.
+    CannotRun : if C raises for complex θ, or loses imaginary parts.
     """
     _self_test(subject, seed)
     numeric = subject.complex_slopes(rows)
@@ -43,13 +39,13 @@ def _self_test(subject: Subject, seed: int) -> None:
     try:
         carried = subject.complex_slopes(moves)
     except Exception as error:  # whatever a library or a user's function raises when it meets complex numbers
-        raise NotCarried(f"C does not take complex parameters: {type(error).__name__}: {error}") from error
+        raise CannotRun(f"C does not take complex parameters: {type(error).__name__}: {error}") from error
     expected, uncertainty, _ = richardson.slopes(subject, moves)
     tolerance = AGREEMENT * np.abs(expected)
     lost = (uncertainty <= tolerance) & ~(np.abs(carried - expected) <= tolerance + richardson.SAFETY * uncertainty)
     if np.any(lost):
         i = int(np.argmax(lost))
-        raise NotCarried(
+        raise CannotRun(
             f"C loses imaginary parts (an abs, a max or a cast to real in it?): along {list(subject.tensors)[i]} the "
             f"complex step gives {carried[i]:.6g} and differences {expected[i]:.6g}"
         )

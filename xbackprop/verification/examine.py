@@ -10,13 +10,13 @@ import numpy as np
 from xbackprop.backend import Array
 from xbackprop.errors import BackendError
 from xbackprop.objective import Batch, Objective
-from xbackprop.verification import complex_step, dot_product, oracle, paper, richardson, taylor
-from xbackprop.verification.complex_step import NotCarried
+from xbackprop.verification import complex_step, dot_product, oracle, paper, reference, richardson, taylor
 from xbackprop.verification.outcome import Outcome, make_run, measure_curves
 from xbackprop.verification.point import Point, make_point
 from xbackprop.verification.report import Curves, Run
 from xbackprop.verification.subject import STACK_BYTES
 from xbackprop.verification.threads import one_thread
+from xbackprop.verification.verdicts import CannotRun
 
 #: What is run when nothing else is asked for; differences join where the complex step cannot run.
 DEFAULT = ("complex step", "taylor", "dot product", "oracle", "paper")
@@ -46,6 +46,11 @@ def _oracle(point: Point) -> Outcome:
     return Outcome(findings, (np.arange(len(slopes)), slopes))
 
 
+def _reference(point: Point) -> Outcome:
+    bound, subject = oracle.UNITS * point.rounding64, point.subject
+    return Outcome(reference.check(point.problem, subject.at_theta[0], subject.gradient, bound, subject.tensors))
+
+
 def _paper(point: Point) -> Outcome:
     result = paper.paper_check(point.subject, point.rows)
     return Outcome(paper.findings(point.subject, result), paper_error=result.error)
@@ -58,6 +63,7 @@ METHODS: dict[str, Callable[[Point], Outcome]] = {
     "taylor": _taylor,
     "dot product": _dot_product,
     "oracle": _oracle,
+    "reference": _reference,
     "paper": _paper,
 }
 
@@ -99,7 +105,7 @@ def examine(
                 continue
             try:
                 outcomes[name] = method(point)
-            except (NotCarried, BackendError) as error:
+            except (CannotRun, BackendError) as error:
                 notes.append(f"{name}: {error}")
                 if name == "complex step":
                     asked.add("differences")

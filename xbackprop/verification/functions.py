@@ -11,11 +11,11 @@ import numpy as np
 from xbackprop import checks
 from xbackprop.backend import Array, Backend, follow
 from xbackprop.verification import complex_step, richardson, taylor
-from xbackprop.verification.complex_step import NotCarried
 from xbackprop.verification.outcome import Outcome, make_header, make_run, measure_curves
 from xbackprop.verification.report import Curves, Report
 from xbackprop.verification.subject import STACK_BYTES, Observed, Subject, difference_noise, near
 from xbackprop.verification.threads import one_thread
+from xbackprop.verification.verdicts import CannotRun
 
 METHODS = ("differences", "complex step", "taylor")
 NOISE = 16.0  # how many times its own rounding noise a gradient may be off
@@ -168,7 +168,7 @@ def _run(
         try:
             findings, slopes = complex_step.check(subject, rows, NOISE * difference_noise(own), seed)
             outcomes["complex step"] = Outcome(findings, (rows, slopes))
-        except NotCarried as error:
+        except CannotRun as error:
             notes.append(f"complex step: {error}")
     if "taylor" in asked:
         findings, remainders = taylor.check(subject, seed)

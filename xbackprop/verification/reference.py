@@ -9,17 +9,20 @@ relative accuracy at 1e-300, ask for more digits. mpmath is imported when a func
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.errors import BackendError
+from xbackprop.verification.problem import Problem
+from xbackprop.verification.verdicts import CannotRun, Element, Finding, Verdict
 
 #: What it is meant for: up to here a gradient takes seconds. The functions themselves refuse nothing.
 MAX_PARAMETERS = 200
 MAX_SAMPLES = 4
+TOLERANCE = 1e-12  # of the largest derivative of a tensor, and of C
 
 Number = Any  # mpmath's mpf; mpmath has no annotations
 Network = list[tuple[list[list[Number]], list[Number]]]  # W_l as a list of rows and b_l, for l = 1 … L
@@ -116,6 +119,57 @@ def reference_gradient(
     ]
 
 
+def check(
+    problem: Problem,
+    cost: float,
+    gradient: np.ndarray,
+    rounding: np.ndarray,
+    tensors: Mapping[str, tuple[slice, tuple[int, ...]]],
+) -> list[Finding]:
+    """Hold C and the gradient (P,) of a small network to the reference: the one check that sees a wrong forward pass.
+
+    rounding : (P,), by how much rounding alone may put each element of the gradient off.
+
+    Raises
+    ------
+    CannotRun : for a network that is too large, or has an activation or a loss that is not defined here.
+    BackendError : if mpmath is not installed.
+    """
+    P, n = len(gradient), len(problem.X)
+    if P > MAX_PARAMETERS or n > MAX_SAMPLES:
+        limits = f"{MAX_PARAMETERS} parameters and {MAX_SAMPLES} samples"
+        raise CannotRun(f"it is for up to {limits}, and here are {P:,} and {n:,}")
+    try:
+        true_cost, pairs = reference_gradient(*problem._replace(loss=problem.loss.name))  # type: ignore[arg-type]
+    except ValueError as unknown:
+        raise CannotRun(str(unknown)) from unknown
+    numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
+    terms = float(np.sum(np.abs(problem.share * problem.y)))  # log-sum-exp is right to the rounding of 1
+    off = abs(float(cost - true_cost)) / max(abs(float(true_cost)), terms)
+    verdict = Verdict.PASS if off <= TOLERANCE else Verdict.FAIL
+    reason = "" if verdict is Verdict.PASS else f"C is {cost:.17g}, and {float(true_cost):.17g} by the definitions"
+    found = [Finding("reference", "θ", verdict, off, TOLERANCE, 1, reason=reason)]
+    for name, (where, shape) in tensors.items():
+        gap, true = np.abs(gradient[where] - numeric[where]), numeric[where]
+        decided = np.isfinite(true)
+        scale = float(np.max(np.abs(true[decided]), initial=0.0))
+        wrong = decided & ~(gap <= np.maximum(TOLERANCE * scale, rounding[where]))
+        i = int(np.argmax(np.where(decided, gap, -1.0)))
+        worst = Element(name, tuple(map(int, np.unravel_index(i, shape))), float(gradient[where][i]), float(true[i]))
+        error = float(gap[i]) / scale if scale > 0 and decided[i] else 0.0
+        if np.any(wrong):
+            verdict, reason = Verdict.FAIL, "the gradient is not that of the definitions"
+        elif not np.any(decided):
+            verdict, reason = Verdict.INCONCLUSIVE, "every element has a unit exactly at a kink"
+        elif scale == 0:
+            verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is the reference's"
+        else:
+            verdict, reason = Verdict.PASS, ""
+        counts = {"undecided": int((~decided).sum())}
+        found.append(Finding("reference", name, verdict, error, TOLERANCE, len(true), counts, worst, reason))
+    return found
+
+
 def _mpmath() -> Any:
     try:
         from mpmath import mp
@@ -170,7 +224,7 @@ def _name(activation: str | Activation, known: Collection[str]) -> str:
     name = activation if isinstance(activation, str) else activation.name
     if name not in known or (isinstance(activation, Activation) and ACTIVATIONS.get(name) is not activation):
         raise ValueError(
-            f"reference: it has no definition of the activation {name!r} that was given, "
+            f"it has no definition of the activation {name!r} that was given, "
             f"only of xbackprop's {', '.join(known)}"
         )
     return name

@@ -29,6 +29,10 @@ def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     return min(verdicts, key=order.index, default=Verdict.INCONCLUSIVE)
 
 
+class CannotRun(Exception):
+    """A method cannot be used here; the text says why."""
+
+
 class Element(NamedTuple):
     """One parameter: its tensor, its index there, its derivative as claimed and as the method has it."""
 

@@ -80,13 +80,18 @@ def verify(
             batch = _batch_at(home, data[dtype])
             for place, theta, alpha in _points(model, batch, thorough, seed):
                 objective = replace(model.objective, backend=home, alpha=alpha)
-                at = home.asarray(theta, dtype)
-                runs.append(
-                    examine(
-                        objective, at, batch, methods=asked, seed=seed, memory=memory, pictures=pictures, place=place
-                    )
-                )
+                how = {"methods": asked, "seed": seed, "memory": memory, "pictures": pictures, "place": place}
+                runs.append(examine(objective, home.asarray(theta, dtype), batch, **how))  # type: ignore[arg-type]
+    if methods is not None:
+        not_run |= {name: reason for run in runs for name, reason in _missing(asked or (), run).items()}
     return Report(_header(model, next(iter(data.values())), seed), runs, not_run)
+
+
+def _missing(asked: Collection[str], run: Run) -> dict[str, str]:
+    """The methods that were asked for by name and could not run, and why."""
+    ran = {finding.method for finding in run.findings}
+    reasons = dict(note.split(": ", 1) for note in run.notes if ": " in note)
+    return {f"{name} on {run.place['backend']}": reasons.get(name, "") for name in asked if name not in ran}
 
 
 def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] | None:
