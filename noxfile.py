@@ -6,7 +6,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "minimal", "tests"]
+nox.options.sessions = ["lint", "types", "minimal", "tests", "jax"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 #: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
@@ -54,6 +54,20 @@ def tests(session, backend):
     session.install(*group("test"))
     session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
     session.run("pytest", *session.posargs, env={"XBACKPROP_TEST_BACKENDS": BACKENDS[backend]})
+
+
+@nox.session
+def jax(session):
+    """jax's own checker on our gradients."""
+    session.install(*group("test"), "jax==0.10.2", ".")
+    session.run("pytest", "tests/with_jax", *session.posargs)
+
+
+@nox.session
+def campaign(session):
+    """Not by default: every fault, every rule, torch's and jax's checkers too. Writes docs/verification.md's table."""
+    session.install(*group("test"), "jax==0.10.2", ".")
+    session.run("python", "tests/mutation/campaign.py", "--write", *session.posargs)
 
 
 @nox.session

@@ -146,8 +146,6 @@ def test_digits_with_the_defaults(run, seed):
         (["train", "{blobs}", "--target", "kind", "--learning-rate", "1e300"], "infinite or NaN in epoch 1"),
         (["predict", "no.safetensors", "{blobs}"], "no.safetensors: No such file or directory"),
         (["predict", "{blobs}", "{blobs}"], "is no safetensors file"),
-        (["verify", "--backend", "abacus"], "unknown backend 'abacus'"),
-        (["verify", "--device", "cuda"], "--device cuda: say with --backend whose device that is"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line_and_no_traceback(run, blobs, argv, message):
@@ -183,22 +181,6 @@ def test_ctrl_c(run, blobs, monkeypatch):
     monkeypatch.setattr(MLP, "fit", interrupted)
     status, _, err = run("train", blobs, "--target", "kind")
     assert (status, err) == (130, "xbackprop: interrupted\n")
-
-
-def test_verify_prints_the_matrix(run):
-    pytest.importorskip("torch")
-    status, out, err = run("verify", "--backend", "numpy")
-    assert (status, err) == (0, "")
-    assert sum(line.startswith("numpy cpu") and line.endswith(" ok") for line in out.splitlines()) == 9
-    assert out.splitlines()[-1] == "45 of 45 checks passed, 0 failed, 0 not run"
-
-
-def test_verify_fails_when_a_check_does(run, monkeypatch):
-    monkeypatch.setitem(cli.LIMITS, "regression", 1e-20)
-    status, out, _ = run("verify", "--backend", "numpy")
-    assert status == 1
-    assert "FAIL: numpy cpu, tanh, regression: " in out
-    assert "9 failed" in out.splitlines()[-1]
 
 
 def test_backends(run):

@@ -15,16 +15,16 @@ import xbackprop
 PACKAGE = Path(xbackprop.__file__).parent
 #: docs/design.md's list: no module imports one that stands below it.
 ORDER = [
-    "errors", "backend", "special", "activations", "losses", "initializers", "network", "objective",
+    "errors", "storage", "backend", "special", "activations", "losses", "initializers", "network", "objective",
     "tangent", "derivatives",
     "verification.verdicts", "verification.diagnosis", "verification.subject", "verification.paper",
-    "verification.richardson", "verification.complex_step", "verification.taylor", "verification.dot_product",
-    "verification.threads", "verification.problem", "verification.rounding", "verification.oracle", "verification.reference",
-    "verification.point", "verification.plots", "verification.page", "verification.report", "verification.curves",
+    "verification.richardson", "verification.complex_step", "verification.taylor",
+    "verification.threads", "verification.problem", "verification.rounding", "verification.dot_product", "verification.oracle", "verification.reference",
+    "verification.point", "verification.plots", "verification.page", "verification.report", "verification.curves", "verification.outcome",
     "verification.examine",
-    "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "storage", "model", "gradients",
-    "mlp", "verification.functions", "verification.verify", "verification.crosscheck", "datasets", "scaling",
-    "progress", "cli", "__main__",
+    "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "model", "gradients",
+    "mlp", "verification.functions", "verification.products", "verification.verify", "verification.matrix", "datasets", "scaling",
+    "progress", "verify_command", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))
 

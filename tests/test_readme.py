@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, and its commands are those of the project."""
+"""The Python of README and docs runs as it stands, and the commands are those of the project."""
 
 import re
 from pathlib import Path
@@ -13,9 +13,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 def test_the_blocks_run_one_after_the_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     namespace: dict = {}
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 4
     for number, block in enumerate(BLOCKS):
         exec(compile(block, f"README block {number}", "exec"), namespace)
+
+
+def test_the_block_of_the_page_on_verification_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "verification.md").read_text(), re.DOTALL)
+    exec(compile(block, "verification.md", "exec"), {})
 
 
 def test_ci_runs_the_readme_s_test_command():

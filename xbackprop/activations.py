@@ -31,6 +31,7 @@ class Activation:
     kinks : the points z where f′ jumps; at such a point df takes the value from the left. A gradient check does not
         difference across them.
     init : the initializer that suits it, used by ``init="auto"``.
+    joints : the points where f′ has a corner; adaptive differences, which need more, do not cross these either.
     d2f : ``d2f(xp, z, h) -> f″(z)``, from the left at a kink; only Hessian-vector products need it.
     """
 
@@ -40,6 +41,7 @@ class Activation:
     kinks: tuple[float, ...] = ()
     init: str = "glorot_uniform"
     d2f: Callable[[Namespace, Array, Array], Array] | None = None
+    joints: tuple[float, ...] = ()
 
 
 def _step(xp: Namespace, z: Array) -> Array:
@@ -182,7 +184,7 @@ _ROWS = (
     Activation(tanh, d_tanh, "tanh", d2f=d2_tanh),
     Activation(logistic, d_logistic, "logistic", d2f=d2_logistic),
     Activation(softplus, d_softplus, "softplus", init=_HE, d2f=d_logistic),
-    Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu),
+    Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu, joints=(0.0,)),
     Activation(gelu, d_gelu, "gelu", init=_HE, d2f=d2_gelu),
     Activation(silu, d_silu, "silu", init=_HE, d2f=d2_silu),
 )

@@ -8,14 +8,14 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xbackprop import __version__
+from xbackprop import __version__, verify_command
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.backend import resolve
 from xbackprop.datasets import BUNDLED, hold_out, read_dataset, read_features
@@ -24,7 +24,7 @@ from xbackprop.mlp import MLP
 from xbackprop.progress import progress
 from xbackprop.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.settings import SOLVERS, TASKS
-from xbackprop.verification.crosscheck import LIMITS, Installed, Row, crosscheck, installed, parse_device
+from xbackprop.verification.matrix import installed, parse_device
 
 USER_ERRORS = (ValueError, ImportError, OSError, DivergenceError)  # BackendError and ModelFileError are among them
 
@@ -125,29 +125,6 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
-def verify(args: argparse.Namespace) -> int:
-    """Print the cross-check matrix; 1 if anything fails."""
-    if args.backend is None and args.device is not None:
-        raise ValueError(f"--device {args.device}: say with --backend whose device that is")
-    found = [b for b in installed() if args.backend in (None, b.name)]
-    places = [(b.name, device) for b in found for device in b.devices]
-    if args.backend is not None:
-        resolve(args.backend, parse_device(args.device))  # what was asked for must be there
-        places = [(args.backend, args.device)] if args.device is not None else places
-    print("classification, regression   the paper's check: eq. 18, float64, worst over 0 to 3 hidden layers")
-    print("oracle float64, float32      against torch.autograd: the relative difference of the worst tensor")
-    print("parity                       weights against NumPy's after 20 epochs from the same seed\n")
-    _table_row("backend", "activation", LIMITS, "")
-    _table_row("", "", [f"≤ {limit:.0e}" for limit in LIMITS.values()], "")
-    rows: list[Row] = []
-    for name, device in places:
-        for row in crosscheck(name, device):
-            rows.append(row)
-            shown = ["not run" if v is None else f"{v:.1e}" for v in row.values.values()]
-            _table_row(f"{name} {device}", row.activation, shown, "FAIL" if row.failures else "ok")
-    return _verdict(rows, found)
-
-
 def backends(args: argparse.Namespace) -> int:
     """Print the backends that are installed."""
     for name, version, devices, reason in installed():
@@ -179,32 +156,8 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
     _say("gradients", f"right to {error:.1e} by the paper's check, < {CHECK_TOLERANCE:.0e} ({copy})")
 
 
-def _verdict(rows: Sequence[Row], found: Sequence[Installed]) -> int:
-    """Say what failed and what was not run, and why; then the summary."""
-    print()
-    reasons = {b.name: b.reason for b in found if b.reason is not None}
-    for name, reason in reasons.items():
-        print(f"not checked: {name}: {reason}")
-    for reason in {reason for row in rows for name, reason in row.reasons.items() if row.values[name] is None}:
-        print(f"not run: {reason}")
-    failures = [(row, name) for row in rows for name in row.failures]
-    for row, name in failures:
-        reason = row.reasons.get(name, f"{row.values[name]:.1e} is more than {LIMITS[name]:.0e}")
-        print(f"FAIL: {row.backend} {row.device}, {row.activation}, {name}: {reason}")
-    values = [value for row in rows for value in row.values.values()]
-    not_run = values.count(None)
-    run = len(values) - not_run
-    print(f"{run - len(failures)} of {run} checks passed, {len(failures)} failed, {not_run} not run")
-    return 1 if failures or run == 0 else 0
-
-
 def _say(what: str, text: str) -> None:
     print(f"{what:<10} {text}", flush=True)
-
-
-def _table_row(backend: str, activation: str, cells: Iterable[str], end: str) -> None:
-    columns = "".join(f"{cell:>{max(9, len(name) + 2)}}" for name, cell in zip(LIMITS, cells, strict=True))
-    print(f"{backend:<13} {activation:<11}{columns}  {end}".rstrip(), flush=True)
 
 
 def _shape(net: MLP) -> str:
@@ -293,6 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="FILE", help="write a CSV file instead")
     place(add, "numpy")
 
-    place(command("verify", verify, "check the gradients of every backend, and that backends agree"), None)
+    says = "verify gradients; exits with 0 if all passed, 1 if one failed, 2 if undecided under --strict, 3 if not run"
+    verify_command.add_arguments(command("verify", verify_command.run, says))
     command("backends", backends, "list the array libraries that can be used, and their devices")
     return parser

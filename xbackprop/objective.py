@@ -104,13 +104,13 @@ class Objective:
         return self.value_and_branches(parameters, batch)[0]
 
     def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
-        """C (...) at θ (..., P), and for every activation with kinks whether each z lies to the right of them."""
+        """C (...) at θ (..., P), and for every activation with kinks or joints whether each z is to the right of them."""
         (theta,) = parameters
         cache = self.forward(theta, batch.X)
         branches = [
             real_part(self.backend.xp, z) > kink
             for z, f in zip(cache.z, self.activations, strict=True)
-            for kink in f.kinks
+            for kink in (*f.kinks, *f.joints)
         ]
         cost, _ = self._loss(cache, batch)
         return (cost + self._penalty(theta, batch) if self.alpha else cost), branches

@@ -13,7 +13,7 @@ from xbackprop.verification import curves
 from xbackprop.verification.diagnosis import diagnose
 from xbackprop.verification.report import Curves, Run, TensorSummary
 from xbackprop.verification.subject import Subject
-from xbackprop.verification.verdicts import Finding, Verdict, tensor_verdict
+from xbackprop.verification.verdicts import DECISIVE, Finding, Verdict, tensor_verdict
 
 SCATTER = 2000  # elements of a tensor that a report keeps
 BETTER = ("differences", "oracle", "complex step")  # whose slopes are shown, the later the better
@@ -77,6 +77,8 @@ def _summary(
     verdict = tensor_verdict(mine)
     known = np.flatnonzero(np.isfinite(slopes))
     diagnosis = ""
+    if verdict is Verdict.INCONCLUSIVE and not any(f.method in DECISIVE for f in mine):
+        diagnosis = f"none of the methods that decide was run: {', '.join(DECISIVE)}"
     if verdict is Verdict.FAIL and len(known):
         theta = subject.backend.to_host(subject.theta)[where]
         whole = shape if len(known) == len(gradient) else ()

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from helpers import problem
 
-from xbackprop import ACTIVATIONS, BackendError
+from xbackprop import ACTIVATIONS, Verdict
 from xbackprop.backend import load
 from xbackprop.network import bias_gradient
 from xbackprop.optimizers import adam_step
-from xbackprop.verification import crosscheck
-from xbackprop.verification.crosscheck import LIMITS, check_activation, installed, parse_device
+from xbackprop.verification.matrix import installed, matrix, parse_device
 from xbackprop.verification.oracle import relative_difference, torch_gradient
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="torch is the oracle")
@@ -25,76 +24,97 @@ def faulty(function, fault):
     return backend
 
 
+def cells(backend, activation="tanh", **options):
+    """The rows of one activation."""
+    f = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+    return list(matrix(backend, "cpu", activations=[f], **options))
+
+
+def failing(cell):
+    """The methods that failed."""
+    return {f.method for run in cell.runs for f in run.findings if f.verdict is Verdict.FAIL}
+
+
 def as_ones_own(f):
     """The activation whose f is run by autograd, as a user's own is."""
     return replace(f, name="mine")
 
 
-@needs_torch
-@pytest.mark.parametrize("name", ["numpy", "torch"])
-@pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_a_right_backend_passes(name, activation):
-    row = check_activation(load(name)(), ACTIVATIONS[activation], "cpu")
-    assert row.failures == []
-    assert row.reasons == {}
-    assert list(row.values) == list(LIMITS)
-    assert (row.backend, row.device, row.activation) == (name, "cpu", activation)
-    assert 0 < row.values["oracle float64"] < row.values["oracle float32"]
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_cell_of_a_right_backend_passes(backend, activation):
+    rows = cells(backend, activation)
+    assert [(row.kind.task, row.kind.dtype) for row in rows] == [
+        (task, dtype) for task in ("classification", "regression") for dtype in ("float64", "float32")
+    ]
+    for row in rows:
+        assert row.verdict is Verdict.PASS
+        assert row.worst("complex step").verdict is Verdict.PASS
+        assert (row.worst("parity") is None) == (row.kind.dtype == "float32")
+        assert {run.place["device"] for run in row.runs} == {"cpu"}
 
 
-@needs_torch
-def test_the_rows_of_a_backend_are_one_per_activation():
-    rows = list(crosscheck.crosscheck("numpy", "cpu"))
-    assert [row.activation for row in rows] == list(ACTIVATIONS)
-    assert not any(row.failures for row in rows)
-    with pytest.raises(BackendError, match="unknown backend 'abacus'"):
-        next(crosscheck.crosscheck("abacus"))
+def test_thorough_looks_at_more_networks_points_and_penalties(backend):
+    (row,) = [c for c in cells(backend, "elu", thorough=True, dtypes=["float64"]) if c.kind.task == "regression"]
+    assert row.verdict is Verdict.PASS
+    places = [{key: run.place[key] for key in ("hidden", "point", "alpha")} for run in row.runs]
+    assert len(places) == 4 * 3 * 3
+    assert {p["hidden"] for p in places} == {"none", "5", "5-5", "5-5-5"}
+    assert {p["point"] for p in places} == {"given", "fresh", "small"}
+    assert {float(p["alpha"]) for p in places} == {0.0, 0.1, 12.0}
 
 
-@needs_torch
 def test_a_wrong_derivative_fails_where_it_shows():
     wrong = replace(ACTIVATIONS["tanh"], df=lambda xp, z, h: 1.0 - h, name="wrong")
-    row = check_activation(load("numpy")(), wrong)
-    assert row.failures == ["classification", "regression", "oracle float64", "oracle float32"]
+    for row in cells(load("numpy")(), wrong):
+        assert row.verdict is Verdict.FAIL
+        assert {"complex step", "taylor"} <= failing(row)
+        assert row.worst("complex step").tensor not in ("coefs_[2]", "intercepts_[2]")  # below it, all is right
 
 
-@needs_torch
 def test_a_wrong_override_of_a_backend_fails():
     backend = faulty(bias_gradient, lambda xp, delta, out=None: xp.sum(delta[:-1], axis=-2, keepdims=True))
-    assert check_activation(backend, ACTIVATIONS["tanh"]).failures == list(LIMITS)
+    for row in cells(backend):
+        assert row.verdict is Verdict.FAIL
+        assert row.worst("complex step").tensor.startswith("intercepts_")
 
 
-@needs_torch
 def test_a_wrong_optimizer_fails_parity_alone():
     backend = faulty(adam_step, lambda xp, theta, g, m, v, *rest: (theta - 1e-3 * g, m, v))
     backend.reuses_buffers = False
-    assert check_activation(backend, ACTIVATIONS["tanh"]).failures == ["parity"]
+    for row in cells(backend, dtypes=["float64"]):
+        assert failing(row) == {"parity"}
+        assert row.verdict is Verdict.FAIL
 
 
-@needs_torch
 def test_nan_is_a_failure():
     backend = faulty(bias_gradient, lambda xp, delta, out=None: np.nan * xp.sum(delta, axis=-2, keepdims=True))
-    row = check_activation(backend, ACTIVATIONS["tanh"])
-    assert "oracle float64" in row.failures
-    assert row.failures == list(LIMITS)
+    assert all("complex step" in failing(row) for row in cells(backend))
 
 
-@needs_torch
 def test_a_backend_that_breaks_is_reported_and_stops_nothing():
     def broken(xp, delta, out=None):
         raise RuntimeError("out of paper")
 
-    row = check_activation(faulty(bias_gradient, broken), ACTIVATIONS["tanh"])
-    assert row.failures == list(LIMITS)
-    assert row.reasons["parity"] == "RuntimeError: out of paper"
+    rows = cells(faulty(bias_gradient, broken))
+    assert [row.verdict for row in rows] == [Verdict.FAIL] * 4
+    assert {f.reason for row in rows for run in row.runs for f in run.findings} == {"RuntimeError: out of paper"}
 
 
 def test_without_torch_the_oracle_is_not_run_and_says_so(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    row = check_activation(load("numpy")(), ACTIVATIONS["tanh"])
-    assert row.values["oracle float64"] is None
-    assert "pip install 'xbackprop[torch]'" in row.reasons["oracle float32"]
-    assert row.failures == []
+    import builtins
+
+    real = builtins.__import__
+
+    def no_torch(name, *rest):
+        if name.split(".")[0] == "torch":
+            raise ImportError(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", no_torch)
+    for row in cells(load("numpy")()):
+        assert row.worst("oracle") is None
+        assert row.verdict is Verdict.PASS
+        assert any("pip install 'xbackprop[torch]'" in note for run in row.runs for note in run.notes)
 
 
 def test_installed_backends_have_a_version_and_devices_or_a_reason():
