@@ -1,6 +1,6 @@
 """Functions that the array API standard does not have: erf, and |z|, max(z, 0), min(z, 0) for complex z.
 
-A complex step z + ih, h = 1e-100, carries a derivative in its imaginary part. Here the real part alone chooses the
+A complex step z + ih, h = 1e-200, carries a derivative in its imaginary part. Here the real part alone chooses the
 branch, as it does for real z, and the imaginary part follows; at Re z = 0 that is the left branch, as for every f′.
 """
 

@@ -1,4 +1,4 @@
-"""The complex step: ∂C/∂θ_p = Im C(θ + ih e_p) / h with h = 1e-100, right to rounding, since nothing is subtracted.
+"""The complex step: ∂C/∂θ_p = Im C(θ + ih e_p) / h with h = 1e-200, right to rounding, since nothing is subtracted.
 
 It moves no real part, so it crosses no kink. It needs a C that is analytic piece by piece: |z|, max and the like must
 choose by Re z, as `special` does. A function that drops the imaginary part (an abs somewhere) would give slopes of

@@ -11,7 +11,7 @@ from xbackprop.verification.subject import Subject
 
 ELEMENTS, FEW = 24, 2  # looked at; and where the other methods sample as well
 STEPS = np.logspace(-1, -12, 23)
-COMPLEX_STEPS = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-20, 1e-100])
+COMPLEX_STEPS = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-20, 1e-100, 1e-200])
 
 
 def measure(

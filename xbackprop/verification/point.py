@@ -12,7 +12,7 @@ from xbackprop.objective import Batch, Objective
 from xbackprop.special import is_complex
 from xbackprop.verification.problem import Problem, problem_on_host
 from xbackprop.verification.rounding import rounding_bound
-from xbackprop.verification.subject import EPS, STACK_BYTES, Subject
+from xbackprop.verification.subject import STACK_BYTES, Subject
 
 WORK = 2e11  # multiplications and additions that element-by-element methods may take before they sample
 FEWEST = 16  # elements of a tensor that are looked at in any case
@@ -57,8 +57,7 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
         wide_theta, wide_batch = xp.astype(theta, xp.float64), _cast(objective, batch, xp.float64)
         wide = trained_gradient(objective, wide_theta, wide_batch)
     problem = problem_on_host(objective, theta, batch)
-    own = float(np.finfo(gradient.dtype).eps)
-    bounds = {u: _flat(rounding_bound(problem, u)) for u in {own, EPS}}
+    bounds = {dtype: _flat(rounding_bound(problem, dtype)) for dtype in {gradient.dtype, np.dtype(np.float64)}}
     subject = make_subject(objective, wide_theta, wide_batch, wide, memory)
     return Point(
         objective=objective,
@@ -66,9 +65,9 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
         batch=batch,
         problem=problem,
         gradient=gradient,
-        rounding=bounds[own],
+        rounding=bounds[gradient.dtype],
         subject=subject,
-        rounding64=bounds[EPS],
+        rounding64=bounds[np.dtype(np.float64)],
         rows=_sample(subject, 8 * batch.X.shape[0] * layout.n_weights, seed),
         repeatable=repeatable,
         seed=seed,

@@ -20,6 +20,8 @@ Observed = Callable[[Array], tuple[Array, list[Array]]]
 
 #: Bytes of a stack: what stays in the cache is fastest.
 STACK_BYTES = 2**21
+#: So small that its square is zero: a real part exactly at a kink stays there.
+COMPLEX_STEP = 1e-200
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -49,12 +51,28 @@ class Subject:
         costs, branches = self.observe(self.theta[None, :])
         return float(self.backend.to_host(costs)[0]), branches
 
+    def noise(self, h: float | np.ndarray) -> np.ndarray:
+        """The rounding noise of C at a distance h from θ: at least u|C|, and growing with h as far as it does.
+
+        C of a network that fits its data is smaller by orders at θ than next to it, and so is its noise.
+        """
+        near, far = self._noises
+        return near + np.asarray(h) * far
+
     @cached_property
-    def noise(self) -> float:
-        """The rounding noise of C near θ: at least u|C|."""
+    def _noises(self) -> tuple[float, float]:
+        """The noise at θ; and the largest at distance 1, along every tensor's random direction and one of its axes."""
+        axes = np.zeros((len(self.tensors), self.theta.shape[0]))
+        rng = np.random.RandomState(0)
+        for i, (where, _) in enumerate(self.tensors.values()):
+            axes[i, rng.randint(where.start, where.stop)] = 1.0
         line = near(self.backend.to_host(self.theta)) - self.backend.to_host(self.theta)
-        costs = np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(line)])
-        return max(EPS * abs(self.at_theta[0]), float(difference_noise(costs)))
+        found = []
+        for start in (np.zeros((1, line.shape[1])), self.directions(0), axes):
+            for point in start:
+                costs = np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(point + line)])
+                found.append(max(EPS * float(np.max(np.abs(costs))), float(difference_noise(costs))))
+        return found[0], max(found)
 
     def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
         """The moves, as many at a time as the budget allows."""
@@ -75,7 +93,7 @@ class Subject:
             crossed = crossed | xp.any(there != here, axis=tuple(range(1, there.ndim)))
         return self.backend.to_host(costs), self.backend.to_host(crossed)
 
-    def complex_slopes(self, moves: np.ndarray, h: float = 1e-100) -> np.ndarray:
+    def complex_slopes(self, moves: np.ndarray, h: float = COMPLEX_STEP) -> np.ndarray:
         """Im C(θ + ih m) / h for every move m: its slope along m, with no difference taken."""
         theta = self.backend.xp.astype(self.theta, self.backend.xp.complex128)
         costs = [self.observe(self._moved(theta, chosen, complex(0.0, h)))[0] for chosen in self.stacks(moves, 16)]

@@ -42,7 +42,7 @@ def _look(subject: Subject, moves: np.ndarray, h: float) -> tuple[np.ndarray, np
 def check(subject: Subject, seed: int = 0) -> tuple[list[Finding], dict[str, list[tuple[float, float]]]]:
     """The order of the remainder of every tensor: the median of its last three slopes; and the curves, pairs (h, r)."""
     found, same, first_order = remainders(subject, seed)
-    floor = FLOOR * subject.noise
+    floor = FLOOR * subject.noise(STEPS)
     findings, curves = [], {}
     for i, name in enumerate(subject.tensors):
         r, smooth = found[:, i], same[:, i]
@@ -51,7 +51,7 @@ def check(subject: Subject, seed: int = 0) -> tuple[list[Finding], dict[str, lis
     return findings, curves
 
 
-def _finding(name: str, r: np.ndarray, smooth: np.ndarray, floor: float, first_order: float) -> Finding:
+def _finding(name: str, r: np.ndarray, smooth: np.ndarray, floor: np.ndarray, first_order: float) -> Finding:
     counts = {"crossed": int((~smooth).sum())}
 
     def finding(verdict: Verdict, order: float, reason: str = "") -> Finding:
@@ -61,9 +61,10 @@ def _finding(name: str, r: np.ndarray, smooth: np.ndarray, floor: float, first_o
         return finding(Verdict.FAIL, float("nan"), "the remainder is not a number")
     kept = np.flatnonzero(smooth & (r > floor))
     if len(kept) == 0 and smooth[0]:
-        if first_order <= floor:
+        if first_order == 0:
             return finding(Verdict.VACUOUS, float("nan"), "C does not change along it, and the gradient is zero")
-        return finding(Verdict.PASS, float("inf"))  # C is straight, or curved evenly: the remainder vanishes
+        if np.any(first_order * STEPS > floor):
+            return finding(Verdict.PASS, float("inf"))  # C is straight, or curved evenly: the remainder vanishes
     slopes = np.array([np.log2(r[a] / r[b]) / (b - a) for a, b in pairwise(kept)])[-SLOPES:]
     if len(slopes) < SLOPES - 1:
         why = "kinks and rounding leave" if np.any(~smooth) else "rounding leaves"
