@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from xbackprop.verification.point import Point, make_point
 from xbackprop.verification.report import Curves, Run
 from xbackprop.verification.subject import STACK_BYTES
 from xbackprop.verification.threads import one_thread
-from xbackprop.verification.verdicts import CannotRun
+from xbackprop.verification.verdicts import CannotRun, Verdict
 
 #: What is run when nothing else is asked for; differences join where the complex step cannot run.
 DEFAULT = ("complex step", "taylor", "dot product", "oracle", "paper")
@@ -109,6 +110,8 @@ def examine(
                 notes.append(f"{name}: {error}")
                 if name == "complex step":
                     asked.add("differences")
+        if not point.repeatable:
+            outcomes = {name: _doubted(outcome) for name, outcome in outcomes.items()}
         drawn = measure_curves(point.subject, point.rows, outcomes, seed) if pictures else Curves()
     described = {
         "backend": backend.name,
@@ -125,7 +128,17 @@ def examine(
         curves=drawn,
         seconds=time.perf_counter() - began,
         n=batch.X.shape[0],
-        doubt="" if point.repeatable else "the gradient is another one when it is computed again",
+    )
+
+
+def _doubted(outcome: Outcome) -> Outcome:
+    """A gradient that changes is never a PASS; what FAILs without that, FAILs."""
+    reason = "the gradient is another one when it is computed again"
+    return outcome._replace(
+        findings=[
+            f if f.verdict is Verdict.FAIL else replace(f, verdict=Verdict.INCONCLUSIVE, reason=reason)
+            for f in outcome.findings
+        ]
     )
 
 

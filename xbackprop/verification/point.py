@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from xbackprop.backend import Array
-from xbackprop.objective import Batch, Objective
+from xbackprop.objective import Batch, Objective, Parameters
 from xbackprop.special import is_complex
-from xbackprop.verification.problem import Problem, problem_on_host
+from xbackprop.verification.problem import Problem, from_the_left, problem_on_host
 from xbackprop.verification.rounding import rounding_bound
 from xbackprop.verification.subject import STACK_BYTES, Subject
 
@@ -51,7 +51,9 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
     backend, layout = objective.backend, objective.layout
     xp = backend.xp
     gradient = trained_gradient(objective, theta, batch)
-    repeatable = bool(np.array_equal(gradient, trained_gradient(objective, theta, batch), equal_nan=True))
+    fresh = objective.workspace(theta, batch.X.shape[0])
+    once = _on_host(objective, objective.value_and_gradient([theta], batch, fresh))
+    repeatable = bool(np.array_equal(gradient, once, equal_nan=True))
     wide_theta, wide_batch, wide = theta, batch, gradient
     if gradient.dtype != np.float64:
         wide_theta, wide_batch = xp.astype(theta, xp.float64), _cast(objective, batch, xp.float64)
@@ -90,15 +92,25 @@ def make_subject(
 
 
 def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.ndarray:
-    """∂C/∂θ (P,) on the host, by the path of a training step: the backend's own functions, into reused buffers."""
+    """∂C/∂θ (P,) on the host, by the path of a training step: the backend's own functions, into reused buffers.
+
+    It is the second of two steps, the first being at another θ: what a step leaves behind must not reach the next.
+    """
     workspace = objective.workspace(theta, batch.X.shape[0])
-    _, (gradient,) = objective.value_and_gradient([theta], batch, workspace)
+    objective.value_and_gradient([0.5 * theta], batch, workspace)
+    return _on_host(objective, objective.value_and_gradient([theta], batch, workspace))
+
+
+def _on_host(objective: Objective, result: tuple[Array, Parameters]) -> np.ndarray:
+    """A copy of the gradient, which lies in a buffer."""
+    _, (gradient,) = result
     return np.array(objective.backend.to_host(gradient))
 
 
 def _observer(objective: Objective, batch: Batch):  # type: ignore[no-untyped-def]
     """C and branches of stacked θ, real or complex, by the generic functions."""
-    plain = replace(objective, backend=objective.backend.generic())
+    hidden = [from_the_left(f) for f in objective.hidden]
+    plain = replace(objective, backend=objective.backend.generic(), hidden=hidden)
     xp = plain.backend.xp
     complex_batch = _cast(objective, batch, xp.complex128)
 
