@@ -11,10 +11,11 @@ from __future__ import annotations
 import numpy as np
 
 from xbackprop.verification import richardson
-from xbackprop.verification.subject import Subject
+from xbackprop.verification.subject import COMPLEX_STEP, Subject
 from xbackprop.verification.verdicts import CannotRun, Finding, Verdict
 
 TOLERANCE = 1e-12  # of the largest derivative of the tensor
+SMALLEST = float(np.finfo(np.float64).tiny) / COMPLEX_STEP / TOLERANCE
 AGREEMENT = 1e-6  # a slope that differs from the differences by more of itself, and of their error, is no slope
 
 
@@ -66,7 +67,9 @@ def _finding(
     counts = {"zero": int((analytic == 0).sum())}
     worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None
     error = float(np.max(off, initial=0.0) / scale) if scale > 0 else 0.0
-    if not np.all(off <= allowed):  # NaN fails
+    if 0 < scale < SMALLEST:
+        verdict, reason = Verdict.INCONCLUSIVE, f"slopes below {SMALLEST:.0e} underflow in a complex step"
+    elif not np.all(off <= allowed):  # NaN fails
         verdict, reason = Verdict.FAIL, "the gradient is not the slope of C"
     elif scale == 0:
         verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is the slope"

@@ -51,6 +51,7 @@ def _best(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
     change = np.abs(np.diff(R, axis=0))
     e = np.maximum(change[1:], change[:-1] / 16) + 3 * (subject.noise(steps[3:]) / steps[3:])[:, None]
     e[bad[:-3] | bad[1:-2] | bad[2:-1] | bad[3:]] = np.inf
+    e = np.maximum(e, subject.resolution(D) / steps[3:, None])
     best, columns = np.argmin(e, axis=0), np.arange(D.shape[1])
     return np.array([R[2:][best, columns], e[best, columns], bad[0]])
 

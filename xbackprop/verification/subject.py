@@ -22,6 +22,8 @@ Observed = Callable[[Array], tuple[Array, list[Array]]]
 STACK_BYTES = 2**21
 #: So small that its square is zero: a real part exactly at a kink stays there.
 COMPLEX_STEP = 1e-200
+#: Between points in which noise is looked for: near ones meet no kink, and in far ones C changes by more than a digit.
+SPACINGS = (1e-13, 1e-10, 1e-7)
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -66,13 +68,24 @@ class Subject:
         rng = np.random.RandomState(0)
         for i, (where, _) in enumerate(self.tensors.values()):
             axes[i, rng.randint(where.start, where.stop)] = 1.0
-        line = near(self.backend.to_host(self.theta)) - self.backend.to_host(self.theta)
-        found = []
-        for start in (np.zeros((1, line.shape[1])), self.directions(0), axes):
+        at, found = self.backend.to_host(self.theta), []
+        for start in (np.zeros((1, len(at))), self.directions(0), axes):
             for point in start:
-                costs = np.concatenate([self.look(moves, 1.0)[0] for moves in self.stacks(point + line)])
-                found.append(max(EPS * float(np.max(np.abs(costs))), float(difference_noise(costs))))
+                lines = [self._look_along(point, near(at, spacing) - at) for spacing in SPACINGS]
+                sizes = [EPS * float(np.max(np.abs(costs))) for costs, _ in lines]
+                sizes += [float(difference_noise(costs)) for costs, smooth in lines if smooth]
+                found.append(max(sizes))
         return found[0], max(found)
+
+    def _look_along(self, start: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, bool]:
+        """C at θ + start + line, and whether all of it is on one branch."""
+        parts = [self.look(moves, 1.0) for moves in self.stacks(start + line)]
+        crossed = np.concatenate([c for _, c in parts])
+        return np.concatenate([c for c, _ in parts]), bool(np.all(crossed == crossed[0]))
+
+    def resolution(self, changes: np.ndarray) -> np.ndarray:
+        """What C cannot show where it does not change at all (a cost of log 1, say): u, or u|C|; 0 where it changes."""
+        return np.where(np.any(changes != 0, axis=0), 0.0, EPS * max(1.0, abs(self.at_theta[0])))
 
     def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
         """The moves, as many at a time as the budget allows."""
@@ -121,9 +134,9 @@ class Subject:
         return Element(name, position, float(self.gradient[p]), float(numeric))
 
 
-def near(theta: np.ndarray) -> np.ndarray:
+def near(theta: np.ndarray, spacing: float) -> np.ndarray:
     """Ten points (10, P) on a line from θ, so close that a smooth function does not curve between them."""
-    spacing = 1e-13 * max(1.0, float(np.linalg.norm(theta)))
+    spacing *= max(1.0, float(np.linalg.norm(theta)))
     return theta + np.outer(spacing * np.arange(1, 11), _random_unit(len(theta), 0))
 
 

@@ -20,18 +20,19 @@ FLOOR = 200.0  # times the noise of C: below it a remainder is rounding
 SLOPES = 3
 
 
-def remainders(subject: Subject, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """|remainder| (steps, tensors), along a random direction of every tensor; whether the branches are those of θ; and
-    ⟨g, v⟩."""
+def remainders(subject: Subject, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """|remainder| (steps, tensors), along a random direction of every tensor; the changes of C that it was made from;
+    whether the branches are those of θ; and ⟨g, v⟩."""
     moves = subject.directions(seed)
     first_order = moves @ subject.gradient
-    found, same = [], []
+    changes, same = [], []
     for h in STEPS:
         up, up_crossed = _look(subject, moves, h)
         down, down_crossed = _look(subject, moves, -h)
-        found.append(np.abs((up - down) / 2 - h * first_order))
+        changes.append((up - down) / 2)
         same.append(~(up_crossed | down_crossed))
-    return np.array(found), np.array(same), first_order
+    found = np.abs(np.array(changes) - STEPS[:, None] * first_order)
+    return found, np.array(changes), np.array(same), first_order
 
 
 def _look(subject: Subject, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
@@ -41,12 +42,12 @@ def _look(subject: Subject, moves: np.ndarray, h: float) -> tuple[np.ndarray, np
 
 def check(subject: Subject, seed: int = 0) -> tuple[list[Finding], dict[str, list[tuple[float, float]]]]:
     """The order of the remainder of every tensor: the median of its last three slopes; and the curves, pairs (h, r)."""
-    found, same, first_order = remainders(subject, seed)
-    floor = FLOOR * subject.noise(STEPS)
+    found, changes, same, first_order = remainders(subject, seed)
+    floors = FLOOR * np.maximum(subject.noise(STEPS)[:, None], subject.resolution(changes))
     findings, curves = [], {}
     for i, name in enumerate(subject.tensors):
         r, smooth = found[:, i], same[:, i]
-        findings.append(_finding(name, r, smooth, floor, abs(first_order[i])))
+        findings.append(_finding(name, r, smooth, floors[:, i], abs(first_order[i])))
         curves[name] = [(float(h), float(v)) for h, v in zip(STEPS[smooth], r[smooth], strict=True)]
     return findings, curves
 
