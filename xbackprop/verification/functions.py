@@ -13,7 +13,7 @@ from xbackprop.backend import Array, Backend, follow
 from xbackprop.verification import complex_step, richardson, taylor
 from xbackprop.verification.outcome import Outcome, make_header, make_run, measure_curves
 from xbackprop.verification.report import Curves, Report
-from xbackprop.verification.subject import SPACINGS, STACK_BYTES, Observed, Subject, difference_noise, near
+from xbackprop.verification.subject import STACK_BYTES, Observed, Subject, difference_noise, line
 from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import CannotRun
 
@@ -163,8 +163,9 @@ def _run(
         findings, slopes = richardson.check(subject, rows)
         outcomes["differences"] = Outcome(findings, (rows, slopes))
     if "complex step" in asked:
-        line = near(subject.backend.to_host(subject.theta), SPACINGS[0])
-        own = np.stack([gradient_at(subject.backend.asarray(at)) for at in line])
+        at = subject.backend.to_host(subject.theta)
+        steps, direction = line(at)
+        own = np.stack([gradient_at(subject.backend.asarray(at + step * direction)) for step in steps[:10]])
         try:
             findings, slopes = complex_step.check(subject, rows, NOISE * difference_noise(own), seed)
             outcomes["complex step"] = Outcome(findings, (rows, slopes))

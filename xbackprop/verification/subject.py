@@ -68,20 +68,17 @@ class Subject:
         rng = np.random.RandomState(0)
         for i, (where, _) in enumerate(self.tensors.values()):
             axes[i, rng.randint(where.start, where.stop)] = 1.0
-        at, found = self.backend.to_host(self.theta), []
-        for start in (np.zeros((1, len(at))), self.directions(0), axes):
-            for point in start:
-                lines = [self._look_along(point, near(at, spacing) - at) for spacing in SPACINGS]
-                sizes = [EPS * float(np.max(np.abs(costs))) for costs, _ in lines]
-                sizes += [float(difference_noise(costs)) for costs, smooth in lines if smooth]
-                found.append(max(sizes))
+        found = [self._noise_around(point) for point in (np.zeros(axes.shape[1]), *self.directions(0), *axes)]
         return found[0], max(found)
 
-    def _look_along(self, start: np.ndarray, line: np.ndarray) -> tuple[np.ndarray, bool]:
-        """C at θ + start + line, and whether all of it is on one branch."""
-        parts = [self.look(moves, 1.0) for moves in self.stacks(start + line)]
-        crossed = np.concatenate([c for _, c in parts])
-        return np.concatenate([c for c, _ in parts]), bool(np.all(crossed == crossed[0]))
+    def _noise_around(self, point: np.ndarray) -> float:
+        """The noise of C around θ + point: the largest of three lines of different spacing that meet no kink."""
+        steps, direction = line(self.backend.to_host(self.theta))
+        looks = [self.look(point + np.outer(chosen, direction), 1.0) for chosen in self.stacks(steps)]
+        costs, crossed = (np.reshape(np.concatenate(part), (len(SPACINGS), -1)) for part in zip(*looks, strict=True))
+        smooth = np.all(crossed == crossed[:, :1], axis=1)
+        noise = np.where(smooth, difference_noise(costs.T), 0.0)
+        return max(EPS * float(np.max(np.abs(costs))), float(np.max(noise)))
 
     def resolution(self, changes: np.ndarray) -> np.ndarray:
         """What C cannot show where it does not change at all (a cost of log 1, say): u, or u|C|; 0 where it changes."""
@@ -134,10 +131,10 @@ class Subject:
         return Element(name, position, float(self.gradient[p]), float(numeric))
 
 
-def near(theta: np.ndarray, spacing: float) -> np.ndarray:
-    """Ten points (10, P) on a line from θ, so close that a smooth function does not curve between them."""
-    spacing *= max(1.0, float(np.linalg.norm(theta)))
-    return theta + np.outer(spacing * np.arange(1, 11), _random_unit(len(theta), 0))
+def line(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Steps, ten for each of SPACINGS, and a direction: so near to θ that a smooth function does not curve there."""
+    spacings = np.array(SPACINGS) * max(1.0, float(np.linalg.norm(theta)))
+    return np.outer(spacings, np.arange(1, 11)).ravel(), _random_unit(len(theta), 0)
 
 
 def difference_noise(values: np.ndarray) -> np.ndarray:
