@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from html.parser import HTMLParser
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xbackprop.errors import BackendError
+from xbackprop.verification import plots
 from xbackprop.verification.report import Curves, Report, Run, TensorSummary
 from xbackprop.verification.verdicts import ADVISORY, Element, Finding, Verdict, tensor_verdict, worst_verdict
 
@@ -30,7 +32,7 @@ def finding(method, tensor, verdict, **more):
     right, bound = {"taylor": (3.0, 2.5), "paper": (2e-10, 1e-7)}.get(method, (2e-16, 1e-12))
     error = {PASS: right, FAIL: 1.0, VACUOUS: 0.0, INCONCLUSIVE: math.nan}[verdict]
     reason = "" if verdict is PASS else f"{method} says {verdict.lower()}"
-    return Finding(method, tensor, verdict, error, bound, 12, **{"reason": reason, **more})
+    return Finding(method, tensor, verdict, error, bound, 2, **{"reason": reason, **more})
 
 
 def make_run(wrong=(), verdict=FAIL, names=tuple(SHAPES), place=PLACE, methods=METHODS, seed=0):
@@ -169,8 +171,7 @@ def test_text_of_a_failure_names_element_diagnosis_methods_and_notes():
     for method in METHODS:
         assert f"{method} says fail" in text
     assert "28 crossed" in text
-    assert "12 of" not in text.split("counted")[0]
-    assert "elements sampled" in text
+    assert "8 of 43 elements sampled" in text
     assert "the oracle needs torch" in text
     assert text.endswith("FAIL: the gradient is wrong in coefs_[1], by complex step, differences, Taylor, dot product, "
                          "oracle; 0.2 s")  # fmt: skip
@@ -185,7 +186,7 @@ def test_many_runs_are_a_line_each_and_only_bad_ones_are_shown_whole():
 
 
 def test_what_a_pass_rests_on_is_said():
-    assert PASSING.summary.startswith("PASS: 4 tensors, 43 elements, complex step, differences, Taylor")
+    assert PASSING.summary.startswith("PASS: 4 tensors, 8 of 43 elements, complex step, differences, Taylor")
     half = make_run()
     weaker = [
         replace(f, verdict=INCONCLUSIVE) if f.method == "taylor" and "coefs" in f.tensor else f for f in half.findings
@@ -235,21 +236,23 @@ def test_json_writes_what_it_has_no_number_for_as_text(tmp_path):
 
 @pytest.mark.parametrize("write", ["to_json", "to_html"])
 def test_a_write_that_fails_leaves_what_was_there(write, tmp_path, monkeypatch):
+    write = partial(getattr(Report, write), REPORTS["not run"])
+    monkeypatch.setattr(plots, "available", lambda: False)  # pictures take time
     target = tmp_path / "report"
     target.write_text("old")
     with monkeypatch.context() as broken:
         broken.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
         with pytest.raises(OSError, match="the disk is full"):
-            getattr(PASSING, write)(target)
+            write(target)
     folder = tmp_path / "folder"
     folder.mkdir()
     with pytest.raises(OSError, match="folder"):
-        getattr(PASSING, write)(folder)
+        write(folder)
     with pytest.raises(FileNotFoundError):
-        getattr(PASSING, write)(tmp_path / "nowhere" / "report")
+        write(tmp_path / "nowhere" / "report")
     assert target.read_text() == "old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "report"]
-    getattr(PASSING, write)(target)
+    write(target)
     assert target.read_text("utf-8") != "old"
 
 

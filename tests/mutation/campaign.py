@@ -27,7 +27,7 @@ from xbackprop.verification.verdicts import ADVISORY, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- campaign -->", "<!-- /campaign -->"
-CORRECT = 300
+CORRECT = 1000
 QUICK = (("tanh", "gelu"), 40)
 
 

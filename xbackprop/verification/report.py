@@ -1,25 +1,27 @@
-"""The report of a verification: what was checked where, what was found, and the whole of it as text, JSON and pictures."""
+"""The report of a verification: what was checked where, what was found, and all of it as text, JSON and pictures."""
 
 from __future__ import annotations
 
 import json
 import math
-import textwrap
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from itertools import chain
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xbackprop.storage import _write_atomically
-from xbackprop.verification.page import MARKS, TITLES, figure, limit
+from xbackprop.verification import page, plots
+from xbackprop.verification.page import FEW, MARKS, TITLES, Column, clip, figure, limit, table, wrapped
 from xbackprop.verification.verdicts import ADVISORY, DECISIVE, Element, Finding, Verdict, worst_verdict
 
 #: Of the JSON file; it grows when a reader of an older one would misread the newer.
 FORMAT = 1
-#: Columns of text. Up to FEW runs are shown whole; of more, those that are no PASS, up to MANY of them.
-WIDTH, FEW, MANY = 100, 4, 8
+#: Of more than FEW runs, text shows in full those that are no PASS, up to MANY of them.
+MANY = 8
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,27 @@ class Report:
         text = json.dumps(self.to_dict(), allow_nan=False)
         _write_atomically(Path(path), f"{text}\n".encode())
 
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write one HTML page that needs nothing beside it, atomically; without matplotlib it has no pictures."""
+        _write_atomically(Path(path), page.page(self.to_dict()).encode(errors="replace"))
+
+    def plot(self, run: int = 0) -> Any:
+        """The pictures of one run: error against step, Taylor remainders, analytic against numeric.
+
+        Returns
+        -------
+        A matplotlib `Figure` with three axes, which belongs to no window; a notebook shows it.
+
+        Raises
+        ------
+        BackendError : without matplotlib. IndexError : if there is no such run.
+        """
+        if not -len(self.runs) <= run < len(self.runs):
+            raise IndexError(f"Report.plot: run must be one of {len(self.runs)}, counted from 0, got {run}")
+        tensors, curves = self.runs[run].tensors, self.runs[run].curves
+        pairs = {t.name: (t.analytic, t.numeric) for t in tensors}
+        return plots.picture(curves.steps, curves.taylor, pairs, [t.name for t in tensors if t.verdict is Verdict.FAIL])
+
 
 def _fields(thing: Any) -> dict[str, Any]:
     return {f.name: getattr(thing, f.name) for f in fields(thing)}
@@ -168,35 +191,48 @@ def _plain(thing: Any) -> Any:
 def _finding_in_short(report: Report) -> str:
     """What the verdict rests on: how much was looked at and by what, or what is wrong where, or what is missing."""
     runs, verdict = report.runs, report.verdict
+    concerned = [run for run in runs if run.verdict is verdict]
     if not runs:
         return "nothing was run"
-    concerned = [run for run in runs if run.verdict is verdict]
-    where = f"{len(concerned)} of {len(runs)} runs" if len(runs) > 1 else ""
-    if verdict is Verdict.PASS:
-        tensors = {t.name: math.prod(t.shape) for run in runs for t in run.tensors}
-        seen = [f"{len(runs)} runs"] if len(runs) > 1 else []
-        seen += [_many(len(tensors), "tensor"), _many(sum(tensors.values()), "element")]
-        return ", ".join([*seen, *_methods_that_pass(runs)])
     if not concerned:
-        return (
-            f"{_many(len(report.not_run), 'part')} of what was asked for could not be run: {', '.join(report.not_run)}"
-        )
-    names = list(dict.fromkeys(name for run in concerned for name in _concerned(run, verdict)))
-    which = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    told = {
-        Verdict.FAIL: f"the gradient is wrong in {which}",
-        Verdict.INCONCLUSIVE: f"could not be told for {which}" if names else "there was nothing to look at",
-        Verdict.VACUOUS: f"everything is zero, on both sides, in {which}",
-    }
-    return ", ".join(filter(None, [told[verdict], where]))
+        passing = sum(run.verdict is Verdict.PASS for run in runs)
+        return f"{passing} of {_many(len(runs), 'run')} pass, and these could not be run: {_few(report.not_run)}"
+    several = f" ({len(concerned)} of {len(runs)} runs)" if len(runs) > 1 else ""
+    names = dict.fromkeys(name for run in concerned for name in _concerned(run, verdict))
+    if verdict is Verdict.FAIL:
+        methods = dict.fromkeys(f.method for run in concerned for f in run.findings if _decides(f, verdict))
+        found = f", by {', '.join(TITLES.get(m, m) for m in methods)}" if methods else ""
+        return f"the gradient is wrong in {_few(names)}{found}{several}"
+    if verdict is Verdict.INCONCLUSIVE:
+        return (f"could not be told for {_few(names)}" if names else "there was nothing to look at") + several
+    if verdict is Verdict.VACUOUS:
+        return f"everything is zero, on both sides, in {_few(names)}{several}"
+    sizes = {t.name: math.prod(t.shape) for run in runs for t in run.tensors}
+    looked, size = min(map(_looked_at, runs)), sum(sizes.values())
+    seen = [f"{len(runs)} runs"] if len(runs) > 1 else []
+    seen += [_many(len(sizes), "tensor"), (f"{looked:,} of " if looked < size else "") + _many(size, "element")]
+    return ", ".join([*seen, *_methods_that_pass(runs)])
+
+
+def _looked_at(run: Run) -> int:
+    """The elements that were held, one by one, to some method that decides."""
+    deciding = [f for f in run.findings if f.method in DECISIVE and f.verdict is Verdict.PASS]
+    return sum(max((f.checked for f in deciding if f.tensor == t.name), default=0) for t in run.tensors)
+
+
+def _decides(finding: Finding, verdict: Verdict) -> bool:
+    return finding.verdict is verdict and finding.method not in ADVISORY
 
 
 def _concerned(run: Run, verdict: Verdict) -> list[str]:
-    """The tensors with that verdict, and where methods that may decide have it with no tensor's."""
+    """The tensors with that verdict; of a FAIL also where methods found it, be it on θ as a whole."""
     names = [t.name for t in run.tensors if t.verdict is verdict]
-    if verdict is Verdict.FAIL:
-        names += [f.tensor for f in run.findings if f.verdict is verdict and f.method not in ADVISORY]
-    return names
+    return names + [f.tensor for f in run.findings if _decides(f, verdict)] if verdict is Verdict.FAIL else names
+
+
+def _few(names: Iterable[str]) -> str:
+    short = [clip(name, 24) for name in names]
+    return ", ".join(short[:3]) + (f" and {len(short) - 3} more" if len(short) > 3 else "")
 
 
 def _methods_that_pass(runs: Sequence[Run]) -> Iterator[str]:
@@ -215,11 +251,11 @@ def _many(count: int, what: str) -> str:
 
 
 def _text(report: Report) -> Iterator[str]:
-    """The lines of the report, none longer than WIDTH. "PASS" is said of the whole alone; of its parts, "pass"."""
+    """The lines of the report, none longer than page.WIDTH. "PASS" is said of the whole alone; of its parts, "pass"."""
     runs = report.runs
     facts = [f"{key} {value}" for key, value in report.header.items()]
-    yield from _wrapped("", "gradient check: " + facts[0] if facts else "gradient check")
-    yield from _wrapped("  ", " · ".join(facts[1:]))
+    yield from wrapped("", "gradient check: " + facts[0] if facts else "gradient check")
+    yield from wrapped("  ", " · ".join(facts[1:]))
     shown = list(enumerate(runs, 1))
     if len(runs) > FEW:
         yield ""
@@ -227,68 +263,39 @@ def _text(report: Report) -> Iterator[str]:
         shown = [(number, run) for number, run in shown if run.verdict is not Verdict.PASS]
     for number, run in shown[:MANY] if len(runs) > FEW else shown:
         yield ""
-        yield from _wrapped("", (f"run {number}: " if len(runs) > 1 else "") + ", ".join(_place(run)))
+        yield from wrapped("", (f"run {number}: " if len(runs) > 1 else "") + ", ".join(page.in_words(run.place)))
         yield from _run_in_text(run)
     if len(runs) > FEW and len(shown) > MANY:
         yield from ("", f"{len(shown) - MANY} more runs are no pass: to_html and to_json have them all")
     yield ""
     for what, why in report.not_run.items():
-        yield from _wrapped("", f"not run: {what}: {why}")
-    yield from _wrapped("", report.summary)
-
-
-def _place(run: Run) -> list[str]:
-    """ "numpy 2.4.6", "cpu", "float64", and what else there is with its name."""
-    known = ("device", "dtype")
-    place = {k: v for k, v in run.place.items() if k != "version"}
-    if "backend" in place:
-        place["backend"] = f"{place['backend']} {run.place.get('version', '')}".strip()
-    return [value if key in ("backend", *known) else f"{key} {value}" for key, value in place.items()]
-
-
-class _Column(NamedTuple):
-    head: Sequence[str]
-    cells: Sequence[str]
-    left: bool = False
-
-    def lines(self, rows: int) -> list[str]:
-        """Head and cells, equally wide; the head fills `rows` lines from below."""
-        lines = [*[""] * (rows - len(self.head)), *self.head, *self.cells]
-        width = max(map(len, lines))
-        return [line.ljust(width) if self.left else line.rjust(width) for line in lines]
-
-
-def _table(first: Sequence[_Column], more: Sequence[_Column]) -> Iterator[str]:
-    """Columns side by side, and where they do not fit, in blocks that all begin with the columns `first`."""
-    rows = max(len(column.head) for column in (*first, *more))
-    stub = ["  ".join(line) for line in zip(*(column.lines(rows) for column in first), strict=True)]
-    block, width = list(stub), len(stub[0])
-    for column in more:
-        lines = column.lines(rows)
-        if width + 2 + len(lines[0]) > WIDTH and block != stub:
-            yield from (*block, "")
-            block, width = list(stub), len(stub[0])
-        block = [f"{a}  {b}" for a, b in zip(block, lines, strict=True)]
-        width += 2 + len(lines[0])
-    yield from block
+        yield from wrapped("", f"not run: {what}: {why}")
+    yield from wrapped("", report.summary)
 
 
 def _matrix(runs: Sequence[Run]) -> Iterator[str]:
     """A line for every run: what its place has of its own, the worst of every method, the verdict."""
-    places = [dict(run.place) for run in runs]
+    places = [run.place for run in runs]
     keys = [k for k in dict.fromkeys(k for p in places for k in p) if len({p.get(k) for p in places}) > 1]
     same = [f"{k} {v}" for k, v in places[0].items() if k not in keys]
-    yield from _wrapped("", f"{len(runs)} runs{', all of them: ' if same else ''}{', '.join(same)}")
-    first = [_Column(["run"], [str(i + 1) for i in range(len(runs))])]
-    first += [_Column([_clip(k, 10)], [_clip(p.get(k, ""), 14) for p in places], left=True) for k in keys]
-    methods = dict.fromkeys(f.method for run in runs for f in run.findings)
-    more = []
-    for method in methods:
+    if "version" in keys:
+        keys.remove("version")
+        same += dict.fromkeys(page.with_version(p).get("backend", "") for p in places)
+    yield from wrapped("", f"{len(runs)} runs{': ' if same else ''}{', '.join(same)}")
+    first = [Column(["run"], [str(i + 1) for i in range(len(runs))])]
+    first += [Column([clip(k, 10)], [clip(p.get(k, ""), 16) for p in places], left=True) for k in keys]
+    last = Column(["verdict"], [_word(run.verdict) for run in runs], left=True)
+    figures, marks = [], []
+    for method in dict.fromkeys(f.method for run in runs for f in run.findings):
         found = [[f for f in run.findings if f.method == method] for run in runs]
-        more.append(_Column(_head(method, sum(found, [])), [_cell(_worst(fs)) if fs else "" for fs in found]))
-    more.append(_Column(["verdict"], [_word(run.verdict) for run in runs], left=True))
-    more.append(_Column(["seconds"], [f"{run.seconds:.1f}" for run in runs]))
-    yield from _table(first, more)
+        worst = [_worst(own) if own else None for own in found]
+        figures.append(Column(_head(method, chain(*found)), [_cell(f) if f else "" for f in worst]))
+        marks.append(Column(_head(method, ()), [MARKS[f.verdict] if f else "" for f in worst]))
+    fits = sum(column.width + 2 for column in (*first, *figures, last)) - 2 <= page.WIDTH
+    yield from table(first, [*(figures if fits else marks), last])
+    notes = Counter(note for run in runs if run.verdict is Verdict.PASS for note in dict.fromkeys(run.notes))
+    for note, count in notes.items():  # the other runs have theirs below
+        yield from wrapped("", f"note on {_many(count, 'run')}: {note}")
 
 
 def _worst(findings: Sequence[Finding]) -> Finding:
@@ -302,7 +309,7 @@ def _worst(findings: Sequence[Finding]) -> Finding:
 
 def _head(method: str, findings: Iterable[Finding]) -> list[str]:
     bounds = {limit(method, f.bound) for f in findings}
-    return [*TITLES.get(method, method).split(), *(bounds if len(bounds) == 1 else ["own limit"])]
+    return [*TITLES.get(method, method).split(), *(bounds if len(bounds) < 2 else ["own limit"])]
 
 
 def _cell(finding: Finding) -> str:
@@ -315,32 +322,36 @@ def _word(verdict: Verdict) -> str:
 
 def _run_in_text(run: Run) -> Iterator[str]:
     yield ""
-    if run.tensors:
+    if run.tensors or run.findings:
         yield from _tensors(run)
     for tensor in dict.fromkeys([*(t.name for t in run.tensors), *(f.tensor for f in run.findings)]):
         yield from _what_is_no_pass(run, tensor)
     counted = "; ".join(_counted(run))
-    yield from _wrapped("", f"counted: {counted}" if counted else "", before=True)
-    for note in run.notes:
-        yield from _wrapped("", f"note: {note}")
+    after = [f"counted: {counted}"] if counted else []
+    after += [f"note: {note}" for note in run.notes]
+    for i, line in enumerate(after):
+        yield from ([""] if i == 0 else [])
+        yield from wrapped("", line)
 
 
 def _tensors(run: Run) -> Iterator[str]:
+    """A line for every tensor, and for what was found on θ as a whole."""
     found = {(f.method, f.tensor): f for f in run.findings}
-    names = [t.name for t in run.tensors]
+    told = {t.name: t for t in run.tensors}
+    names = list(dict.fromkeys([*told, *(f.tensor for f in run.findings)]))
+    summaries = [told.get(name) for name in names]
     first = [
-        _Column(["tensor"], [_clip(name, 24) for name in names], left=True),
-        _Column(["shape"], ["×".join(map(str, t.shape)) for t in run.tensors]),
-        _Column(["‖g‖"], [figure(t.norm) for t in run.tensors]),
+        Column(["tensor"], [clip(name, 24) for name in names], left=True),
+        Column(["shape"], ["×".join(map(str, t.shape)) if t else "" for t in summaries]),
+        Column(["‖g‖"], [figure(t.norm) if t else "" for t in summaries]),
     ]
     more = []
     for method in dict.fromkeys(f.method for f in run.findings):
         own = [f for f in run.findings if f.method == method]
         cells = [_cell(found[method, name]) if (method, name) in found else "" for name in names]
-        if any(cells):
-            more.append(_Column(_head(method, own), cells))
-    more.append(_Column(["verdict"], [_word(t.verdict) for t in run.tensors], left=True))
-    yield from _table(first, more)
+        more.append(Column(_head(method, own), cells))
+    more.append(Column(["verdict"], [_word(t.verdict) if t else "" for t in summaries], left=True))
+    yield from table(first, more)
 
 
 def _what_is_no_pass(run: Run, tensor: str) -> Iterator[str]:
@@ -354,15 +365,19 @@ def _what_is_no_pass(run: Run, tensor: str) -> Iterator[str]:
     why = told.diagnosis if told else ""
     if told and not any(f.tensor == tensor and f.method in DECISIVE for f in run.findings):
         why = why or "no method that decides has looked at it"
-    yield from _wrapped("", f"{tensor}{verdict}{f': {why}' if why else ''}")
+    yield from wrapped("", f"{tensor}{verdict}{f': {why}' if why else ''}")
+    seen: list[Element] = []
     for f in bad:
-        aside = ", which does not decide" if f.method in ADVISORY else ""
-        parts = [f"{f.verdict}{aside}", f"{figure(f.error)} where {limit(f.method, f.bound)} is asked"]
-        if f.worst is not None:
-            name, position, analytic, numeric = f.worst
-            parts.append(f"{name}{list(map(int, position))} is {analytic:.9g} analytic, {numeric:.9g} numeric")
+        parts = [f"{f.verdict}{', which does not decide' if f.method in ADVISORY else ''}"]
+        if not math.isnan(f.error):
+            measure = "order" if f.method == "taylor" else "error"
+            parts.append(f"{measure} {figure(f.error)}, must be {limit(f.method, f.bound)}")
         parts += [f.reason] if f.reason else []
-        yield from _wrapped("  ", f"{TITLES.get(f.method, f.method)}: {'; '.join(parts)}")
+        if f.worst is not None and f.worst not in seen:  # methods mostly agree on it
+            name, position, analytic, numeric = f.worst
+            parts.append(f"worst {name}{list(map(int, position))}, analytic {analytic:.9g}, numeric {numeric:.9g}")
+            seen.append(f.worst)
+        yield from wrapped("  ", f"{TITLES.get(f.method, f.method)}: {'; '.join(parts)}")
 
 
 def _counted(run: Run) -> Iterator[str]:
@@ -370,31 +385,12 @@ def _counted(run: Run) -> Iterator[str]:
     sizes = {t.name: math.prod(t.shape) for t in run.tensors}
     for method in dict.fromkeys(f.method for f in run.findings):
         own = [f for f in run.findings if f.method == method]
-        sums: dict[str, int] = {}
+        sums: Counter[str] = Counter()
         for f in own:
-            for what, count in f.counts.items():
-                sums[what] = sums.get(what, 0) + int(count)
+            sums.update(f.counts)
         parts = [f"{count:,} {what}" for what, count in sums.items() if count]
         checked, there = sum(f.checked for f in own), sum(sizes.get(f.tensor, 0) for f in own)
         if method in (*DECISIVE, *ADVISORY) and 0 < checked < there:  # the others count draws and steps
             parts.append(f"{checked:,} of {there:,} elements sampled")
         if parts:
             yield f"{TITLES.get(method, method)} {', '.join(parts)}"
-
-
-def _clip(text: str, width: int) -> str:
-    """On one line, and with its middle left out where it is too long."""
-    text = _clean(text)
-    return text if len(text) <= width else f"{text[: width // 2]}…{text[width // 2 + 1 - width :]}"
-
-
-def _clean(text: str) -> str:
-    """No line breaks, tabs or terminal codes: names and reasons are other people's."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _wrapped(indent: str, text: str, before: bool = False) -> list[str]:
-    lines = textwrap.wrap(
-        _clean(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )
-    return ["", *lines] if before and lines else lines

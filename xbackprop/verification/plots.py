@@ -1,0 +1,337 @@
+"""The pictures of a report, with matplotlib: error against step, Taylor remainders, analytic against numeric.
+
+A function here draws on axes it is given, from plain numbers, and knows no report. Nothing touches pyplot.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from xbackprop.errors import BackendError
+
+Points = Sequence[tuple[float, float]]
+#: For every tensor its elements, analytic and numeric.
+Pairs = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Draw = Callable[[Any], None]
+
+#: Paul Tol's "bright": told apart by the colour-blind, on white and on black. Markers tell apart what shares a colour.
+COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
+MARKERS = ("o", "s", "^", "D")
+INK, FAINT, GRID = "#333333", "#8a8a8a", "#e4e4e4"
+LINES = {"central differences": COLOURS[0], "Richardson": COLOURS[2], "complex step": COLOURS[1]}
+PAPER_STEP = 1e-5
+LEAST = 1e-17  # relative errors below it, zero among them, are drawn here: it is less than rounding
+LEGEND = 9  # tensors that are named; the others are counted
+DOTS = 300  # elements of a tensor in a scatter
+
+STYLE = {
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.minor.visible": False,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 3.5,
+    "lines.markeredgewidth": 0.0,
+    "legend.frameon": False,
+    "legend.fontsize": 8.0,
+    "legend.handlelength": 1.6,
+    "legend.columnspacing": 1.2,
+}
+
+
+def available() -> bool:
+    """Whether matplotlib is here."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def picture(
+    steps: Mapping[str, Points], taylor: Mapping[str, Points], pairs: Pairs, wrong: Collection[str] = ()
+) -> Any:
+    """The three panels side by side, a matplotlib `Figure` that a notebook shows.
+
+    wrong : the tensors to bring out.
+
+    Raises
+    ------
+    BackendError : without matplotlib.
+    """
+    with _style():
+        figure = _figure((13.5, 4.6))
+        for axes, draw in zip(figure.subplots(1, 3), panels(steps, taylor, pairs, wrong).values(), strict=True):
+            draw(axes)
+    return figure
+
+
+def panels(
+    steps: Mapping[str, Points],
+    taylor: Mapping[str, Points],
+    pairs: Pairs,
+    wrong: Collection[str] = (),
+    names: Iterable[str] = (),
+) -> dict[str, Draw]:
+    """What draws each panel, by its name. A tensor has the look that its place in `names` gives it."""
+    looks = _looks([*names, *pairs, *taylor])
+    return {
+        "steps": lambda axes: draw_steps(axes, steps),
+        "taylor": lambda axes: draw_taylor(axes, taylor, looks, wrong),
+        "scatter": lambda axes: draw_scatter(axes, pairs, looks, wrong),
+    }
+
+
+def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
+    """Relative error against step: the V of central differences, the lower one of Richardson, the complex step's floor.
+
+    The complex step goes on to steps of 1e-200, far off any axis; an arrow says so.
+    """
+    _name(axes, "Error of the numeric slope", "step h", "relative error of ∇C")
+    real = [h for name, points in steps.items() if name != "complex step" for h, _ in _positive(points)]
+    if not real:
+        return _nothing(axes)
+    left, right = min(real), max(real)
+    axes.set(xscale="log", yscale="log", xlim=(left / 2, right * 2))
+    axes.minorticks_off()
+    for name, points in sorted(steps.items(), key=lambda item: item[0] != "complex step"):  # it lies below the others
+        shown = [(h, max(e, LEAST)) for h, e in _finite(points) if left <= h <= right]
+        width = 2.8 if name == "complex step" else 1.3
+        axes.plot(*_columns(shown), color=LINES.get(name, FAINT), marker="o", label=name, linewidth=width)
+        if name == "complex step" and points:
+            _on_to_the_left(axes, points, shown, left)
+    axes.set_ylim(LEAST / 4, 10 * max(10.0 * LEAST, *(e for points in steps.values() for _, e in _finite(points))))
+    axes.axvline(PAPER_STEP, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+    axes.annotate(
+        "the paper's h = 1e-5", (PAPER_STEP, 0.0), (4, 5), xycoords=("data", "axes fraction"), color=INK,
+        textcoords="offset points", fontsize=8,
+    )  # fmt: skip
+    axes.legend(  # the inside of the V is empty
+        loc="upper right", bbox_to_anchor=(PAPER_STEP, 1.0), bbox_transform=axes.get_xaxis_transform(),
+        labelcolor="linecolor",
+    )  # fmt: skip
+    return None
+
+
+def _on_to_the_left(axes: Any, points: Points, shown: Points, left: float) -> None:
+    """An arrow at the left edge for the steps that are smaller than the axis shows."""
+    beyond = [(h, max(e, LEAST)) for h, e in _finite(points) if h < left]
+    if not beyond:
+        return
+    colour = LINES["complex step"]
+    level = min(shown)[1] if shown else beyond[0][1]
+    if not shown:
+        axes.axhline(level, color=colour)
+    axes.plot([left / 2], [level], marker="<", color=colour, markersize=6, clip_on=False)
+    smallest = f"on to h = {min(beyond)[0]:.0e}"
+    axes.annotate(smallest, (left / 2, level), (8, 5), textcoords="offset points", color=colour, fontsize=8)
+
+
+def draw_taylor(
+    axes: Any, curves: Mapping[str, Points], looks: Mapping[str, tuple[str, str]], wrong: Collection[str] = ()
+) -> None:
+    """|remainder| against step for every tensor, and the slopes 1 and 3 beside them."""
+    _name(axes, "Taylor remainder", "step h along a random direction", "|remainder|")
+    kept = {name: _positive(points) for name, points in curves.items()}
+    every = [point for points in kept.values() for point in points]
+    if not every:
+        return _nothing(axes)
+    axes.set(xscale="log", yscale="log")
+    axes.minorticks_off()
+    for name in _wrong_last(kept, wrong):
+        colour, marker = looks[name]
+        axes.plot(*_columns(kept[name]), color=colour, marker=marker, **_weight(name, wrong))
+    largest, top = max(h for h, _ in every), 6 * max(r for _, r in every)
+    bottom = min(*(r for _, r in every), 1e-15 * top)  # room for both slopes, whichever one the curves have
+    smallest = min(min(h for h, _ in every), largest / 10)
+    for order, word in ((1, "order 1: wrong"), (3, "order 3: right")):
+        h = max(smallest, largest * (bottom / top) ** (1 / order))
+        axes.plot([h, largest], [top * (h / largest) ** order, top], color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+        middle = math.sqrt(h * largest)
+        place = (middle, top * (middle / largest) ** order)
+        axes.annotate(word, place, (-4, 3), textcoords="offset points", fontsize=8, ha="right", va="bottom")
+    _legend(axes, [name for name in kept if kept[name]], looks, wrong)
+    return None
+
+
+def draw_scatter(axes: Any, pairs: Pairs, looks: Mapping[str, tuple[str, str]], wrong: Collection[str] = ()) -> None:
+    """Analytic against numeric: what is right lies on the diagonal."""
+    _name(axes, "Gradient, element by element", "numeric ∂C/∂θ", "analytic ∂C/∂θ")
+    dots = {name: _thinned(_finite(list(zip(b, a, strict=False)))) for name, (a, b) in pairs.items()}
+    sizes = sorted(abs(v) for points in dots.values() for point in points for v in point if v != 0)
+    if not sizes:
+        return _nothing(axes)
+    _scale(axes, sizes)
+    low, high = axes.get_xlim()
+    axes.plot([low, high], [low, high], color=FAINT, linewidth=1)
+    axes.annotate("equal", (0.93, 0.93), (-4, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
+                  fontsize=8)  # fmt: skip
+    for name in _wrong_last(dots, wrong):
+        colour, marker = looks[name]
+        axes.plot(*_columns(dots[name]), color=colour, marker=marker, linestyle="", **_weight(name, wrong))
+    _legend(axes, list(dots), looks, wrong)
+    return None
+
+
+def _scale(axes: Any, sizes: Sequence[float]) -> None:
+    """The same limits on both axes; logarithmic on both sides of a linear middle where sizes differ much."""
+    largest, small = sizes[-1], sizes[len(sizes) // 10]
+    axes.set_aspect("equal", adjustable="box")
+    if small > largest / 50:
+        end = 1.08 * largest
+    else:
+        top = math.ceil(math.log10(largest))
+        bottom = max(math.floor(math.log10(small)), top - 6)
+        axes.set_xscale("symlog", linthresh=10.0**bottom)
+        axes.set_yscale("symlog", linthresh=10.0**bottom)
+        apart = math.ceil((top - bottom + 1) / 3)  # decades between labels, so that they do not touch
+        decades = range(top, bottom + apart - 2, -apart)
+        ticks = [-(10.0**k) for k in decades] + [0.0] + [10.0**k for k in reversed(decades)]
+        axes.set_xticks(ticks)
+        axes.set_yticks(ticks)
+        end = 10.0**top * 1.3
+    axes.set(xlim=(-end, end), ylim=(-end, end))
+
+
+def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every tensor: another colour each, then the same with another marker."""
+    n = len(COLOURS)
+    return {name: (COLOURS[i % n], MARKERS[i // n % len(MARKERS)]) for i, name in enumerate(dict.fromkeys(names))}
+
+
+def _wrong_last(names: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
+    return sorted(names, key=lambda name: name in wrong)  # what is drawn last lies on top
+
+
+def _weight(name: str, wrong: Collection[str]) -> dict[str, float]:
+    if not wrong:
+        return {"alpha": 0.8}
+    return {"alpha": 1.0, "linewidth": 2.0, "markersize": 4.5} if name in wrong else {"alpha": 0.35}
+
+
+def _legend(axes: Any, names: Sequence[str], looks: Mapping[str, tuple[str, str]], wrong: Collection[str]) -> None:
+    """The tensors below the axes, wrong ones first. Names are text: no "$" in them starts a formula."""
+    from matplotlib.lines import Line2D
+
+    if len(names) < 2:
+        return
+    ordered = _wrong_last(dict.fromkeys(names), set(names) - set(wrong))
+    shown = ordered if len(ordered) <= LEGEND else ordered[: LEGEND - 1]
+    texts = [name if len(name) <= 18 else f"{name[:8]}…{name[-9:]}" for name in shown]
+    handles = [Line2D([], [], color=looks[n][0], marker=looks[n][1], linestyle="", markersize=5) for n in shown]
+    if len(shown) < len(ordered):
+        handles.append(Line2D([], [], linestyle=""))
+        texts.append(f"and {len(ordered) - len(shown)} more")
+    legend = axes.legend(handles, ["x"] * len(texts), loc="upper left", bbox_to_anchor=(-0.05, -0.16), ncols=3)
+    for place, text in zip(legend.get_texts(), texts, strict=True):
+        place.set_parse_math(False)
+        place.set_text(text)
+
+
+def _name(axes: Any, title: str, x: str, y: str) -> None:
+    axes.set_title(title, pad=10)
+    axes.set(xlabel=x, ylabel=y)
+
+
+def _nothing(axes: Any) -> None:
+    axes.set(xticks=[], yticks=[])
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=FAINT)
+
+
+def _finite(points: Points) -> list[tuple[float, float]]:
+    numbers = [(float(x), float(y)) for x, y in points]
+    return [(x, y) for x, y in numbers if math.isfinite(x) and math.isfinite(y)]
+
+
+def _positive(points: Points) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in _finite(points) if x > 0 and y > 0]
+
+
+def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most about DOTS of them, the furthest from the diagonal and the outermost among them."""
+    if len(points) <= DOTS:
+        return points
+    extreme = {max(points, key=lambda p: abs(p[1] - p[0])), min(points), max(points)}
+    return [*points[:: -(-len(points) // DOTS)], *sorted(extreme)]
+
+
+def _columns(points: Points) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+@contextmanager
+def _style(**extra: Any) -> Iterator[None]:
+    """matplotlib's defaults and STYLE, whatever the user's settings are, and those again afterwards."""
+    try:
+        import matplotlib
+        import matplotlib.style
+    except ImportError as error:
+        raise BackendError("pictures need matplotlib, which is not installed: pip install 'xbackprop[plot]'") from error
+    settings: Any = extra
+    with matplotlib.style.context(["default", STYLE]), matplotlib.rc_context(settings):
+        yield
+
+
+def _figure(size: tuple[float, float]) -> Any:
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):  # type: ignore[misc]
+        def _repr_svg_(self) -> str:  # notebooks look for it; they know figures of pyplot's only
+            out = io.StringIO()
+            self.savefig(out, format="svg")
+            return out.getvalue()
+
+    return Picture(figsize=size, layout="constrained")
+
+
+def svg(draw: Draw, name: str, label: str, size: tuple[float, float] = (4.6, 4.4)) -> str:
+    """One panel as an <svg> element for a page: the same bytes for the same numbers.
+
+    name : what its ids begin with, which must differ within a page. label : what it is, for those who cannot see it.
+    Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
+    """
+    with _style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure = _figure(size)
+        draw(figure.subplots())
+        out = io.StringIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    return _inline(out.getvalue(), name, label)
+
+
+def _inline(text: str, name: str, label: str) -> str:
+    """A file of matplotlib's as an element: no prologue, no size, no ids but those that are used, under `name`."""
+    box = re.search(r'viewBox="([^"]*)"', text)
+    body = text[text.index(">", text.index("<svg")) + 1 :]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    used = dict.fromkeys(re.findall(r"""(?:href="|url\()#([^")]+)""", body))
+    names = {old: f"{name}-{i}" for i, old in enumerate(used)}
+    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{names[m[1]]}"' if m[1] in names else "", body)
+    body = re.sub(r'(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{names[m[1]]}"', body)
+    body = re.sub(r"url\(#([^)]*)\)", lambda m: f"url(#{names[m[1]]})", body)
+    body = re.sub(r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)  # a 7000th of an inch
+    variables = {INK: "--ink", FAINT: "--faint", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(COLOURS)}
+    for colour, variable in variables.items():
+        body = body.replace(colour, f"var({variable})")
+    return f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{html.escape(label)}">{body.strip()}\n'
