@@ -89,14 +89,16 @@ def test_the_order_of_samples_does_not_matter(backend, task):
     assert relative(gradient, plain) < 1e-14
 
 
-@pytest.mark.parametrize(("activation", "has_kinks"), [("relu", True), ("leaky_relu", True), ("elu", False)])
-def test_branches_tell_on_which_side_of_a_kink_each_unit_is(backend, activation, has_kinks):
+@pytest.mark.parametrize(
+    ("activation", "has_branches"), [("relu", True), ("leaky_relu", True), ("elu", True), ("tanh", False)]
+)
+def test_branches_tell_on_which_side_of_a_kink_or_joint_each_unit_is(backend, activation, has_branches):
     objective = make_objective(backend, (4, 5, 6, 3), activation, "regression")
     X, y = (backend.asarray(a) for a in problem("regression"))
     theta = backend.asarray(random_theta(objective))
     cost, branches = objective.value_and_branches([theta], make_batch(backend, X, y))
     assert float(backend.to_host(cost)) > 0
     z = objective.forward(theta, X).z
-    assert len(branches) == (2 if has_kinks else 0)
+    assert len(branches) == (2 if has_branches else 0)
     for branch, layer in zip(branches, z[:-1], strict=False):
         np.testing.assert_array_equal(backend.to_host(branch), backend.to_host(layer) > 0)
