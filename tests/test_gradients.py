@@ -13,9 +13,9 @@ from xbackprop import MLP, Activation, GradientCheckError
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.objective import make_batch
 from xbackprop.settings import TASKS
+from xbackprop.verification.network_subject import make_subject
 from xbackprop.verification.oracle import torch_gradient
 from xbackprop.verification.paper import paper_check, relative_error
-from xbackprop.verification.point import make_subject
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 LAYERS = {0: (), 1: (5,), 2: (5, 4), 3: (5, 4, 3)}

@@ -17,14 +17,14 @@ PACKAGE = Path(xbackprop.__file__).parent
 ORDER = [
     "errors", "storage", "backend", "special", "activations", "losses", "initializers", "network", "objective",
     "tangent", "derivatives",
-    "verification.verdicts", "verification.diagnosis", "verification.subject", "verification.paper",
-    "verification.richardson", "verification.complex_step", "verification.taylor",
-    "verification.threads", "verification.problem", "verification.rounding", "verification.dot_product", "verification.oracle", "verification.reference",
-    "verification.point", "verification.plots", "verification.page", "verification.report", "verification.curves", "verification.outcome",
-    "verification.examine",
-    "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "model", "gradients",
-    "mlp", "verification.functions", "verification.products", "verification.verify", "verification.matrix", "datasets", "scaling",
-    "progress", "verify_command", "cli", "__main__",
+    "verification.verdicts", "verification.diagnosis", "verification.subject", "verification.network_subject",
+    "verification.threads", "verification.paper", "verification.richardson", "verification.complex_step",
+    "verification.taylor", "verification.problem", "verification.rounding", "verification.dot_product",
+    "verification.oracle", "verification.reference", "verification.point", "verification.plots", "verification.page",
+    "verification.report", "verification.curves", "verification.outcome", "verification.examine",
+    "optimizers", "batches", "training", "checks", "settings", "data", "metrics", "model", "gradients", "mlp",
+    "verification.functions", "verification.products", "verification.verify", "verification.matrix",
+    "datasets", "scaling", "progress", "verify_command", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))
 
@@ -65,8 +65,13 @@ def test_backends_stand_outside():
 
 
 def test_all_is_what_there_is():
-    exported = {name for name, thing in vars(xbackprop).items() if not name.startswith("_")}
-    assert set(xbackprop.__all__) == {name for name in exported if not inspect.ismodule(getattr(xbackprop, name))}
+    foreign = {"Any", "TYPE_CHECKING", "import_module"}
+    here = {name for name, thing in vars(xbackprop).items() if not name.startswith("_") and not inspect.ismodule(thing)}
+    assert set(xbackprop.__all__) == (here - foreign) | set(xbackprop._LATER)
+    for name in xbackprop.__all__:
+        assert getattr(xbackprop, name).__doc__
+    with pytest.raises(AttributeError, match="module 'xbackprop' has no attribute 'nothing'"):
+        xbackprop.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -12,13 +12,15 @@ import functools
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import array_api_compat
 import numpy as np
 
 from xbackprop.errors import BackendError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Array = Any  # an array of whichever library the backend stands for
 Namespace = Any  # its array API namespace
@@ -116,6 +118,8 @@ def is_host_array(x: Any) -> bool:
 
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # which takes as long to import as half of this package
+
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 

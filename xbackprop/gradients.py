@@ -10,8 +10,8 @@ from xbackprop.data import Data, dtype_name
 from xbackprop.errors import GradientCheckError
 from xbackprop.model import Model
 from xbackprop.objective import Batch, make_batch
+from xbackprop.verification.network_subject import make_subject
 from xbackprop.verification.paper import EPSILON, TOLERANCE, GradientCheck, paper_check
-from xbackprop.verification.point import make_subject
 from xbackprop.verification.threads import one_thread
 
 

@@ -104,7 +104,7 @@ class Objective:
         return self.value_and_branches(parameters, batch)[0]
 
     def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
-        """C (...) at θ (..., P), and for every activation with kinks or joints whether each z is to the right of them."""
+        """C (...) at θ (..., P), and for every kink and joint of an activation whether each z is to its right."""
         (theta,) = parameters
         cache = self.forward(theta, batch.X)
         branches = [

@@ -3,16 +3,16 @@ host as arrays for the oracles."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from xbackprop.backend import Array
-from xbackprop.objective import Batch, Objective, Parameters
-from xbackprop.special import is_complex
-from xbackprop.verification.problem import Problem, from_the_left, problem_on_host
+from xbackprop.objective import Batch, Objective
+from xbackprop.verification.network_subject import cast_batch, make_subject, on_host, trained_gradient
+from xbackprop.verification.problem import Problem, problem_on_host
 from xbackprop.verification.rounding import rounding_bound
-from xbackprop.verification.subject import STACK_BYTES, Subject
+from xbackprop.verification.subject import Subject
 
 WORK = 2e11  # multiplications and additions that element-by-element methods may take before they sample
 FEWEST = 16  # elements of a tensor that are looked at in any case
@@ -52,11 +52,11 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
     xp = backend.xp
     gradient = trained_gradient(objective, theta, batch)
     fresh = objective.workspace(theta, batch.X.shape[0])
-    once = _on_host(objective, objective.value_and_gradient([theta], batch, fresh))
+    once = on_host(objective, objective.value_and_gradient([theta], batch, fresh))
     repeatable = bool(np.array_equal(gradient, once, equal_nan=True))
     wide_theta, wide_batch, wide = theta, batch, gradient
     if gradient.dtype != np.float64:
-        wide_theta, wide_batch = xp.astype(theta, xp.float64), _cast(objective, batch, xp.float64)
+        wide_theta, wide_batch = xp.astype(theta, xp.float64), cast_batch(objective, batch, xp.float64)
         wide = trained_gradient(objective, wide_theta, wide_batch)
     problem = problem_on_host(objective, theta, batch)
     bounds = {dtype: _flat(rounding_bound(problem, dtype)) for dtype in {gradient.dtype, np.dtype(np.float64)}}
@@ -74,56 +74,6 @@ def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memo
         repeatable=repeatable,
         seed=seed,
     )
-
-
-def make_subject(
-    objective: Objective, theta: Array, batch: Batch, gradient: np.ndarray | None = None, memory: int = STACK_BYTES
-) -> Subject:
-    """C of the generic functions around θ (P,) in float64, and the gradient that training has there."""
-    return Subject(
-        objective.backend.generic(),
-        _observer(objective, batch),
-        theta,
-        trained_gradient(objective, theta, batch) if gradient is None else gradient,
-        objective.layout.tensors(),
-        floats_per_point=3 * batch.X.shape[0] * sum(objective.layout.sizes[1:]),
-        memory=memory,
-    )
-
-
-def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.ndarray:
-    """∂C/∂θ (P,) on the host, by the path of a training step: the backend's own functions, into reused buffers.
-
-    It is the second of two steps, the first being at another θ: what a step leaves behind must not reach the next.
-    """
-    workspace = objective.workspace(theta, batch.X.shape[0])
-    objective.value_and_gradient([0.5 * theta], batch, workspace)
-    return _on_host(objective, objective.value_and_gradient([theta], batch, workspace))
-
-
-def _on_host(objective: Objective, result: tuple[Array, Parameters]) -> np.ndarray:
-    """A copy of the gradient, which lies in a buffer."""
-    _, (gradient,) = result
-    return np.array(objective.backend.to_host(gradient))
-
-
-def _observer(objective: Objective, batch: Batch):  # type: ignore[no-untyped-def]
-    """C and branches of stacked θ, real or complex, by the generic functions."""
-    hidden = [from_the_left(f) for f in objective.hidden]
-    plain = replace(objective, backend=objective.backend.generic(), hidden=hidden)
-    xp = plain.backend.xp
-    complex_batch = _cast(objective, batch, xp.complex128)
-
-    def observe(stack: Array) -> tuple[Array, list[Array]]:
-        return plain.value_and_branches([stack], complex_batch if is_complex(xp, stack) else batch)
-
-    return observe
-
-
-def _cast(objective: Objective, batch: Batch, dtype: object) -> Batch:
-    """X and y in another dtype; weights stay as they are, and real."""
-    xp = objective.backend.xp
-    return batch._replace(X=xp.astype(batch.X, dtype), y=xp.astype(batch.y, dtype))
 
 
 def _sample(subject: Subject, work: float, seed: int) -> np.ndarray:

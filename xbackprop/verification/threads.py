@@ -6,8 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from threadpoolctl import threadpool_limits
-
 
 @contextmanager
 def one_thread(products: float = 0.0) -> Iterator[None]:
@@ -20,6 +18,8 @@ def one_thread(products: float = 0.0) -> Iterator[None]:
     if products >= 1e9:
         yield
         return
+    from threadpoolctl import threadpool_limits
+
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch else 1
     with threadpool_limits(1):

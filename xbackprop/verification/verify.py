@@ -139,8 +139,9 @@ def _points(
     theta = objective.backend.to_host(model.theta)
     points, alphas = {"given": theta}, {"as given": objective.alpha}
     if thorough:
-        hidden = [f.init for f in objective.hidden] or ["glorot_uniform"]
-        fresh = draw_layers([*hidden, hidden[-1]], RandomState(seed), objective.layout.sizes)
+        inits = [f.init for f in objective.hidden]
+        last = inits[-1] if inits else "glorot_uniform"
+        fresh = draw_layers([*inits, last], RandomState(seed), objective.layout.sizes)
         points |= {"fresh": objective.layout.flatten(np, fresh), "small": SMALL * theta}
         alphas |= {"none": 0.0, "large": float(max(batch.X.shape[0], 10 * objective.alpha))}
     for point, at in points.items():
