@@ -24,7 +24,7 @@ def diagnose(
     if not np.any(numeric):
         return "the slope of C is zero everywhere, and the gradient is not"
     ratio = float(analytic @ numeric / (numeric @ numeric))
-    if _fits(analytic, ratio * numeric):
+    if abs(ratio - 1) > CLOSE and _fits(analytic, ratio * numeric):
         return _ratio_in_words(ratio, n)
     if len(shape) == 2 and shape[0] == shape[1] and _fits(analytic, numeric.reshape(shape).T.ravel()):
         return "analytic is the transpose of numeric"
@@ -33,7 +33,7 @@ def diagnose(
         rate = float(difference @ theta / (theta @ theta))
         if _fits(difference, rate * theta):
             return f"analytic - numeric is {rate:.3g} times the parameter: a regulariser, missing or doubled"
-    wrong = np.abs(difference) > CLOSE * np.max(np.abs(numeric))
+    wrong = np.abs(difference) > 0.01 * np.max(np.abs(difference))
     if 0 < wrong.sum() < len(wrong):
         return f"{int(wrong.sum())} of {len(wrong)} elements are off, the others are right" + _where(wrong, shape)
     return ""
@@ -48,8 +48,6 @@ def _ratio_in_words(ratio: float, n: int | None) -> str:
         return abs(ratio - value) <= CLOSE * abs(value)
 
     text = f"analytic is {ratio:.6g} times numeric"
-    if near(1.0):
-        return ""
     if near(-1.0):
         return f"{text}: a sign"
     if n is not None and n > 2:

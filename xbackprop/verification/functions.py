@@ -93,7 +93,7 @@ def check_gradient(
         doubt = f"f is not deterministic: it gave {first!r} and then {second!r} at the same theta"
     elif not np.array_equal(gradient, gradient_at(flat), equal_nan=True):
         doubt = "grad is not deterministic: it gave another gradient at the same theta"
-    with one_thread():
+    with one_thread(), np.errstate(all="ignore"):  # what is not a number is judged, and no reason for a warning
         outcomes, notes = _run(subject, asked, gradient_at, seed)
         rows = np.arange(len(gradient))
         drawn = measure_curves(subject, rows, outcomes, seed) if pictures and not doubt else Curves()

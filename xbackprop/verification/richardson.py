@@ -1,11 +1,12 @@
 """Adaptive differences: Richardson's extrapolation of central ones, each with an estimate of its own error.
 
     D_h = (C(θ + h m) - C(θ - h m)) / 2h ,   R_h = (4 D_h - D_2h) / 3 = slope + O(h⁴) ,
-    e_h = max(|R_h - R_2h|, |R_2h - R_4h| / 16) + 3 noise(h) / h ,
+    e_h = max(|R_h - R_2h|, |R_2h - R_4h| / 16, |R_h - R_k| for k < h, less its noise) + 3 noise(h) / h ,
 
 and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e. Where C is smooth the change from R_2h to R_h is fifteen times the
 error of R_h; it is taken whole, since an f″ that jumps leaves an error as large as the change. The second term is there
-because two R may agree by chance. Steps that put a unit on another branch are left out. Richardson, 1911; choosing h
+because two R may agree by chance, the third because they agree on nonsense where h is larger than the distance to a
+kink that nobody has declared. Steps that put a unit on another branch are left out. Richardson, 1911; choosing h
 by the least estimate is Ridders', 1982.
 """
 
@@ -49,11 +50,15 @@ def _best(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
     D, bad = np.array(central), np.array(crossed)
     R = (4 * D[1:] - D[:-1]) / 3
     change = np.abs(np.diff(R, axis=0))
-    e = np.maximum(change[1:], change[:-1] / 16) + 3 * (subject.noise(steps[3:]) / steps[3:])[:, None]
+    R, noise = R[2:], 3 * (subject.noise(steps[3:]) / steps[3:])[:, None]
+    e = np.maximum(change[1:], change[:-1] / 16) + noise
+    for i in range(len(e) - 1):
+        later = np.max(np.abs(R[i + 1 :] - R[i]) - noise[i + 1 :], axis=0)
+        e[i] = np.maximum(e[i], later)
     e[bad[:-3] | bad[1:-2] | bad[2:-1] | bad[3:]] = np.inf
     e = np.maximum(e, subject.resolution(D) / steps[3:, None])
     best, columns = np.argmin(e, axis=0), np.arange(D.shape[1])
-    return np.array([R[2:][best, columns], e[best, columns], bad[0]])
+    return np.array([R[best, columns], e[best, columns], bad[0]])
 
 
 def check(subject: Subject, rows: np.ndarray) -> tuple[list[Finding], np.ndarray]:
