@@ -63,7 +63,7 @@ def _finding(
     scale = float(max(np.max(np.abs(numeric), initial=0.0), np.max(np.abs(subject.gradient[where]), initial=0.0)))
     allowed = np.full(len(p), TOLERANCE * scale)
     if rounding is not None:
-        allowed = np.maximum(allowed, rounding[p])
+        allowed = np.fmax(allowed, rounding[p])  # a NaN bounds nothing
     counts = {"zero": int((analytic == 0).sum())}
     worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None
     error = float(np.max(off, initial=0.0) / scale) if scale > 0 else 0.0

@@ -46,7 +46,7 @@ def check(objective: Objective, theta: Array, X: Array, problem: Problem, seed: 
             scale = float(np.sum(tangent_scale(problem, cache, layout.layers(np, v.astype(np.float64))) * np.abs(w)))
             figure = gap / (u * scale) if scale > 0 else (0.0 if gap == 0 else np.inf)
             worst[name] = float(np.maximum(worst[name], figure))  # which keeps NaN
-            moved[name] = moved[name] or bool(scale > 0 or gap > 0)
+            moved[name] = moved[name] or not (scale == 0 and gap == 0)
     return [_finding(name, worst[name], moved[name]) for name in tensors]
 
 

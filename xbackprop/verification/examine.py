@@ -43,7 +43,12 @@ def _dot_product(point: Point) -> Outcome:
 
 
 def _oracle(point: Point) -> Outcome:
-    findings, slopes = oracle.check(point.problem, point.gradient, point.rounding, point.subject.tensors)
+    try:
+        findings, slopes = oracle.check(point.problem, point.gradient, point.rounding, point.subject.tensors)
+    except BackendError:
+        raise
+    except Exception as error:  # whatever a user's own function raises when it meets tensors
+        raise CannotRun(f"torch cannot run a function of yours: {type(error).__name__}: {error}") from error
     return Outcome(findings, (np.arange(len(slopes)), slopes))
 
 

@@ -101,7 +101,9 @@ def check(
         position = tuple(int(k) for k in np.unravel_index(i, shape))
         worst = Element(name, position, float(gradient[p]), float(numeric[p]))
         error = float(units[p])
-        if not error <= UNITS:
+        if np.any(np.isnan(rounding[where])) and np.all(np.isfinite(gradient[where])):
+            verdict, reason = Verdict.INCONCLUSIVE, "a derivative is not a number: nothing bounds rounding"
+        elif not error <= UNITS:
             verdict, reason = Verdict.FAIL, "the gradient is not torch.autograd's, by more than rounding can do"
         elif not np.any(numeric[where]) and not np.any(gradient[where]):
             verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is torch.autograd's"
