@@ -1,4 +1,4 @@
-"""`xbackprop.verify` on users' networks: right ones pass, wrong ones fail where they are wrong, and nothing is changed."""
+"""`xbackprop.verify` on users' networks: right ones pass, wrong ones fail where they are wrong, nothing is changed."""
 
 import dataclasses
 import warnings
@@ -102,7 +102,10 @@ def test_a_wrong_derivative_fails_in_its_layer_and_below(backend, fault, task):
     report = look(net, X, y)
     assert report.verdict is Verdict.FAIL
     failed = {name for name, verdict in report.verdicts.items() if verdict is Verdict.FAIL}
-    assert failed == {"coefs_[0]", "intercepts_[0]"}
+    if fault == "not a number":  # which spoils forward mode, 0 · NaN, in the layers above
+        assert failed >= {"coefs_[0]", "intercepts_[0]"}
+    else:
+        assert failed == {"coefs_[0]", "intercepts_[0]"}
     assert says in next(t.diagnosis for t in report.runs[0].tensors if t.name == "intercepts_[0]")
 
 
