@@ -6,35 +6,42 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
-from xbackprop.verification.crosscheck import LIMITS, crosscheck, installed
+from xbackprop import ACTIVATIONS
+from xbackprop.backend import load
+from xbackprop.verification.complex_step import TOLERANCE
+from xbackprop.verification.matrix import installed, matrix
+from xbackprop.verification.paper import TOLERANCE as PAPER
 
 HERE = Path(__file__).parent
 COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
 
 
 def gradients(axes):
-    """Every activation: the paper's error, and the difference from torch.autograd, on every backend that is here."""
-    rows = [row for library in installed() if library.reason is None for row in crosscheck(library.name)]
-    activations = list(dict.fromkeys(row.activation for row in rows))
-    for row in rows:
-        x = activations.index(row.activation) + 0.24 * (list(COLOURS).index(row.backend) - 0.5)
-        colour = COLOURS[row.backend]
-        for name, marker in (("classification", "o"), ("regression", "s"), ("oracle float64", "^")):
-            if row.values.get(name):
-                axes.semilogy(x, row.values[name], marker, color=colour, alpha=0.8, markersize=6)
-    for name, text in (("classification", "limit of the paper's check"), ("oracle float64", "limit of the oracle")):
-        axes.axhline(LIMITS[name], color="#999999", linestyle="--", linewidth=1)
-        axes.text(len(activations) - 0.6, LIMITS[name] * 1.5, text, ha="right", color="#666666", fontsize=8)
+    """Every activation: the paper's error and the complex step's, on every backend that is here."""
+    homes = [(b.name, load(b.name)()) for b in installed() if b.reason is None]
+    cells = [cell for _, home in homes for cell in matrix(home, dtypes=["float64"])]
+    activations = list(ACTIVATIONS)
+    for cell in cells:
+        name = cell.kind.backend.name
+        x = activations.index(cell.kind.activation.name) + 0.24 * (list(COLOURS).index(name) - 0.5)
+        for method, markers in (("paper", "os"), ("complex step", "^v")):
+            marker = markers[cell.kind.task == "regression"]
+            error = cell.worst(method).error
+            axes.semilogy(x, error, marker, color=COLOURS[name], alpha=0.8, markersize=6)
+    limits = (("limit of the paper's check", PAPER), ("limit of the complex step", TOLERANCE))
+    for text, limit in limits:
+        axes.axhline(limit, color="#999999", linestyle="--", linewidth=1)
+        axes.text(len(activations) - 0.6, limit * 1.5, text, ha="right", color="#666666", fontsize=8)
     axes.set_xticks(range(len(activations)), activations, rotation=35, ha="right")
-    axes.set_ylim(1e-19, 1e-5)
-    axes.set_title("Gradients by hand, held to two references", fontsize=10)
+    axes.set_ylim(1e-20, 1e-5)
+    axes.set_title("Gradients by hand, held to C(θ)", fontsize=10)
     axes.set_ylabel("relative difference")
+    labels = ("differences, classes", "differences, regression", "complex step, classes", "complex step, regression")
     shapes = [
         Line2D([], [], marker=m, linestyle="", color="#555555", label=label)
-        for m, label in (("o", "differences, classes"), ("s", "differences, regression"), ("^", "torch.autograd"))
+        for m, label in zip("os^v", labels, strict=True)
     ]
-    seen = [name for name in COLOURS if any(row.backend.startswith(name) for row in rows)]
-    dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name in seen]
+    dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name, _ in homes]
     axes.legend(handles=shapes + dots, fontsize=7, loc="lower left", ncol=2, frameon=False)
 
 

@@ -224,8 +224,7 @@ def _name(activation: str | Activation, known: Collection[str]) -> str:
     name = activation if isinstance(activation, str) else activation.name
     if name not in known or (isinstance(activation, Activation) and ACTIVATIONS.get(name) is not activation):
         raise ValueError(
-            f"it has no definition of the activation {name!r} that was given, "
-            f"only of xbackprop's {', '.join(known)}"
+            f"it has no definition of the activation {name!r} that was given, only of xbackprop's {', '.join(known)}"
         )
     return name
 
