@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -11,8 +12,9 @@ import numpy as np
 
 from xbackprop.verification import curves
 from xbackprop.verification.diagnosis import diagnose
+from xbackprop.verification.paper import EPSILON
 from xbackprop.verification.report import Curves, Run, TensorSummary
-from xbackprop.verification.subject import Subject
+from xbackprop.verification.subject import COMPLEX_STEP, Subject
 from xbackprop.verification.verdicts import DECISIVE, Finding, Verdict, tensor_verdict
 
 SCATTER = 2000  # elements of a tensor that a report keeps
@@ -102,11 +104,15 @@ def make_header(facts: Mapping[str, str], seed: int) -> dict[str, str]:
     """The facts, and what a reader needs to do it again."""
     import xbackprop
 
+    torch = sys.modules.get("torch")
+    tf32 = {"tf32": "on" if torch.backends.cuda.matmul.allow_tf32 else "off"} if torch else {}
     return {
         **facts,
+        "steps": f"{EPSILON:g} (the paper's), {COMPLEX_STEP:g} (complex)",
         "seed": str(seed),
         "xbackprop": xbackprop.__version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
+        **tf32,
         "platform": f"{platform.system()} {platform.machine()}",
     }
