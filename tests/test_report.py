@@ -12,13 +12,17 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from helpers import selected_backends
 from hypothesis import given
 from hypothesis import strategies as st
 
 from xbackprop.errors import BackendError
 from xbackprop.verification import plots
-from xbackprop.verification.report import Curves, Report, Run, TensorSummary
+from xbackprop.verification.report import Report
+from xbackprop.verification.results import Curves, Run, TensorSummary
 from xbackprop.verification.verdicts import ADVISORY, Element, Finding, Verdict, tensor_verdict, worst_verdict
+
+pytestmark = pytest.mark.skipif("numpy" not in selected_backends(), reason="a report knows no backend: NumPy's session")
 
 PASS, FAIL, INCONCLUSIVE, VACUOUS = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.VACUOUS
 METHODS = ("complex step", "differences", "taylor", "dot product", "oracle", "paper")

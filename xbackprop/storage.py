@@ -36,7 +36,7 @@ def save(path: str | PathLike[str], layers: Sequence[Sequence[np.ndarray]], conf
         "format_version": str(FORMAT_VERSION),
         "configuration": json.dumps(configuration, allow_nan=False),
     }
-    _write_atomically(Path(path), to_bytes(tensors, metadata))
+    write_atomically(Path(path), to_bytes(tensors, metadata))
 
 
 def load(path: str | PathLike[str]) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
@@ -100,7 +100,7 @@ def unpack_labels(packed: Mapping[str, Any]) -> np.ndarray:
     return np.array(packed["values"], dtype=np.int64 if dtype.kind in "mM" else dtype).astype(dtype)
 
 
-def _write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """A temporary file beside the target, flushed to the disk, then renamed over it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
     try:

@@ -20,10 +20,10 @@ from xbackprop.settings import TASKS
 from xbackprop.verification.examine import METHODS
 from xbackprop.verification.matrix import DTYPES, Cell, installed, matrix, parse_device
 from xbackprop.verification.outcome import make_header
-from xbackprop.verification.page import MARKS, TITLES, figure
 from xbackprop.verification.report import Report
 from xbackprop.verification.verdicts import Finding, Verdict
 from xbackprop.verification.verify import verify
+from xbackprop.verification.wording import MARKS, TITLES, figure
 
 #: What the command exits with: everything passed; something failed; something could not be told (`--strict`); what
 #: was asked for could not be run.

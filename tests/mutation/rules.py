@@ -17,7 +17,7 @@ from networks import Case
 
 from xbackprop.objective import Objective
 from xbackprop.verification.examine import METHODS, examine
-from xbackprop.verification.report import Run
+from xbackprop.verification.results import Run
 from xbackprop.verification.verdicts import Verdict
 
 #: The forward pass is what the reference is for, and no fault here is in it.

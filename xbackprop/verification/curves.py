@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from xbackprop.verification.report import Curves
+from xbackprop.verification.results import Curves
 from xbackprop.verification.subject import Subject
 
 ELEMENTS, FEW = 24, 2  # looked at; and where the other methods sample as well

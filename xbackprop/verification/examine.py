@@ -14,7 +14,7 @@ from xbackprop.objective import Batch, Objective
 from xbackprop.verification import complex_step, dot_product, oracle, paper, reference, richardson, taylor
 from xbackprop.verification.outcome import Outcome, make_run, measure_curves
 from xbackprop.verification.point import Point, make_point
-from xbackprop.verification.report import Curves, Run
+from xbackprop.verification.results import Curves, Run
 from xbackprop.verification.subject import STACK_BYTES
 from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import CannotRun, Verdict

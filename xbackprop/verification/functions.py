@@ -12,7 +12,8 @@ from xbackprop import checks
 from xbackprop.backend import Array, Backend, follow
 from xbackprop.verification import complex_step, richardson, taylor
 from xbackprop.verification.outcome import Outcome, make_header, make_run, measure_curves
-from xbackprop.verification.report import Curves, Report
+from xbackprop.verification.report import Report
+from xbackprop.verification.results import Curves
 from xbackprop.verification.subject import STACK_BYTES, Observed, Subject, difference_noise, line
 from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import CannotRun

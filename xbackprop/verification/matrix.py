@@ -19,7 +19,7 @@ from xbackprop.backend import Backend, load, names
 from xbackprop.errors import ConvergenceWarning
 from xbackprop.mlp import MLP
 from xbackprop.settings import TASKS
-from xbackprop.verification.report import Curves, Run
+from xbackprop.verification.results import Curves, Run
 from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import Finding, Verdict, worst_verdict
 from xbackprop.verification.verify import verify

@@ -13,7 +13,7 @@ import numpy as np
 from xbackprop.verification import curves
 from xbackprop.verification.diagnosis import diagnose
 from xbackprop.verification.paper import EPSILON
-from xbackprop.verification.report import Curves, Run, TensorSummary
+from xbackprop.verification.results import Curves, Run, TensorSummary
 from xbackprop.verification.subject import COMPLEX_STEP, Subject
 from xbackprop.verification.verdicts import DECISIVE, Finding, Verdict, tensor_verdict
 

@@ -19,7 +19,8 @@ from xbackprop.model import Model
 from xbackprop.objective import Batch, make_batch
 from xbackprop.verification.examine import DEFAULT, METHODS, examine
 from xbackprop.verification.outcome import make_header
-from xbackprop.verification.report import Report, Run
+from xbackprop.verification.report import Report
+from xbackprop.verification.results import Run
 from xbackprop.verification.subject import STACK_BYTES
 
 WHERE = "verify"
