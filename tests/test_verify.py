@@ -275,3 +275,17 @@ def test_large_networks_are_sampled_and_say_so(backend, monkeypatch):
 def test_bad_input(call, says):
     with pytest.raises(ValueError, match=rf"verify: .*{says}"):
         call(*network(load("numpy")()))
+
+
+def test_units_at_a_kink_and_elements_across_one_are_counted(backend):
+    """Zero biases and two rows of zeros: all 5 units of the first layer, and all 4 of the second, sit at 0 for each."""
+    net, X, y = network(backend, hidden=(5, 4), activation="relu")
+    X[:2] = 0
+    report = look(net, X, y)
+    assert report.passed, str(report)
+    counts = {f.tensor: f.counts for f in report.runs[0].findings if f.method == "paper"}
+    assert counts["intercepts_[0]"]["at kink"] == counts["coefs_[0]"]["at kink"] == 2 * 5
+    assert counts["intercepts_[1]"]["at kink"] >= 2 * 4  # and those that dead units below leave at 0
+    assert counts["intercepts_[2]"]["at kink"] == 0
+    assert counts["intercepts_[0]"]["crossed"] == 5
+    assert "at kink" in str(report)

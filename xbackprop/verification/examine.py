@@ -59,7 +59,23 @@ def _reference(point: Point) -> Outcome:
 
 def _paper(point: Point) -> Outcome:
     result = paper.paper_check(point.subject, point.rows)
-    return Outcome(paper.findings(point.subject, result), paper_error=result.error)
+    at_kink = _units_at_kinks(point)
+    findings = [
+        replace(f, counts={**f.counts, "at kink": at_kink.get(f.tensor, 0)})
+        for f in paper.findings(point.subject, result)
+    ]
+    return Outcome(findings, paper_error=result.error)
+
+
+def _units_at_kinks(point: Point) -> dict[str, int]:
+    """For every W_l and b_l, how many z_l are exactly at a kink: there f′ is the slope from the left."""
+    objective, xp = point.objective, point.objective.backend.xp
+    z = objective.forward(point.theta, point.batch.X).z
+    counts = {}
+    for l, (z_l, f) in enumerate(zip(z, objective.hidden, strict=False)):
+        count = sum(int(objective.backend.to_host(xp.count_nonzero(z_l == kink))) for kink in f.kinks)
+        counts[f"coefs_[{l}]"] = counts[f"intercepts_[{l}]"] = count
+    return counts
 
 
 #: Every method, in the order they run.

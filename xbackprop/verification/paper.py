@@ -13,7 +13,7 @@ the left of it, as its derivative does.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,7 +31,8 @@ class GradientCheck:
     """What the paper's check found.
 
     error : eq. 18 over all parameters whose differences cross no kink; `per_tensor` the same for each tensor.
-    crossed : how many crossed one and were checked on one side; `undecided`, how many of them had no side without.
+    crossed : how many crossed one and were checked on one side, and `crossed_in` every tensor; `undecided`, how many of
+        them had no side without.
     wrong : the crossed elements whose one-sided slope disagrees.
     worst : the element with the largest difference.
     """
@@ -43,6 +44,7 @@ class GradientCheck:
     undecided: int
     wrong: list[Element]
     worst: Element
+    crossed_in: Mapping[str, int] = field(default_factory=dict)
 
     def passed(self, tolerance: float) -> bool:
         """Whether eq. 18 is below the tolerance, no crossed element is wrong, and not everything is undecided."""
@@ -92,6 +94,9 @@ def paper_check(
         undecided=int((h == 0).sum()),
         wrong=[subject.element(int(p), slope) for p, slope in wrong],
         worst=subject.element(int(rows[furthest]), numeric[furthest]),
+        crossed_in={
+            name: int(np.sum(crossed & (rows >= w.start) & (rows < w.stop))) for name, (w, _) in subject.tensors.items()
+        },
     )
 
 
@@ -102,7 +107,7 @@ def findings(subject: Subject, result: GradientCheck) -> list[Finding]:
         error = result.per_tensor[name]
         wrong = [e for e in result.wrong if e.tensor == name]
         verdict = Verdict.PASS if error < TOLERANCE and not wrong else Verdict.FAIL
-        counts = {"wrong across a kink": len(wrong)}
+        counts = {"crossed": result.crossed_in.get(name, 0), "wrong across a kink": len(wrong)}
         worst = wrong[0] if wrong else (result.worst if result.worst.tensor == name else None)
         found.append(Finding("paper", name, verdict, error, TOLERANCE, where.stop - where.start, counts, worst))
     return found
