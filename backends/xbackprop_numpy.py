@@ -14,6 +14,7 @@ import numpy as np
 
 from xbackprop.activations import relu
 from xbackprop.backend import Array, Backend, Namespace
+from xbackprop.batches import take_rows
 from xbackprop.errors import BackendError
 from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
@@ -25,6 +26,10 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 BLOCK_BYTES = 2**19
 # Elements from which on an update is shared among threads; below it they wait for each other more than they gain.
 THREADED_SIZE = 2**21
+
+
+def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
+    return x.take(rows, 0)
 
 
 def _relu(xp: Namespace, z: Array) -> Array:
@@ -58,11 +63,13 @@ def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
     h = np.exp(log_h)
     total = np.matmul(h, _row(1.0, h.shape[-1], h.dtype)[:, None])
     log_h -= np.log(total)
-    log_h *= y
-    log_h *= share
     h /= total
     h -= y
     h *= share
+    if isinstance(share, float) and z.ndim == 2:  # Σ y log h is a dot product, one pass for three
+        return -share * np.vdot(y, log_h), h
+    log_h *= y
+    log_h *= share
     return -np.add.reduce(log_h, axis=(-2, -1)), h
 
 
@@ -141,6 +148,9 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
     def blocked(xp: Namespace, *arguments: Any) -> list[Array]:
         arrays, constants = arguments[:n_arrays], arguments[n_arrays:]
         size, block = arrays[0].shape[0], BLOCK_BYTES // arrays[0].itemsize
+        if size <= block:
+            step(_work(size, arrays[0].dtype)[:size], *arrays, *constants)
+            return [arrays[0], *arrays[2:]]
 
         def run(first: int, last: int) -> None:
             work = _work(min(block, last - first), arrays[0].dtype)
@@ -190,6 +200,7 @@ class NumpyBackend(Backend):
     name = "numpy"
     reuses_buffers = True
     overrides: ClassVar = {
+        take_rows: _take_rows,
         relu: _relu,
         affine: _affine,
         weight_gradient: _weight_gradient,
