@@ -110,12 +110,19 @@ class Subject:
         return np.concatenate([np.imag(self.backend.to_host(c)) / h for c in costs]) if costs else np.empty(0)
 
     def _moved(self, theta: Array, moves: np.ndarray, h: complex) -> Array:
-        """θ + h m for every move m, stacked."""
+        """θ + h m for every move m, stacked; columns in which no move lies are copied as they are."""
         xp, device = self.backend.xp, self.backend.device
-        if moves.ndim == 1:
-            chosen = xp.arange(theta.shape[0], device=device)[None, :] == xp.asarray(moves, device=device)[:, None]
-            return xp.where(chosen, (theta + h)[None, :], theta[None, :])
-        return theta[None, :] + h * xp.asarray(moves, dtype=theta.dtype, device=device)
+        if moves.ndim == 2:
+            return theta[None, :] + h * xp.asarray(moves, dtype=theta.dtype, device=device)
+        n, first, last = len(moves), int(moves.min()), int(moves.max()) + 1
+        chosen = xp.asarray(np.arange(first, last) == moves[:, None], device=device)
+        here, before, after = theta[first:last], theta[:first], theta[last:]
+        parts = [
+            xp.broadcast_to(before, (n, before.shape[0])),
+            xp.where(chosen, (here + h)[None, :], here[None, :]),
+            xp.broadcast_to(after, (n, after.shape[0])),
+        ]
+        return xp.concat(parts, axis=1)
 
     def directions(self, seed: int) -> np.ndarray:
         """For every tensor a random direction of length 1 that moves it alone: (tensors, P)."""
