@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import xbackprop_numpy
 from helpers import make_objective, one_hot, problem, random_theta, relative
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from numpy.random import RandomState
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.network import Layout, backward, forward
 from xbackprop.objective import make_batch
+from xbackprop.optimizers import adam_step, momentum_step, nesterov_step, sgd_step
 
 SIZES = ((4, 3), (4, 5, 3), (4, 6, 5, 3), (2, 3, 4, 5, 2), (1, 1, 1))
 
@@ -130,11 +132,11 @@ def arguments(function, share=1 / N):
     shapes = {
         "h": (N, N_IN), "X": (N, N_IN), "W": (N_IN, N_OUT), "b": (1, N_OUT), "delta": (N, N_OUT), "dW": (N_IN, N_OUT),
         "slope": (N, N_IN), "z": (N, N_OUT), "x": (N, N_OUT),
-        "theta": (40_000,), "g": (40_000,), "m": (40_000,), "velocity": (40_000,),
+        "theta": (200_000,), "g": (200_000,), "m": (200_000,), "velocity": (200_000,),
     }  # fmt: skip
     constants = {
         "rate": 1e-2, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9, "share": share,
-        "rows": np.array([3, 1, 6, 0]), "v": rng.uniform(0, 1, 40_000), "y": rng.dirichlet(np.ones(N_OUT), N),
+        "rows": np.array([3, 1, 6, 0]), "v": rng.uniform(0, 1, 200_000), "y": rng.dirichlet(np.ones(N_OUT), N),
     }  # fmt: skip
     names = [name for name in inspect.signature(function).parameters if name not in ("xp", "out")]
     found = {name: constants[name] if name in constants else rng.standard_normal(shapes[name]) for name in names}
@@ -168,6 +170,19 @@ def test_every_override_gives_what_the_generic_function_gives(backend, dtype, sh
         for ours, theirs in zip(results, expected, strict=True):
             assert ours.dtype == theirs.dtype == dtype, generic.__name__
             assert relative(ours, theirs) < 8 * np.finfo(dtype).eps, generic.__name__
+
+
+@pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step])
+def test_an_update_is_the_same_whole_in_blocks_and_over_threads(monkeypatch, step):
+    home, values = xbackprop_numpy.NumpyBackend(), arguments(step)
+    found = []
+    for block_bytes, threaded in ((2**30, 2**30), (2**15, 2**30), (2**15, 1)):
+        monkeypatch.setattr(xbackprop_numpy, "BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(xbackprop_numpy, "THREADED_SIZE", threaded)
+        found.append(call(home, home.overrides[step], values, "float32")[0])
+    for results in found[1:]:
+        for ours, whole in zip(results, found[0], strict=True):
+            assert np.array_equal(ours, whole)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
