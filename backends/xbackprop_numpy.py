@@ -15,11 +15,20 @@ import numpy as np
 from xbackprop.activations import relu
 from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.batches import take_rows
+from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
 from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import add_penalty_gradient
-from xbackprop.optimizers import adam_step, momentum_step, nesterov_step, sgd_step
+from xbackprop.objective import add_l1_gradient, add_penalty_gradient
+from xbackprop.optimizers import (
+    adagrad_step,
+    adam_step,
+    decay_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 # An update runs over its arrays block by block, so that all its passes over a block find it in the cache.
@@ -98,6 +107,22 @@ def _add_scaled(work: Array, x: Array, y: Array, scale: Array | float) -> None:
     x += work
 
 
+def _add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
+    _in_blocks(_add_signs, 2)(xp, dW.reshape(-1), W.reshape(-1), rate)
+    return dW
+
+
+def _add_signs(work: Array, x: Array, y: Array, scale: Array | float) -> None:
+    np.sign(y, out=work)
+    work *= scale
+    x += work
+
+
+def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
+    theta[:n] *= factor
+    return theta
+
+
 # Optimizer steps in place, with one array to work in; `_in_blocks` gives them the signature of the generic ones.
 
 
@@ -137,6 +162,40 @@ def _adam_step(
     np.divide(m, work, out=work)
     work *= rate
     theta -= work
+
+
+def _rmsprop_step(
+    work: Array, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float
+) -> None:
+    np.multiply(g, g, out=work)  # v += (1-ρ)(g² - v)
+    work -= v
+    work *= 1.0 - rho
+    v += work
+    _scaled_by_root(work, theta, g, v, rate, epsilon)
+
+
+def _adagrad_step(work: Array, theta: Array, g: Array, v: Array, rate: float, epsilon: float) -> None:
+    np.multiply(g, g, out=work)
+    v += work
+    _scaled_by_root(work, theta, g, v, rate, epsilon)
+
+
+def _scaled_by_root(work: Array, theta: Array, g: Array, v: Array, rate: float, epsilon: float) -> None:
+    np.sqrt(v, out=work)
+    work += epsilon
+    np.divide(g, work, out=work)
+    work *= rate
+    theta -= work
+
+
+def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
+    """In unsigned words of 32 bits, which wrap by themselves and are half as wide."""
+    place = np.arange((n + 3) // 4, dtype=np.uint32)
+    x, y = place, np.full_like(place, step)
+    key = (np.uint32(key[0]), np.uint32(key[1]))
+    with np.errstate(over="ignore"):
+        x, y = threefry(x, y, key)
+    return np.concatenate([a for w in (x, y) for a in (w & 0xFFFF, w >> 16)])[:n]
 
 
 def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[Array]]:
@@ -207,11 +266,16 @@ class NumpyBackend(Backend):
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
+        add_l1_gradient: _add_l1_gradient,
+        decay_step: _decay_step,
+        uniform_bits: _uniform_bits,
         cross_entropy: _cross_entropy,
         sgd_step: _in_blocks(_sgd_step, 2),
         momentum_step: _in_blocks(_momentum_step, 3),
         nesterov_step: _in_blocks(_nesterov_step, 3),
         adam_step: _in_blocks(_adam_step, 4),
+        rmsprop_step: _in_blocks(_rmsprop_step, 3),
+        adagrad_step: _in_blocks(_adagrad_step, 3),
     }
 
     def __init__(self, device: Any = None) -> None:

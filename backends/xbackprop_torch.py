@@ -13,8 +13,16 @@ from xbackprop.batches import take_rows
 from xbackprop.errors import BackendError
 from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import add_penalty_gradient
-from xbackprop.optimizers import adam_step, momentum_step, nesterov_step, sgd_step
+from xbackprop.objective import add_l1_gradient, add_penalty_gradient
+from xbackprop.optimizers import (
+    adagrad_step,
+    adam_step,
+    decay_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 try:
     import array_api_compat.torch
@@ -43,6 +51,25 @@ def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Arra
 
 def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
     return dW.add_(W, alpha=rate) if isinstance(rate, float) else dW.add_(rate * W)
+
+
+def _add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
+    return dW.add_(W.sign().mul_(rate))
+
+
+def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
+    theta[:n].mul_(factor)
+    return theta
+
+
+def _rmsprop_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float):  # type: ignore[no-untyped-def]
+    v.mul_(rho).addcmul_(g, g, value=1.0 - rho)
+    return theta.addcdiv_(g, v.sqrt().add_(epsilon), value=-rate), v
+
+
+def _adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, epsilon: float):  # type: ignore[no-untyped-def]
+    v.addcmul_(g, g)
+    return theta.addcdiv_(g, v.sqrt().add_(epsilon), value=-rate), v
 
 
 def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: ignore[no-untyped-def]
@@ -102,6 +129,10 @@ class TorchBackend(Backend):
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
+        add_l1_gradient: _add_l1_gradient,
+        decay_step: _decay_step,
+        rmsprop_step: _rmsprop_step,
+        adagrad_step: _adagrad_step,
         sgd_step: _sgd_step,
         momentum_step: _momentum_step,
         nesterov_step: _nesterov_step,

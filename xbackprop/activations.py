@@ -15,6 +15,8 @@ from xbackprop.backend import Array, Namespace
 from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part, real_part
 
 LEAKY_SLOPE = 0.01
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # λ, α: with them activations tend to mean 0, variance 1
+_SELU_LEFT = SELU_SCALE * SELU_ALPHA
 _SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
@@ -176,6 +178,48 @@ def d2_silu(xp: Namespace, z: Array, h: Array) -> Array:
     return d_logistic(xp, z, h) * (2.0 - z * xp.tanh(0.5 * z))
 
 
+def selu(xp: Namespace, z: Array) -> Array:
+    """h = λz for z > 0, else λα(exp z - 1). Klambauer, Unterthiner, Mayr and Hochreiter, 2017, with their λ and α."""
+    return SELU_SCALE * positive_part(xp, z) + _SELU_LEFT * xp.expm1(negative_part(xp, z))
+
+
+def d_selu(xp: Namespace, z: Array, h: Array) -> Array:
+    """f′(z) = λ for z > 0, else λα exp z; f′(0) = λα."""
+    step = _step(xp, z)
+    return SELU_SCALE * step + (1.0 - step) * (_SELU_LEFT * xp.exp(negative_part(xp, z)))
+
+
+def d2_selu(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = 0 for z > 0, else λα exp z."""
+    return (1.0 - _step(xp, z)) * d_selu(xp, z, h)
+
+
+def _tanh_softplus(xp: Namespace, z: Array) -> tuple[Array, Array]:
+    """t = tanh log(1 + n) = (n² + 2n)/(n² + 2n + 2) and t′ = 4n(1+n)/(n² + 2n + 2)², n = exp z, from e = exp(-|z|)."""
+    e = xp.exp(-absolute(xp, z))
+    right = real_part(xp, z) > 0
+    top = xp.where(right, 1.0 + 2.0 * e, e * (e + 2.0))
+    bottom = xp.where(right, 1.0 + 2.0 * e * (1.0 + e), e * (e + 2.0) + 2.0)
+    return top / bottom, 4.0 * (1.0 + e) * xp.where(right, e * e, e) / (bottom * bottom)
+
+
+def mish(xp: Namespace, z: Array) -> Array:
+    """h = z tanh(softplus z). Misra, 2019."""
+    return z * _tanh_softplus(xp, z)[0]
+
+
+def d_mish(xp: Namespace, z: Array, h: Array) -> Array:
+    """f′(z) = t + z t′, t = tanh(softplus z)."""
+    t, dt = _tanh_softplus(xp, z)
+    return t + z * dt
+
+
+def d2_mish(xp: Namespace, z: Array, h: Array) -> Array:
+    """f″(z) = 2t′ + z t″ = t′ (2 + z (σ(-z) - 2tσ(z)))."""
+    t, dt = _tanh_softplus(xp, z)
+    return dt * (2.0 + z * (logistic(xp, -z) - 2.0 * t * logistic(xp, z)))
+
+
 _HE = "he_normal"
 _ROWS = (
     Activation(identity, d_identity, "identity", d2f=zero),
@@ -187,6 +231,8 @@ _ROWS = (
     Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu, joints=(0.0,)),
     Activation(gelu, d_gelu, "gelu", init=_HE, d2f=d2_gelu),
     Activation(silu, d_silu, "silu", init=_HE, d2f=d2_silu),
+    Activation(selu, d_selu, "selu", kinks=(0.0,), init="lecun_normal", d2f=d2_selu),
+    Activation(mish, d_mish, "mish", init=_HE, d2f=d2_mish),
 )
 
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _ROWS}

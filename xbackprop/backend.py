@@ -116,6 +116,11 @@ def is_host_array(x: Any) -> bool:
     return not array_api_compat.is_array_api_obj(x) or array_api_compat.is_numpy_array(x)
 
 
+def is_sparse(x: Any) -> bool:
+    """Whether x is one of SciPy's sparse matrices or arrays."""
+    return hasattr(x, "tocsr")
+
+
 @functools.cache
 def _installed() -> dict[str, EntryPoint]:
     from importlib.metadata import entry_points  # which takes as long to import as half of this package

@@ -14,7 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xbackprop.backend import Array, follow, is_host_array
+from xbackprop.backend import Array, follow, is_host_array, is_sparse
 
 
 def whole(where: str, name: str, value: Any, at_least: int) -> int:
@@ -44,6 +44,11 @@ def non_negative(where: str, name: str, value: Any) -> float:
 def fraction(where: str, name: str, value: Any) -> float:
     """A number in [0, 1)."""
     return number(where, name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
+
+
+def share(where: str, name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    return number(where, name, value, lambda v: 0 <= v <= 1, "a number in [0, 1]")
 
 
 def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
@@ -76,7 +81,7 @@ def table(where: str, X: Any, n_features: int | None = None, names: Sequence[str
     given = feature_names(X)
     if names is not None and given is not None and given != list(names):
         raise ValueError(f"{where}: X must have the columns {list(names)}, in this order, got {given}")
-    X = _numeric(where, "X", X, given)
+    X = X.tocsr() if is_sparse(X) else _numeric(where, "X", X, given)
     features = "n_features" if n_features is None else n_features
     if X.ndim != 2:
         hint = "; for one sample, X.reshape(1, -1)" if X.ndim == 1 else ""
@@ -113,6 +118,9 @@ def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, .
 
 def finite(where: str, name: str, x: Array) -> Array:
     """`x`, if it has no NaN and no infinity."""
+    if is_sparse(x):
+        finite(where, f"{name}.data", x.data)
+        return x
     xp = array_api_compat.array_namespace(x)
     if xp.isdtype(x.dtype, "real floating") and not bool(xp.all(xp.isfinite(x))):
         host = follow(x).to_host(x)
@@ -128,6 +136,18 @@ def labels(where: str, y: Any, n: int) -> np.ndarray:
         raise ValueError(f"{where}: y must have shape ({n},), one label for each row of X, got {y.shape}")
     if y.dtype.kind in "fc" and not np.isfinite(y).all():
         raise ValueError(f"{where}: y must have no missing labels, got NaN or infinity in row {_first_bad(y)[0]}")
+    return y
+
+
+def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.ndarray:
+    """A multilabel y (n, n_labels) of zeros and ones, on the host."""
+    y = np.asarray(y) if is_host_array(y) else follow(y).to_host(y)
+    if y.ndim != 2 or y.shape[0] != n or n_labels not in (None, y.shape[1]):
+        raise ValueError(
+            f"{where}: y must have shape ({n}, {'n_labels' if n_labels is None else n_labels}), got {y.shape}"
+        )
+    if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        raise ValueError(f"{where}: y with two axes has a column of 0 and 1 for each label, got other values")
     return y
 
 
@@ -187,7 +207,7 @@ def _numeric(where: str, name: str, x: Any, columns: Sequence[str] | None) -> Ar
         if xp.isdtype(x.dtype, "complex floating"):
             raise ValueError(f"{where}: {name} must have real numbers, got {x.dtype}")
         return x
-    if hasattr(x, "toarray"):
+    if is_sparse(x):
         raise ValueError(f"{where}: {name} must be a dense array, got a sparse {type(x).__name__}; use .toarray()")
     try:
         x = np.asarray(x)

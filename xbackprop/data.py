@@ -7,59 +7,57 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop import checks
-from xbackprop.backend import Array, Backend, follow, transfer
+from xbackprop.backend import Array, Backend, follow, is_sparse, transfer
+from xbackprop.batches import dense
+from xbackprop.objective import Batch, make_batch
+from xbackprop.targets import Targets
 
 
 class Data(NamedTuple):
     """Samples on a backend's device: X (n, n_0), y (n, n_L), weights (n,) or None, all of one dtype.
 
-    classes : the sorted labels whose one-hot rows y holds; None for a regression.
-    vector : whether the user's y had one axis.
+    X : a sparse matrix stays one, on the host. targets : how y was read.
     """
 
     backend: Backend
     dtype: str
-    X: Array
+    X: Any
     y: Array
     weight: Array | None
-    classes: np.ndarray | None
-    vector: bool
+    targets: Targets
+
+    def batch(self) -> Batch:
+        """All the rows as one batch."""
+        X = dense(self.backend, self.X) if is_sparse(self.X) else self.X
+        return make_batch(self.backend, X, self.y, self.weight)
+
+    def rows(self, numbers: np.ndarray) -> Data:
+        """Some of the rows."""
+        there = self.backend.asarray(numbers)
+
+        def take(a: Any) -> Any:
+            return a[numbers] if is_sparse(a) else None if a is None else self.backend.xp.take(a, there, axis=0)
+
+        return self._replace(X=take(self.X), y=take(self.y), weight=take(self.weight))
 
 
 def read_data(
-    where: str,
-    backend: Backend,
-    task: str,
-    dtype: str | None,
-    X: Array,
-    y: Any,
-    sample_weight: Any = None,
-    classes: np.ndarray | None = None,
-    n_outputs: int | None = None,
+    where: str, backend: Backend, targets: Targets, dtype: str | None, X: Any, y: Any, sample_weight: Any = None
 ) -> Data:
-    """Check y and the weights against X, a checked table; convert and move all three.
-
-    `classes` and `n_outputs` where a network knows them already.
-    """
+    """Check y and the weights against X, a checked table; convert and move all three."""
     n = X.shape[0]
     dtype = checks.working_dtype(where, X, dtype)
-    if task == "classification":
-        labels = checks.labels(where, y, n)
-        classes = checks.classes_in(where, labels) if classes is None else classes
-        numbers = checks.class_numbers(where, labels, classes)
-        y = np.zeros((n, len(classes)), dtype=dtype)
-        y[np.arange(n), numbers] = 1.0
-        vector = True
-    else:
-        y = checks.targets(where, y, n, n_outputs)
-        vector = y.ndim == 1
-        y = y[:, None] if vector else y
+    y, class_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else checks.weights(where, sample_weight, n)
     with np.errstate(over="ignore"):
-        X, y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (X, y, weight))
+        y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
+        X = X.astype(dtype, copy=False) if is_sparse(X) else transfer(X, follow(X), backend, dtype)
+    if class_weight is not None:
+        by_class = backend.asarray(class_weight, dtype)
+        weight = by_class if weight is None else weight * by_class
     for name, a in (("X", X), ("y", y)):  # numbers above 3e38 have become infinite in float32
         checks.finite(where, name, a)
-    return Data(backend, dtype, X, y, weight, classes, vector)
+    return Data(backend, dtype, X, y, weight, targets)
 
 
 def dtype_name(x: Array) -> str:

@@ -47,8 +47,8 @@ def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> A
     products = backward_tangent(
         backend, layers, objective.activations, cache, along, tangent, delta, delta_tangent
     )  # fmt: skip
-    if objective.alpha:
-        rate = objective.alpha * batch.inverse
+    if objective.l2:
+        rate = objective.l2 * batch.inverse
         products = [(dW + rate * V, db) for (dW, db), (V, _) in zip(products, along, strict=True)]
     return layout.flatten(xp, products)
 
@@ -70,7 +70,7 @@ def per_sample_gradients(objective: Objective, theta: Array, batch: Batch) -> li
     """
     layers = objective.layout.layers(objective.backend.xp, theta)
     cache, delta = _unshared(objective, theta, batch)
-    rows = Cache([z[:, None, :] for z in cache.z], [h[:, None, :] for h in cache.h])
+    rows = Cache(*([a[:, None, :] for a in arrays] for arrays in cache))
     return backward(objective.backend, layers, objective.activations, rows, delta[:, None, :])
 
 

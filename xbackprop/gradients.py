@@ -9,7 +9,7 @@ from xbackprop.backend import Array, follow, transfer
 from xbackprop.data import Data, dtype_name
 from xbackprop.errors import GradientCheckError
 from xbackprop.model import Model
-from xbackprop.objective import Batch, make_batch
+from xbackprop.objective import Batch
 from xbackprop.verification.network_subject import make_subject
 from xbackprop.verification.paper import EPSILON, TOLERANCE, GradientCheck, paper_check
 from xbackprop.verification.threads import one_thread
@@ -121,7 +121,7 @@ class Gradients:
         model = self._fitted(where)
         data = self._same(where, X, y, sample_weight, dtype)
         with data.backend.scope():
-            return model, make_batch(data.backend, data.X, data.y, data.weight)
+            return model, data.batch()
 
     @staticmethod
     def _tensors(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:

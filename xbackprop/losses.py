@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import array_api_compat
 
+from xbackprop.activations import d_logistic, logistic
 from xbackprop.backend import Array, Namespace
-from xbackprop.special import real_part
+from xbackprop.special import absolute, negative_part, positive_part, real_part
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Loss:
     name : what messages and model files call it.
     delta_tangent : ``(xp, z, y, share, z_tangent) -> δ̇_L (..., n, K)``, how δ_L changes as z_L moves along ż_L; only
         Hessian-vector products need it.
+    kinks : the values of z - y where δ_L jumps. No gradient check differences across them.
+    joints : the values of z - y where δ_L has a corner; adaptive differences, which need more, keep off these too.
     """
 
     value_and_delta: Callable[[Namespace, Array, Array, Array | float], tuple[Array, Array]]
     output: Callable[[Namespace, Array], Array]
     name: str = "custom"
     delta_tangent: Callable[[Namespace, Array, Array, Array | float, Array], Array] | None = None
+    kinks: tuple[float, ...] = ()
+    joints: tuple[float, ...] = ()
 
 
 def _row_max(xp: Namespace, z: Array) -> Array:
@@ -44,6 +49,12 @@ def softmax(xp: Namespace, z: Array) -> Array:
     """h_j = exp z_j / Σ_k exp z_k (Section 2.1), shifted by max z, which cancels."""
     e = xp.exp(z - _row_max(xp, z))
     return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def log_softmax(xp: Namespace, z: Array) -> Array:
+    """log h_j = z_j - log Σ_k exp z_k."""
+    shifted = z - _row_max(xp, z)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 
 
 def cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
@@ -72,22 +83,120 @@ def cross_entropy_tangent(xp: Namespace, z: Array, y: Array, share: Array | floa
 
 
 def linear(xp: Namespace, z: Array) -> Array:
-    """h = z: the output of a regression."""
+    """h = z: the output of most regressions."""
     return z
 
 
-def squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+def exponential(xp: Namespace, z: Array) -> Array:
+    """h = exp z: the output of a Poisson regression."""
+    return xp.exp(z)
+
+
+def binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    """C = -Σ_x share_x Σ_k [y log σ(z) + (1-y) log σ(-z)],  δ_L = share (σ(z) - y): every output a yes or no of its own.
+
+    -log σ(z) = max(-z, 0) + log(1 + exp(-|z|)), so that no logarithm meets a zero; and σ(z) - y is taken as
+    (1-y) σ(z) - y σ(-z), which keeps its digits where the two are nearly equal.
+    """
+    e = xp.exp(-absolute(xp, z))
+    s = 1.0 / (1.0 + e)
+    right, no = real_part(xp, z) > 0, 1.0 - y
+    cost = xp.log1p(e) + no * positive_part(xp, z) - y * negative_part(xp, z)
+    delta = no * xp.where(right, s, e * s) - y * xp.where(right, e * s, s)
+    return xp.sum(share * cost, axis=(-2, -1)), share * delta
+
+
+def binary_cross_entropy_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = share σ′(z) ż."""
+    return share * (d_logistic(xp, z, z) * z_tangent)
+
+
+def mean_squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
     """C = Σ_x share_x ‖z - y‖²,  δ_L = 2 share (z - y): eq. 6 to 10 of the paper, for any number of outputs."""
     residual = z - y
     return xp.sum(share * (residual * residual), axis=(-2, -1)), (2.0 * share) * residual
 
 
-def squared_error_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+def mean_squared_error_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
     """δ̇_L = 2 share ż."""
     return (2.0 * share) * z_tangent
 
 
-LOSSES: dict[str, Loss] = {
-    "cross_entropy": Loss(cross_entropy, softmax, "cross_entropy", cross_entropy_tangent),
-    "mean_squared_error": Loss(squared_error, linear, "mean_squared_error", squared_error_tangent),
-}
+def squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    """C = ½ Σ_x share_x ‖z - y‖²,  δ_L = share (z - y): scikit-learn's, half the paper's."""
+    residual = z - y
+    return 0.5 * xp.sum(share * (residual * residual), axis=(-2, -1)), share * residual
+
+
+def squared_error_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = share ż."""
+    return share * z_tangent
+
+
+def poisson(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    """C = Σ_x share_x Σ_k [y log(y/h) - y + h],  h = exp z,  δ_L = share (h - y): half the Poisson deviance, y ≥ 0."""
+    h = xp.exp(z)
+    some = real_part(xp, y) > 0
+    log_y = xp.log(xp.where(some, y, xp.ones_like(y)))
+    return xp.sum(share * (y * (log_y - z) - y + h), axis=(-2, -1)), share * (h - y)
+
+
+def poisson_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = share exp(z) ż."""
+    return share * (xp.exp(z) * z_tangent)
+
+
+def flat_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+    """δ̇_L = 0: δ_L is constant on either side of its kink."""
+    return xp.zeros_like(z_tangent)
+
+
+def quantile_loss(quantile: float = 0.5, name: str = "quantile", scale: float = 1.0) -> Loss:
+    """C = Σ_x share_x Σ_k r (1-q) for r > 0, else -r q,  r = z - y: its minimum is the q-quantile. Koenker and Bassett,
+    1978.
+
+    At r = 0, where the slope jumps from -q to 1-q, δ_L is 0.
+    """
+    below, above = scale * quantile, scale * (1.0 - quantile)
+
+    def value_and_delta(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+        residual = z - y
+        real = real_part(xp, residual)
+        slope = above * xp.astype(real > 0, z.dtype) - below * xp.astype(real < 0, z.dtype)
+        return xp.sum(share * (slope * residual), axis=(-2, -1)), share * slope
+
+    return Loss(value_and_delta, linear, name, flat_tangent, kinks=(0.0,))
+
+
+def huber_loss(width: float = 1.0, name: str = "huber") -> Loss:
+    """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share min(max(r, -w), w). Huber, 1964."""
+
+    def clipped(xp: Namespace, residual: Array) -> Array:
+        real = real_part(xp, residual)
+        inner = xp.where(real > width, width * xp.ones_like(residual), residual)
+        return xp.where(real < -width, -width * xp.ones_like(residual), inner)
+
+    def value_and_delta(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+        residual = z - y
+        c = clipped(xp, residual)
+        return xp.sum(share * (c * (residual - 0.5 * c)), axis=(-2, -1)), share * c
+
+    def tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
+        inside = xp.astype(xp.abs(z - y) <= width, z.dtype)
+        return share * (inside * z_tangent)
+
+    return Loss(value_and_delta, linear, name, tangent, joints=(-width, width))
+
+
+_ROWS = (
+    Loss(cross_entropy, softmax, "cross_entropy", cross_entropy_tangent),
+    Loss(binary_cross_entropy, logistic, "binary_cross_entropy", binary_cross_entropy_tangent),
+    Loss(mean_squared_error, linear, "mean_squared_error", mean_squared_error_tangent),
+    Loss(squared_error, linear, "squared_error", squared_error_tangent),
+    quantile_loss(0.5, "absolute_error", scale=2.0),
+    huber_loss(),
+    Loss(poisson, exponential, "poisson", poisson_tangent),
+    quantile_loss(),
+)
+
+LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}

@@ -1,21 +1,27 @@
-"""What `MLP.score` reports, on the host."""
+"""Accuracy and R², where the predictions are."""
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
+from xbackprop.backend import Array, Namespace
 
 
-def accuracy(y: np.ndarray, prediction: np.ndarray) -> float:
-    """The share of labels that are right; y and prediction (n,)."""
-    return float(np.mean(prediction == y))
+def accuracy(xp: Namespace, correct: Array, weight: Array | None, dtype: Any) -> Array:
+    """Σ w [correct] / Σ w; correct (n,) of booleans."""
+    correct = xp.astype(correct, dtype)
+    return xp.mean(correct) if weight is None else xp.sum(weight * correct) / xp.sum(weight)
 
 
-def r2(y: np.ndarray, prediction: np.ndarray) -> float:
-    """R² = 1 - Σ(y - ŷ)² / Σ(y - ȳ)², the mean over outputs; y and prediction (n,) or (n, n_outputs).
+def r2(xp: Namespace, y: Array, prediction: Array, weight: Array | None = None) -> Array:
+    """R² = 1 - Σ w (y - ŷ)² / Σ w (y - ȳ)², the mean over outputs; y and prediction (n, n_outputs).
 
     Where y is constant it is 1 for a prediction without error, and 0 for any other, as scikit-learn's.
     """
-    residual = np.sum((y - prediction) ** 2, axis=0)
-    spread = np.sum((y - y.mean(axis=0)) ** 2, axis=0)
+    w = xp.ones_like(y[:, :1]) if weight is None else weight[:, None]
+    mean = xp.sum(w * y, axis=0) / xp.sum(w)
+    residual = xp.sum(w * (y - prediction) ** 2, axis=0)
+    spread = xp.sum(w * (y - mean) ** 2, axis=0)
     varies = spread > 0
-    return float(np.mean(np.where(varies, 1 - residual / np.where(varies, spread, 1.0), residual == 0)))
+    ratio = residual / xp.where(varies, spread, xp.ones_like(spread))
+    return xp.mean(xp.where(varies, 1.0 - ratio, xp.astype(residual == 0, y.dtype)))

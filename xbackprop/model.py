@@ -13,20 +13,18 @@ from xbackprop.initializers import draw_layers
 from xbackprop.network import Layout
 from xbackprop.objective import Objective
 from xbackprop.settings import Settings
+from xbackprop.targets import Targets
 
 
 class Model(NamedTuple):
-    """C(θ), θ, and what its inputs and outputs mean.
+    """C(θ), θ, and what its outputs mean.
 
-    classes : the labels that the outputs stand for; None for a regression.
-    vector : whether y had one axis, so that predictions have one.
     settings : those it was made with, as JSON; the object's own may change afterwards.
     """
 
     objective: Objective
     theta: Array
-    classes: np.ndarray | None
-    vector: bool
+    targets: Targets
     settings: dict[str, Any]
 
     def layers(self) -> list[tuple[Array, Array]]:
@@ -34,13 +32,14 @@ class Model(NamedTuple):
         return self.objective.layout.layers(self.objective.backend.xp, self.theta)
 
 
-def make_objective(settings: Settings, backend: Backend, layout: Layout) -> Objective:
+def make_objective(settings: Settings, backend: Backend, layout: Layout, targets: Targets) -> Objective:
     """The C(θ) that the settings describe."""
-    return Objective(backend, layout, settings.activations, settings.loss, settings.alpha)
+    loss = targets.loss(settings.loss)
+    return Objective(backend, layout, settings.activations, loss, settings.alpha, settings.l1_ratio)
 
 
 def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: RandomState) -> Model:
-    """A network of starting weights: biases zero, weights drawn layer by layer."""
-    layout = Layout((data.X.shape[1], *settings.sizes, data.y.shape[1]))
+    """A network of starting weights, drawn layer by layer."""
+    layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = data.backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
-    return Model(make_objective(settings, data.backend, layout), theta, data.classes, data.vector, as_json)
+    return Model(make_objective(settings, data.backend, layout, data.targets), theta, data.targets, as_json)

@@ -6,7 +6,7 @@ works on the last two axes: a stack of networks, with a leading axis on every W 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from xbackprop.activations import Activation
@@ -16,10 +16,16 @@ Layers = Sequence[tuple[Array, Array]]  # (W_l, b_l) for l = 1 … L
 
 
 class Cache(NamedTuple):
-    """What the forward pass keeps for the backward pass: z[l-1] = z_l and h[l] = h_l, l = 1 … L, with h[0] = X."""
+    """What the forward pass keeps for the backward pass.
+
+    z[l-1] = z_l, f[l-1] = f_l(z_l) and h[l] = h_l, l = 1 … L, with h[0] = X.
+    masks : with dropout h_l = f_l(z_l) ⊙ masks[l-1] in every hidden layer; without, it is empty and h_l = f_l(z_l).
+    """
 
     z: list[Array]
+    f: list[Array]
     h: list[Array]
+    masks: Sequence[Array] = ()
 
 
 class Buffers(NamedTuple):
@@ -51,19 +57,31 @@ def hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array
 
 
 def forward(
-    backend: Backend, layers: Layers, activations: Sequence[Activation], X: Array, buffers: Buffers | None = None
+    backend: Backend,
+    layers: Layers,
+    activations: Sequence[Activation],
+    X: Array,
+    masks: Sequence[Array] = (),
+    buffers: Buffers | None = None,
 ) -> Cache:
-    """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L.
+    """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L; with dropout h_l = f_l(z_l) ⊙ mask_l.
 
-    X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits.
+    X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits; `masks` (n, n_l) one
+    per hidden layer, or none.
     """
-    z: list[Array] = []
-    h = [X]
+    cache = Cache([], [], [X], masks)
     outs = buffers.z if buffers else [None] * len(layers)
-    for (W, b), activation, out in zip(layers, activations, outs, strict=True):
-        z.append(backend.bind(affine)(h[-1], W, b, out))
-        h.append(backend.bind(activation.f)(z[-1]))
-    return Cache(z, h)
+    for l, ((W, b), activation, out) in enumerate(zip(layers, activations, outs, strict=True)):
+        cache.z.append(backend.bind(affine)(cache.h[-1], W, b, out))
+        cache.f.append(backend.bind(activation.f)(cache.z[-1]))
+        cache.h.append(cache.f[-1] * masks[l] if l < len(masks) else cache.f[-1])
+    return cache
+
+
+def slope(backend: Backend, derivative: Callable[..., Array], cache: Cache, l: int) -> Array:
+    """f_l′(z_l), or another `derivative` of f_l there; with dropout f_l′(z_l) ⊙ mask_l."""
+    result = backend.bind(derivative)(cache.z[l - 1], cache.f[l - 1])
+    return result * cache.masks[l - 1] if l <= len(cache.masks) else result
 
 
 def deltas(
@@ -77,9 +95,9 @@ def deltas(
     """(l, δ_l) for l = L … 1, layer by layer from the output, where δ_L = `delta`, to the input."""
     yield len(layers), delta
     for l in reversed(range(1, len(layers))):  # W_{l+1} is layers[l][0], and z_l is cache.z[l-1]
-        slope = backend.bind(activations[l - 1].df)(cache.z[l - 1], cache.h[l])
+        df = slope(backend, activations[l - 1].df, cache, l)
         out = buffers.delta[l - 1] if buffers else None
-        delta = backend.bind(hidden_delta)(delta, layers[l][0], slope, out)
+        delta = backend.bind(hidden_delta)(delta, layers[l][0], df, out)
         yield l, delta
 
 

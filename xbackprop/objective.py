@@ -10,7 +10,7 @@ from xbackprop.activations import IDENTITY, Activation
 from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.losses import Loss
 from xbackprop.network import Buffers, Cache, Layout, backward, forward
-from xbackprop.special import real_part
+from xbackprop.special import absolute, real_part
 
 Parameters = list[Array]  # [θ]: a list, so that optimizers serve libraries that prefer many leaves to one vector
 
@@ -21,6 +21,7 @@ class Batch(NamedTuple):
     total : n, or with sample weights Σw.
     inverse : 1/total; zero for a batch that weighs nothing, whose cost is then zero.
     share : each sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw.
+    masks : of dropout, (n, n_l) for every hidden layer; empty where nothing is dropped.
     """
 
     X: Array
@@ -28,17 +29,20 @@ class Batch(NamedTuple):
     total: Array | float
     inverse: Array | float
     share: Array | float
+    masks: Sequence[Array] = ()
 
 
-def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None) -> Batch:
+def make_batch(
+    backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()
+) -> Batch:
     """A batch of all the rows of X and y, with weights (n,) or without."""
     if weight is None:
         n = X.shape[0]
-        return Batch(X, y, n, 1.0 / n, 1.0 / n)
+        return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
     xp = backend.xp
     total = xp.sum(weight)
     inverse = xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
-    return Batch(X, y, total, inverse, (weight * inverse)[:, None])
+    return Batch(X, y, total, inverse, (weight * inverse)[:, None], masks)
 
 
 class Workspace(NamedTuple):
@@ -63,20 +67,25 @@ class Workspace(NamedTuple):
 
 
 def add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    """∂C/∂W_l + α/n W_l. With reused buffers, in dW itself."""
+    """∂C/∂W_l + (1-ρ)α/n W_l, the L2 part. With reused buffers, in dW itself."""
     return dW + rate * W
+
+
+def add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
+    """∂C/∂W_l + ρα/n sign(W_l), the L1 part, 0 at W = 0. With reused buffers, in dW itself."""
+    return dW + rate * xp.sign(W)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """C(θ) = loss(network(X; θ), y) + α/(2n) Σ_l ‖W_l‖², n the weight of the batch; biases go free.
+    """C(θ) = loss(network(X; θ), y) + α/n Σ_l [(1-ρ)/2 ‖W_l‖² + ρ Σ|W_l|], n the weight of the batch; biases go free.
 
     Parameters
     ----------
     backend, layout : where the arrays live, and how θ is cut into layers.
     hidden : one activation per hidden layer.
     loss : a row of `losses.LOSSES`.
-    alpha : α ≥ 0, the strength of the penalty.
+    alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ, the part of L1 in it (Zou and Hastie's elastic net).
     """
 
     backend: Backend
@@ -84,19 +93,30 @@ class Objective:
     hidden: Sequence[Activation]
     loss: Loss
     alpha: float
+    l1_ratio: float = 0.0
+
+    @property
+    def l1(self) -> float:
+        """ρα."""
+        return self.alpha * self.l1_ratio
+
+    @property
+    def l2(self) -> float:
+        """(1-ρ)α."""
+        return self.alpha * (1.0 - self.l1_ratio)
 
     @property
     def activations(self) -> list[Activation]:
         """One per layer; the last layer hands its logits to the loss."""
         return [*self.hidden, IDENTITY]
 
-    def forward(self, theta: Array, X: Array) -> Cache:
+    def forward(self, theta: Array, X: Array, masks: Sequence[Array] = ()) -> Cache:
         """Every z_l and h_l of the network at θ (..., P)."""
-        return forward(self.backend, self.layout.layers(self.backend.xp, theta), self.activations, X)
+        return forward(self.backend, self.layout.layers(self.backend.xp, theta), self.activations, X, masks)
 
     def forward_and_delta(self, theta: Array, batch: Batch) -> tuple[Cache, Array]:
         """Every z_l and h_l, and δ_L."""
-        cache = self.forward(theta, batch.X)
+        cache = self.forward(theta, batch.X, batch.masks)
         return cache, self._loss(cache, batch)[1]
 
     def value(self, parameters: Parameters, batch: Batch) -> Array:
@@ -104,16 +124,33 @@ class Objective:
         return self.value_and_branches(parameters, batch)[0]
 
     def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
-        """C (...) at θ (..., P), and for every kink and joint of an activation whether each z is to its right."""
+        """C (...) at θ (..., P), and on which side of every kink and joint the values are that have one.
+
+        Where a derivative is taken from the left at its kink, as f′ is, that is one array, z > kink; where it is
+        neither side's, as δ_L's and sign(W) are, it is two.
+        """
         (theta,) = parameters
-        cache = self.forward(theta, batch.X)
+        xp = self.backend.xp
+        cache = self.forward(theta, batch.X, batch.masks)
         branches = [
-            real_part(self.backend.xp, z) > kink
+            real_part(xp, z) > kink
             for z, f in zip(cache.z, self.activations, strict=True)
             for kink in (*f.kinks, *f.joints)
         ]
+        for kink in (*self.loss.kinks, *self.loss.joints):
+            residual = real_part(xp, cache.z[-1] - batch.y)
+            branches += [residual > kink, residual < kink]
+        if self.l1:
+            w = real_part(xp, theta[..., : self.layout.n_weights])
+            branches += [w > 0, w < 0]
         cost, _ = self._loss(cache, batch)
         return (cost + self._penalty(theta, batch) if self.alpha else cost), branches
+
+    def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
+        """C and z_L (n, n_L) at θ (P,)."""
+        cache = self.forward(theta, batch.X, batch.masks)
+        cost, _ = self._loss(cache, batch)
+        return (cost + self._penalty(theta, batch) if self.alpha else cost), cache.z[-1]
 
     def value_and_gradient(
         self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
@@ -123,14 +160,15 @@ class Objective:
         xp = self.backend.xp
         layers = workspace.layers if workspace and workspace.theta is theta else self.layout.layers(xp, theta)
         buffers = workspace.buffers if workspace else None
-        cache = forward(self.backend, layers, self.activations, batch.X, buffers)
+        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers)
         cost, delta = self._loss(cache, batch)
         gradients = backward(self.backend, layers, self.activations, cache, delta, buffers)
         if self.alpha:
             cost = cost + self._penalty(theta, batch)
-            decay = self.backend.bind(add_penalty_gradient)
-            rate = self.alpha * batch.inverse
-            gradients = [(decay(dW, W, rate), db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
+            for part, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
+                if strength:
+                    add, rate = self.backend.bind(part), strength * batch.inverse
+                    gradients = [(add(dW, W, rate), db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
         return cost, [workspace.gradient if workspace else self.layout.flatten(xp, gradients)]
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
@@ -152,4 +190,7 @@ class Objective:
     def _penalty(self, theta: Array, batch: Batch) -> Array:
         w = theta[..., : self.layout.n_weights]
         squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
-        return (0.5 * self.alpha) * batch.inverse * squares
+        penalty = (0.5 * self.l2) * squares
+        if self.l1:
+            penalty = penalty + self.l1 * self.backend.xp.sum(absolute(self.backend.xp, w), axis=-1)
+        return batch.inverse * penalty

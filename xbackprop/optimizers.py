@@ -29,9 +29,19 @@ class Optimizer(Protocol):
         ...
 
     def update(
-        self, backend: Backend, parameters: Sequence[Array], gradients: Sequence[Array], state: State
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        state: State,
+        rate: float | None = None,
     ) -> tuple[list[Array], State]:
-        """The parameters and the state after one step."""
+        """The parameters and the state after one step of rate η, `learning_rate_init` where none is given."""
+        ...
+
+    @property
+    def learning_rate_init(self) -> float:
+        """η where no schedule changes it."""
         ...
 
 
@@ -65,6 +75,34 @@ def adam_step(
     return theta - rate * m / (xp.sqrt(v) + epsilon), m, v
 
 
+def rmsprop_step(
+    xp: Namespace, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float
+) -> tuple[Array, Array]:
+    """v ← ρ v + (1-ρ) g²,  θ ← θ - η g / (√v + ε). Tieleman and Hinton, 2012."""
+    v = rho * v + (1.0 - rho) * (g * g)
+    return theta - rate * g / (xp.sqrt(v) + epsilon), v
+
+
+def adagrad_step(
+    xp: Namespace, theta: Array, g: Array, v: Array, rate: float, epsilon: float
+) -> tuple[Array, Array]:
+    """v ← v + g²,  θ ← θ - η g / (√v + ε). Duchi, Hazan and Singer, 2011."""
+    v = v + g * g
+    return theta - rate * g / (xp.sqrt(v) + epsilon), v
+
+
+def decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
+    """θ_p ← (1 - ηλ) θ_p for the first n parameters, the weights: decay apart from the gradient. Loshchilov and Hutter,
+    2019.
+    """
+    return xp.concat([factor * theta[:n], theta[n:]])
+
+
+def clip_norm(xp: Namespace, g: Array, limit: float) -> Array:
+    """g ← g min(1, c/‖g‖): its direction stays. Pascanu, Mikolov and Bengio, 2013."""
+    return g * (limit / xp.maximum(xp.sqrt(g @ g), limit))
+
+
 @dataclass(frozen=True)
 class SGD:
     """Stochastic gradient descent: plain (μ = 0), with momentum, or with Nesterov's."""
@@ -78,10 +116,15 @@ class SGD:
         return State(0, [(backend.xp.zeros_like(p),) if self.momentum else () for p in parameters])
 
     def update(
-        self, backend: Backend, parameters: Sequence[Array], gradients: Sequence[Array], state: State
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        state: State,
+        rate: float | None = None,
     ) -> tuple[list[Array], State]:
         """One step of size η."""
-        rate, momentum = self.learning_rate_init, self.momentum
+        rate, momentum = self.learning_rate_init if rate is None else rate, self.momentum
         if not momentum:
             return _apply(backend, sgd_step, parameters, gradients, state, (rate,))
         step = nesterov_step if self.nesterovs_momentum else momentum_step
@@ -102,12 +145,66 @@ class Adam:
         return State(0, [(backend.xp.zeros_like(p), backend.xp.zeros_like(p)) for p in parameters])
 
     def update(
-        self, backend: Backend, parameters: Sequence[Array], gradients: Sequence[Array], state: State
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        state: State,
+        rate: float | None = None,
     ) -> tuple[list[Array], State]:
         """One step, of rate η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
-        t = state.t + 1
-        rate = self.learning_rate_init * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
+        t, rate = state.t + 1, self.learning_rate_init if rate is None else rate
+        rate = rate * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
         return _apply(backend, adam_step, parameters, gradients, state, (rate, self.beta_1, self.beta_2, self.epsilon))
+
+
+@dataclass(frozen=True)
+class RMSProp:
+    """The gradient over the root of a moving mean of its square."""
+
+    learning_rate_init: float = 1e-3
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
+        """Mean squares of zero."""
+        return State(0, [(backend.xp.zeros_like(p),) for p in parameters])
+
+    def update(
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        state: State,
+        rate: float | None = None,
+    ) -> tuple[list[Array], State]:
+        """One step of rate η."""
+        rate = self.learning_rate_init if rate is None else rate
+        return _apply(backend, rmsprop_step, parameters, gradients, state, (rate, self.rho, self.epsilon))
+
+
+@dataclass(frozen=True)
+class Adagrad:
+    """The gradient over the root of the sum of its squares so far."""
+
+    learning_rate_init: float = 1e-3
+    epsilon: float = 1e-8
+
+    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
+        """Sums of zero."""
+        return State(0, [(backend.xp.zeros_like(p),) for p in parameters])
+
+    def update(
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        state: State,
+        rate: float | None = None,
+    ) -> tuple[list[Array], State]:
+        """One step of rate η."""
+        rate = self.learning_rate_init if rate is None else rate
+        return _apply(backend, adagrad_step, parameters, gradients, state, (rate, self.epsilon))
 
 
 def _apply(backend, step, parameters, gradients, state, constants):  # type: ignore[no-untyped-def]

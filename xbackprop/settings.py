@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from numpy.random import RandomState
@@ -14,31 +16,46 @@ from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Backend
 from xbackprop.errors import ModelFileError
 from xbackprop.initializers import INITIALIZERS
-from xbackprop.losses import LOSSES, Loss
-from xbackprop.optimizers import SGD, Adam, Optimizer
+from xbackprop.checkpoints import Checkpoint
+from xbackprop.losses import LOSSES, Loss, quantile_loss
+from xbackprop.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp
+from xbackprop.schedules import SCHEDULES, make_schedule
+from xbackprop.training import Plan
 
-#: What a task minimises, a row of `losses.LOSSES`.
+#: What a task minimises if nothing else is said, a row of `losses.LOSSES`; and all that it can minimise.
 TASKS = {"classification": "cross_entropy", "regression": "mean_squared_error"}
-SOLVERS = ("adam", "sgd")
+TASK_LOSSES = {
+    "classification": ("cross_entropy", "binary_cross_entropy"),
+    "regression": ("mean_squared_error", "squared_error", "absolute_error", "huber", "poisson", "quantile"),
+}
+SOLVERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lbfgs")
+DECAY = 0.01  # of adamw, as in torch
 AUTO_BATCH = 200
-_ELSEWHERE = ("backend", "device")  # settings of a process, not of a network: they go into no file
+_ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not of a network: they go into no file
 
 
 class Settings(NamedTuple):
-    """The settings, checked and resolved: one activation per hidden layer, one initializer per layer."""
+    """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
+
+    loss : None where the targets decide. plan : of training by steps. lbfgs : whether SciPy trains instead.
+    """
 
     sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
     inits: tuple[str, ...]
     task: str
-    loss: Loss
-    optimizer: Optimizer
+    loss: Loss | None
     alpha: float
-    batch_size: int
-    max_iter: int
-    shuffle: bool
-    tol: float
-    n_iter_no_change: int
+    l1_ratio: float
+    label_smoothing: float
+    class_weight: Any
+    plan: Plan
+    lbfgs: bool
+    max_fun: int
+    validation_fraction: float
+    warm_start: bool
+    checkpoint: Checkpoint | None
+    resume: bool
     random_state: int | RandomState | None
     verbose: bool
 
@@ -51,40 +68,114 @@ def read_settings(where: str, net: Any) -> Settings:
     """The attributes of an `MLP`, checked; ValueError names the first that makes no sense."""
     sizes = checks.layer_sizes(where, net.hidden_layer_sizes)
     hidden, activations = _activations(where, net.activation, len(sizes))
-    if net.init == "auto":  # the paper's: a layer starts as suits its activation, the output as the layer before it
-        inits = tuple(activation.init for activation in (*activations, hidden))
-    else:
-        inits = (checks.one_of(where, "init", net.init, INITIALIZERS),) * (len(sizes) + 1)
-    rate = checks.positive(where, "learning_rate_init", net.learning_rate_init)
-    adam = Adam(
-        rate,
-        checks.fraction(where, "beta_1", net.beta_1),
-        checks.fraction(where, "beta_2", net.beta_2),
-        checks.positive(where, "epsilon", net.epsilon),
-    )
-    momentum = checks.number(where, "momentum", net.momentum, lambda v: 0 <= v <= 1, "a number in [0, 1]")
-    sgd = SGD(rate, momentum, bool(net.nesterovs_momentum))
     if net.dtype is not None:
         checks.dtype_of(where, net.dtype)
     if net.backend is not None and not isinstance(net.backend, str | Backend):
         raise ValueError(f"{where}: backend must be a name, a Backend or None, got {net.backend!r}")
     task = checks.one_of(where, "task", net.task, TASKS)
+    plan = _plan(where, net, len(sizes))
+    lbfgs = net.solver == "lbfgs"
+    if lbfgs and (any(plan.dropout) or plan.weight_decay or plan.clip_norm):
+        raise ValueError(f"{where}: solver 'lbfgs' has no dropout, weight_decay or clip_norm; choose another solver")
     return Settings(
         sizes=sizes,
         activations=activations,
-        inits=inits,
+        inits=_inits(where, net.init, (*activations, hidden)),
         task=task,
-        loss=_loss(where, net.loss, task),
-        optimizer=adam if checks.one_of(where, "solver", net.solver, SOLVERS) == "adam" else sgd,
+        loss=_loss(where, net.loss, task, net.quantile),
         alpha=checks.non_negative(where, "alpha", net.alpha),
+        l1_ratio=checks.share(where, "l1_ratio", net.l1_ratio),
+        label_smoothing=checks.fraction(where, "label_smoothing", net.label_smoothing),
+        class_weight=net.class_weight,
+        plan=plan,
+        lbfgs=lbfgs,
+        max_fun=checks.whole(where, "max_fun", net.max_fun, 1),
+        validation_fraction=checks.number(
+            where, "validation_fraction", net.validation_fraction, lambda v: 0 < v < 1, "a number between 0 and 1"
+        ),
+        warm_start=bool(net.warm_start),
+        checkpoint=_checkpoint(where, net),
+        resume=bool(net.resume),
+        random_state=_random_state(where, net.random_state),
+        verbose=bool(net.verbose),
+    )
+
+
+def _plan(where: str, net: Any, n_hidden: int) -> Plan:
+    """How to train, step by step."""
+    checks.one_of(where, "solver", net.solver, SOLVERS)
+    decay = DECAY if net.weight_decay == "auto" and net.solver == "adamw" else net.weight_decay
+    learning_rate = net.learning_rate
+    if not callable(learning_rate):
+        checks.one_of(where, "learning_rate", learning_rate, SCHEDULES)
+    schedule = make_schedule(
+        learning_rate,
+        checks.non_negative(where, "power_t", net.power_t),
+        checks.whole(where, "step_epochs", net.step_epochs, 1),
+        checks.positive(where, "step_factor", net.step_factor),
+    )
+    clip = net.clip_norm
+    patience = net.n_iter_no_change
+    return Plan(
+        optimizer=_optimizer(where, net),
         batch_size=AUTO_BATCH if net.batch_size == "auto" else checks.whole(where, "batch_size", net.batch_size, 1),
         max_iter=checks.whole(where, "max_iter", net.max_iter, 1),
         shuffle=bool(net.shuffle),
         tol=checks.non_negative(where, "tol", net.tol),
-        n_iter_no_change=checks.whole(where, "n_iter_no_change", net.n_iter_no_change, 1),
-        random_state=_random_state(where, net.random_state),
-        verbose=bool(net.verbose),
+        patience=patience if patience == math.inf else checks.whole(where, "n_iter_no_change", patience, 1),
+        adaptive=learning_rate == "adaptive",
+        schedule=schedule,
+        warmup=checks.non_negative(where, "warmup", net.warmup),
+        clip_norm=None if clip is None else checks.positive(where, "clip_norm", clip),
+        weight_decay=0.0 if decay == "auto" else checks.non_negative(where, "weight_decay", decay),
+        dropout=_dropout(where, net.dropout, n_hidden),
+        early_stopping=bool(net.early_stopping),
     )
+
+
+def _optimizer(where: str, net: Any) -> Optimizer:
+    """All rates and constants are checked, those of other solvers too."""
+    rate = checks.positive(where, "learning_rate_init", net.learning_rate_init)
+    beta_1, beta_2 = checks.fraction(where, "beta_1", net.beta_1), checks.fraction(where, "beta_2", net.beta_2)
+    rho, epsilon = checks.fraction(where, "rho", net.rho), checks.positive(where, "epsilon", net.epsilon)
+    momentum = checks.share(where, "momentum", net.momentum)
+    adam = Adam(rate, beta_1, beta_2, epsilon)
+    optimizers: dict[str, Optimizer] = {
+        "sgd": SGD(rate, momentum, bool(net.nesterovs_momentum)),
+        "rmsprop": RMSProp(rate, rho, epsilon),
+        "adagrad": Adagrad(rate, epsilon),
+    }
+    return optimizers.get(net.solver, adam)
+
+
+def _dropout(where: str, value: Any, n_hidden: int) -> tuple[float, ...]:
+    if not isinstance(value, Sequence):
+        return (checks.fraction(where, "dropout", value),) * n_hidden
+    if len(value) != n_hidden:
+        raise ValueError(f"{where}: dropout must be one rate, or one for each of {n_hidden} hidden layers, got {value!r}")
+    return tuple(checks.fraction(where, f"dropout[{i}]", v) for i, v in enumerate(value))
+
+
+def _inits(where: str, init: Any, activations: Sequence[Activation]) -> tuple[str, ...]:
+    """One for each layer; the last activation stands for the output's."""
+    if init == "auto":  # the paper's: a layer starts as suits its activation, the output as the layer before it
+        return tuple(f.init for f in activations)
+    if init == "sklearn":
+        return tuple("sklearn_logistic" if f.name == "logistic" else "sklearn" for f in activations)
+    return (checks.one_of(where, "init", init, ("auto", "sklearn", *INITIALIZERS)),) * len(activations)
+
+
+def _checkpoint(where: str, net: Any) -> Checkpoint | None:
+    epochs = checks.whole(where, "checkpoint_epochs", net.checkpoint_epochs, 1)
+    minutes = net.checkpoint_minutes
+    minutes = None if minutes is None else checks.non_negative(where, "checkpoint_minutes", minutes)
+    if net.checkpoint is None:
+        if net.resume:
+            raise ValueError(f"{where}: resume needs the folder of the checkpoint: checkpoint='folder'")
+        return None
+    if net.solver == "lbfgs":
+        raise ValueError(f"{where}: solver 'lbfgs' cannot be stopped and resumed; checkpoint must be None")
+    return Checkpoint(Path(net.checkpoint), epochs, minutes)
 
 
 def changed_settings(net: Any) -> dict[str, Any]:
@@ -100,10 +191,19 @@ def settings_to_json(net: Any) -> dict[str, Any]:
     settings["hidden_layer_sizes"] = list(resolved.sizes)
     settings["activation"] = _name(net.activation)
     settings["loss"] = _name(net.loss)
+    if callable(net.learning_rate):  # no function goes into a file
+        settings["learning_rate"] = "constant"
+    if callable(net.scoring):
+        settings["scoring"] = None
+    if net.n_iter_no_change == math.inf:
+        settings["n_iter_no_change"] = "inf"
+    if isinstance(net.class_weight, Mapping):  # JSON's keys are text
+        settings["class_weight"] = [[_plain(label), _plain(weight)] for label, weight in net.class_weight.items()]
+    settings["dropout"] = list(resolved.plan.dropout) if isinstance(net.dropout, Sequence) else net.dropout
     settings["dtype"] = None if net.dtype is None else checks.dtype_of("MLP.save", net.dtype)
     if isinstance(net.random_state, RandomState):
         settings["random_state"] = None
-    return {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
+    return {name: _plain(value) for name, value in settings.items()}
 
 
 def settings_from_json(
@@ -129,8 +229,13 @@ def settings_from_json(
 
     activation = settings["activation"]
     found = [find(name) for name in activation] if isinstance(activation, list) else find(activation)
-    sizes = tuple(settings["hidden_layer_sizes"])
-    return {**settings, "loss": losses[loss], "activation": found, "hidden_layer_sizes": sizes}
+    read = {**settings, "loss": losses[loss], "activation": found}
+    read["hidden_layer_sizes"] = tuple(settings["hidden_layer_sizes"])
+    if settings.get("n_iter_no_change") == "inf":
+        read["n_iter_no_change"] = math.inf
+    if isinstance(settings.get("class_weight"), list):
+        read["class_weight"] = {label: weight for label, weight in settings["class_weight"]}
+    return read
 
 
 def _activations(where: str, value: Any, n_hidden: int) -> tuple[Activation, tuple[Activation, ...]]:
@@ -154,12 +259,15 @@ def _activation(where: str, name: str, value: Any) -> Activation:
     return value if isinstance(value, Activation) else ACTIVATIONS[checks.one_of(where, name, value, ACTIVATIONS)]
 
 
-def _loss(where: str, value: Any, task: str) -> Loss:
+def _loss(where: str, value: Any, task: str, quantile: Any) -> Loss | None:
+    """None where the targets decide."""
+    quantile = checks.number(where, "quantile", quantile, lambda v: 0 < v < 1, "a number between 0 and 1")
     if isinstance(value, Loss):
         return value
-    if isinstance(value, str) and value == "auto":
-        return LOSSES[TASKS[task]]
-    return LOSSES[checks.one_of(where, "loss", value, ("auto", TASKS[task]))]
+    name = checks.one_of(where, "loss", value, ("auto", *TASK_LOSSES[task]))
+    if name == "quantile" and quantile != 0.5:
+        return quantile_loss(quantile)
+    return None if name == "auto" else LOSSES[name]
 
 
 def _random_state(where: str, value: Any) -> int | RandomState | None:
@@ -169,6 +277,11 @@ def _random_state(where: str, value: Any) -> int | RandomState | None:
     if seed >= 2**32:
         raise ValueError(f"{where}: random_state must be below 2**32, got {value!r}")
     return seed
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy number as Python's."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _name(value: Any) -> Any:

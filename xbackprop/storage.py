@@ -1,7 +1,7 @@
 """Model files: safetensors, with the configuration as JSON in the metadata. No pickle: reading a file runs no code.
 
-Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered. Metadata: `format`
-("xbackprop"), `format_version`, `configuration`.
+Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered; in a checkpoint there are others
+beside them. Metadata: `format` ("xbackprop"), `format_version`, `configuration`.
 """
 
 from __future__ import annotations
@@ -23,11 +23,16 @@ FORMAT = "xbackprop"
 FORMAT_VERSION = 1
 
 
-def save(path: str | PathLike[str], layers: Sequence[Sequence[np.ndarray]], configuration: Mapping[str, Any]) -> None:
+def save(
+    path: str | PathLike[str],
+    layers: Sequence[Sequence[np.ndarray]],
+    configuration: Mapping[str, Any],
+    others: Mapping[str, np.ndarray] | None = None,
+) -> None:
     """Write a file atomically: whoever looks finds the old one or the new one, whole."""
     from safetensors.numpy import save as to_bytes
 
-    tensors = {}
+    tensors = {name: np.ascontiguousarray(a) for name, a in (others or {}).items()}
     for l, (W, b) in enumerate(layers):  # safetensors writes strided arrays wrongly: they must be contiguous
         tensors[f"coefs.{l}"] = np.ascontiguousarray(W)
         tensors[f"intercepts.{l}"] = np.ascontiguousarray(np.reshape(b, -1))
@@ -39,8 +44,10 @@ def save(path: str | PathLike[str], layers: Sequence[Sequence[np.ndarray]], conf
     write_atomically(Path(path), to_bytes(tensors, metadata))
 
 
-def load(path: str | PathLike[str]) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any]]:
-    """(W_l, b_l) with b_l as a row, and the configuration; ModelFileError says what is wrong with a file."""
+def load(
+    path: str | PathLike[str],
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any], dict[str, np.ndarray]]:
+    """(W_l, b_l) with b_l as a row, the configuration, other tensors; ModelFileError says what is wrong with a file."""
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb"):  # a missing file is a FileNotFoundError that names it
@@ -54,8 +61,8 @@ def load(path: str | PathLike[str]) -> tuple[list[tuple[np.ndarray, np.ndarray]]
         raise ModelFileError(f"MLP.load: {path} is no safetensors file, or is damaged or cut short: {error}") from error
     try:
         configuration = json.loads(metadata["configuration"])
-        count = len(tensors) // 2
-        layers = [(tensors[f"coefs.{l}"], tensors[f"intercepts.{l}"][None, :]) for l in range(count)]
+        count = sum(name.startswith("coefs.") for name in tensors)
+        layers = [(tensors.pop(f"coefs.{l}"), tensors.pop(f"intercepts.{l}")[None, :]) for l in range(count)]
         widths = [layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)]
         expected = [((n_in, n_out), (1, n_out)) for n_in, n_out in pairwise(widths)]
         if [(W.shape, b.shape) for W, b in layers] != expected:
@@ -68,7 +75,7 @@ def load(path: str | PathLike[str]) -> tuple[list[tuple[np.ndarray, np.ndarray]]
             raise ValueError("the tensors are not all float32 or all float64")
     except (KeyError, IndexError, ValueError, TypeError) as error:
         raise ModelFileError(f"MLP.load: {path} is an xbackprop model with parts missing or wrong: {error}") from error
-    return layers, configuration
+    return layers, configuration, tensors
 
 
 def _check_format(path: str | PathLike[str], metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend
-from xbackprop.network import Cache, Layers, affine, bias_gradient, deltas, hidden_delta, weight_gradient
+from xbackprop.network import Cache, Layers, affine, bias_gradient, deltas, hidden_delta, slope, weight_gradient
 
 
 class Tangent(NamedTuple):
@@ -38,7 +38,7 @@ def forward_tangent(
         if h_tangent is not None:
             z_tangent = z_tangent + h_tangent @ W
         tangent.z.append(z_tangent)
-        tangent.h.append(backend.bind(activations[l].df)(cache.z[l], cache.h[l + 1]) * z_tangent)
+        tangent.h.append(slope(backend, activations[l].df, cache, l + 1) * z_tangent)
     return tangent
 
 
@@ -70,11 +70,11 @@ def backward_tangent(
             in_W = in_W + weights(h_tangent, delta_l)
         tangents.append((in_W, biases(delta_tangent)))
         if l > 1:
-            f, z, h = activations[l - 2], cache.z[l - 2], cache.h[l - 1]
-            slope, curvature = backend.bind(f.df)(z, h), backend.bind(_second(f))(z, h)
+            f = activations[l - 2]
+            df, curvature = slope(backend, f.df, cache, l - 1), slope(backend, _second(f), cache, l - 1)
             W, V = layers[l - 1][0], direction[l - 1][0]
             delta_tangent = (
-                back(delta_tangent, W, slope) + back(delta_l, V, slope) + back(delta_l, W, curvature * tangent.z[l - 2])
+                back(delta_tangent, W, df) + back(delta_l, V, df) + back(delta_l, W, curvature * tangent.z[l - 2])
             )
     return tangents[::-1]
 

@@ -7,15 +7,21 @@ read once, when the epoch is over.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.backend import Array, Backend
 from xbackprop.batches import minibatches
+from xbackprop.dropout import masks
 from xbackprop.objective import Batch, Objective, Parameters, Workspace
-from xbackprop.optimizers import Optimizer, State
+from xbackprop.optimizers import Optimizer, State, clip_norm, decay_step
+from xbackprop.schedules import Moment, Schedule, constant
+
+SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
+CUT = 5.0  # what it divides the rate by
 
 
 class Epoch(NamedTuple):
@@ -32,22 +38,10 @@ def print_epoch(epoch: Epoch) -> None:
     print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {epoch.samples / epoch.seconds:,.0f} samples/s")
 
 
-class Run(NamedTuple):
-    """How training went: θ at its end, the loss of every epoch, and why it ended.
-
-    diverged : the epoch (from 1) whose loss or weights were not finite, in which case theta is from before it.
-    """
-
-    theta: Array
-    loss_curve: list[float]
-    converged: bool
-    diverged: int | None
-
-
 class Plateau:
     """scikit-learn's stopping rule: more than `patience` epochs in a row improved the best loss by less than tol."""
 
-    def __init__(self, tol: float, patience: int) -> None:
+    def __init__(self, tol: float, patience: float) -> None:
         self.tol, self.patience = tol, patience
         self.best, self.count = np.inf, 0
 
@@ -58,6 +52,77 @@ class Plateau:
         return self.count > self.patience
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How to train: what is the same from the first epoch to the last.
+
+    batch_size : rows of a step. max_iter : the most epochs. shuffle : whether an epoch has a new order of the rows.
+    tol, patience : of `Plateau`. adaptive : divide the rate by 5 there, until it is 1e-6, before stopping.
+    schedule, warmup : by how much η differs from `learning_rate_init`; over so many epochs it rises from 0.
+    clip_norm : the longest gradient. weight_decay : λ of the decay apart from the gradient.
+    dropout : a rate for every hidden layer, or none.
+    early_stopping : whether the score of held-out rows decides, and the best θ is kept.
+    infinite_loss : whether training goes on as long as θ is finite.
+    """
+
+    optimizer: Optimizer
+    batch_size: int = 200
+    max_iter: int = 200
+    shuffle: bool = True
+    tol: float = 1e-4
+    patience: float = 10
+    adaptive: bool = False
+    schedule: Schedule = constant
+    warmup: float = 0.0
+    clip_norm: float | None = None
+    weight_decay: float = 0.0
+    dropout: Sequence[float] = ()
+    early_stopping: bool = False
+    infinite_loss: bool = False
+
+    def rate(self, at: Moment, factor: float, n_steps: int) -> float:
+        """η of the step at this moment of an epoch of `n_steps`; `factor` is what "adaptive" has made of it."""
+        warm = min(1.0, (at.epoch + 1.0 / n_steps) / self.warmup) if self.warmup else 1.0
+        return self.optimizer.learning_rate_init * factor * self.schedule(at) * warm
+
+
+@dataclass
+class Progress:
+    """How far training has come: all that is needed, beside θ and the plan, to go on as if it had never stopped.
+
+    state : the optimizer's. rng : the stream of random numbers. seed : of the dropout masks.
+    epoch, samples : how many there were. begun : the epoch at which the present call of `fit` began. factor : of the rate, by "adaptive". order : of the rows, shuffled further.
+    best_theta, best_score, last_theta : of early stopping: the best, and where to go on. kept, held_out : the numbers of
+    the rows to train on, and of the others.
+    end : why training stopped.
+    """
+
+    state: State
+    rng: np.random.RandomState
+    plateau: Plateau
+    seed: int = 0
+    epoch: int = 0
+    samples: int = 0
+    begun: int = 0
+    factor: float = 1.0
+    order: np.ndarray | None = None
+    loss_curve: list[float] = field(default_factory=list)
+    validation_scores: list[float] = field(default_factory=list)
+    validation_losses: list[float] = field(default_factory=list)
+    best_theta: Array | None = None
+    best_score: float = -np.inf
+    last_theta: Array | None = None
+    kept: np.ndarray | None = None
+    held_out: np.ndarray | None = None
+    end: str = ""
+
+
+def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
+    """Before the first epoch. The stream is drawn from only if something is dropped."""
+    seed = int(rng.randint(2**32, dtype=np.uint64)) if any(plan.dropout) else 0
+    return Progress(plan.optimizer.start(backend, [theta]), rng, Plateau(plan.tol, plan.patience), seed)
+
+
 def run_epoch(
     objective: Objective,
     optimizer: Optimizer,
@@ -65,68 +130,168 @@ def run_epoch(
     state: State,
     batches: Iterable[Batch],
     workspace: Workspace | None = None,
-) -> tuple[Parameters, State, list[Array], list[Array | float]]:
-    """One step per batch. Returns the parameters, the optimizer's state, and each batch's cost and weight."""
+    *,
+    rate: Callable[[int], float] | None = None,
+    plan: Plan | None = None,
+    seed: int = 0,
+) -> tuple[Parameters, State, list[Array], list[int]]:
+    """One step per batch. Returns the parameters, the optimizer's state, and each batch's cost and number of rows.
+
+    rate : η of the step of that number in this epoch. plan : for dropout, clipping and decay; none of them without.
+    seed : of the dropout masks.
+    """
     costs: list[Array] = []
-    totals: list[Array | float] = []
-    for batch in batches:
-        lent = workspace.rows(batch.X.shape[0]) if workspace else None
+    rows: list[int] = []
+    backend, layout = objective.backend, objective.layout
+    clip, decay, dropout = (plan.clip_norm, plan.weight_decay, plan.dropout) if plan else (None, 0.0, ())
+    for i, batch in enumerate(batches):
+        n = batch.X.shape[0]
+        if any(dropout):
+            batch = batch._replace(  # noqa: PLW2901
+                masks=masks(backend, seed, state.t, n, layout.sizes[1:-1], dropout, batch.X.dtype)
+            )
+        lent = workspace.rows(n) if workspace else None
         cost, gradients = objective.value_and_gradient(parameters, batch, lent)
-        parameters, state = optimizer.update(objective.backend, parameters, gradients, state)
+        if clip:
+            gradients = [backend.bind(clip_norm)(g, clip) for g in gradients]
+        eta = rate(i) if rate else None
+        if decay:
+            factor = 1.0 - (optimizer.learning_rate_init if eta is None else eta) * decay
+            parameters = [backend.bind(decay_step)(p, layout.n_weights, factor) for p in parameters]
+        parameters, state = optimizer.update(backend, parameters, gradients, state, eta)
         costs.append(cost)
-        totals.append(batch.total)
-    return parameters, state, costs, totals
+        rows.append(n)
+    return parameters, state, costs, rows
 
 
 def read_epoch(
-    backend: Backend, parameters: Parameters, costs: list[Array], totals: list[Array | float]
+    backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]
 ) -> tuple[float, bool]:
-    """The mean cost of an epoch, and whether it and θ are finite. The one place that waits for the device."""
+    """The mean cost of an epoch, over rows as scikit-learn's is, and whether θ is finite.
+
+    The one place that waits for the device.
+    """
     xp = backend.xp
     sums = [xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
     numbers = backend.to_host(xp.stack([*costs, *sums])).astype(np.float64)
-    weights = np.asarray(totals, dtype=np.float64) if isinstance(totals[0], int) else backend.to_host(xp.stack(totals))
-    cost = float(np.average(numbers[: len(costs)], weights=weights))
-    return cost, bool(np.isfinite(numbers).all())
+    cost = float(np.average(numbers[: len(costs)], weights=rows))
+    return cost, bool(np.isfinite(numbers[len(costs) :]).all())
 
 
 def train(
     objective: Objective,
-    optimizer: Optimizer,
+    plan: Plan,
     theta: Array,
-    X: Array,
+    progress: Progress,
+    X: Any,
     y: Array,
-    weight: Array | None,
+    weight: Array | None = None,
     *,
-    batch_size: int,
-    max_iter: int,
-    shuffle: bool,
-    rng: np.random.RandomState,
-    tol: float,
-    n_iter_no_change: int,
+    epochs: int | None = None,
+    evaluate: Callable[[Array], tuple[float, float]] | None = None,
     callback: Callable[[Epoch], None] | None = None,
-) -> Run:
-    """Minimise C(θ) from `theta`, which is not written to."""
+    after_epoch: Callable[[Array, Progress], None] | None = None,
+) -> Array:
+    """Minimise C(θ) from `theta`, which is not written to; `progress` is brought up to date.
+
+    Parameters
+    ----------
+    epochs : how many at the most; by default those that are missing to `plan.max_iter` since the call began.
+    evaluate : ``(θ) -> score, loss`` of the held-out rows, for early stopping.
+    callback : told of every epoch. after_epoch : called with θ and the progress, to save them.
+
+    Returns
+    -------
+    θ. `progress.end` says why training ended: "max_iter"; "converged"; "diverged", when θ is from before the epoch
+    that was not finite; "interrupted" by Ctrl-C, when θ is from before that epoch and the optimizer starts anew.
+    """
     backend = objective.backend
     parameters = [backend.copy(theta)]
-    state = optimizer.start(backend, parameters)
-    workspace = objective.workspace(parameters[0], batch_size)
-    plateau = Plateau(tol, n_iter_no_change)
-    loss_curve: list[float] = []
+    workspace = objective.workspace(parameters[0], plan.batch_size)
     n = X.shape[0]
-
-    for number in range(1, max_iter + 1):
+    n_steps = -(-n // plan.batch_size)
+    progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
+    progress.end, progress.last_theta = "", None
+    for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        last_finite = backend.copy(parameters[0]) if backend.reuses_buffers else parameters[0]
-        order = rng.permutation(n) if shuffle else None
-        batches = minibatches(backend, X, y, weight, batch_size, order)
-        parameters, state, costs, totals = run_epoch(objective, optimizer, parameters, state, batches, workspace)
-        loss, finite = read_epoch(backend, parameters, costs, totals)
-        if not finite:
-            return Run(last_finite, loss_curve, converged=False, diverged=number)
-        loss_curve.append(loss)
-        if callback is not None:
-            callback(Epoch(number, loss, n, time.perf_counter() - began))
-        if plateau.reached(loss):
-            return Run(parameters[0], loss_curve, converged=True, diverged=None)
-    return Run(parameters[0], loss_curve, converged=False, diverged=None)
+        before = backend.copy(parameters[0]) if backend.reuses_buffers else parameters[0]
+        try:
+            order = _next_order(progress, n) if plan.shuffle else None
+            parameters, progress.state, costs, rows = run_epoch(
+                objective,
+                plan.optimizer,
+                parameters,
+                progress.state,
+                minibatches(backend, X, y, weight, plan.batch_size, order),
+                workspace,
+                rate=_rates(plan, progress, n_steps),
+                plan=plan,
+                seed=progress.seed,
+            )
+            loss, finite = read_epoch(backend, parameters, costs, rows)
+            if not finite or not (plan.infinite_loss or np.isfinite(loss)):
+                parameters, progress.end = [before], "diverged"
+                break
+            progress.epoch += 1
+            progress.samples += n
+            progress.loss_curve.append(loss)
+            _note(progress, plan, parameters[0], loss, evaluate, backend)
+            if callback is not None:
+                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began))
+        except KeyboardInterrupt:
+            parameters, progress.end = [before], "interrupted"
+            progress.state = plan.optimizer.start(backend, parameters)
+            break
+        if not left:
+            progress.end = progress.end or "max_iter"
+        if after_epoch is not None:
+            after_epoch(parameters[0], progress)
+        if progress.end:
+            break
+    if progress.best_theta is None:
+        return parameters[0]
+    progress.last_theta = parameters[0]
+    return backend.copy(progress.best_theta)
+
+
+def _next_order(progress: Progress, n: int) -> np.ndarray:
+    """The order of the epoch before, shuffled once more: scikit-learn's way, whose runs ours are held to."""
+    if progress.order is None or len(progress.order) != n:
+        progress.order = np.arange(n)
+    progress.order = progress.order[progress.rng.permutation(n)]
+    return progress.order
+
+
+def _rates(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int], float]:
+    """η of the i-th step of the epoch that begins."""
+    epoch, samples, factor = progress.epoch, progress.samples, progress.factor
+    if plan.schedule is constant and not plan.warmup:
+        eta = plan.optimizer.learning_rate_init * factor
+        return lambda i: eta
+    epochs = progress.begun + plan.max_iter
+    return lambda i: plan.rate(Moment(epoch + i / n_steps, epochs, samples), factor, n_steps)
+
+
+def _note(
+    progress: Progress,
+    plan: Plan,
+    theta: Array,
+    loss: float,
+    evaluate: Callable[[Array], tuple[float, float]] | None,
+    backend: Backend,
+) -> None:
+    """What the epoch means for stopping: `progress.end` is set where it is the last, and the best θ is kept."""
+    if evaluate is not None:
+        score, held_out_loss = evaluate(theta)
+        progress.validation_scores.append(score)
+        progress.validation_losses.append(held_out_loss)
+        if score > progress.best_score or progress.best_theta is None:
+            progress.best_theta, progress.best_score = backend.copy(theta), max(score, progress.best_score)
+        loss = -score
+    if progress.plateau.reached(loss):
+        eta = plan.optimizer.learning_rate_init * progress.factor
+        if plan.adaptive and eta > SMALLEST_RATE:
+            progress.factor /= CUT
+            progress.plateau.count = 0
+        else:
+            progress.end = "converged"

@@ -29,19 +29,20 @@ def torch_gradient(
     y: np.ndarray,
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
+    l1_over_n: float = 0.0,
 ) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
     """C and (∂C/∂W_l, ∂C/∂b_l) by torch.autograd on the CPU, in the dtype of what comes in.
 
-    C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖².
+    C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
 
     Parameters
     ----------
     layers : (W_l, b_l), W_l (n_in, n_out) and b_l (n_out,) or (1, n_out).
     activations : one per hidden layer; the f of a user's own one runs on tensors, and its df is not used.
-    loss : "cross_entropy", "mean_squared_error" or a `Loss`; of a user's own, C runs on tensors, and its δ is not used.
+    loss : a name out of `LOSSES` or a `Loss`; of a user's own, C runs on tensors, and its δ is not used.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
     share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n : α/n.
+    alpha_over_n, l1_over_n : α/n, λ/n.
 
     Returns
     -------
@@ -65,8 +66,9 @@ def torch_gradient(
         for l, (W, b) in enumerate(parameters):
             z = functional.linear(h, W.T, torch.reshape(b, (-1,)))
             h = _torch_activation(activations[l])(z) if l < len(activations) else z
-        penalty = sum(torch.sum(torch.square(W)) for W, _ in parameters)
-        cost = _torch_cost(loss, z, torch.tensor(y), torch.as_tensor(np.asarray(share))) + 0.5 * alpha_over_n * penalty
+        cost = _torch_cost(loss, z, torch.tensor(y), torch.as_tensor(np.asarray(share)))
+        cost = cost + 0.5 * alpha_over_n * sum(torch.sum(torch.square(W)) for W, _ in parameters)
+        cost = cost + l1_over_n * sum(torch.linalg.vector_norm(W, ord=1) for W, _ in parameters)
         gradients = torch.autograd.grad(cost, [p for layer in parameters for p in layer])
     arrays = [g.numpy() for g in gradients]
     return cost.item(), list(zip(arrays[::2], arrays[1::2], strict=True))
@@ -128,14 +130,21 @@ def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:
     import array_api_compat.torch as xp
     import torch
 
+    functional: Any = torch.nn.functional
+    own: dict[str, Callable[[Array, Array], Array]] = {
+        "cross_entropy": lambda z, y: functional.cross_entropy(z, y, reduction="none")[:, None],
+        "binary_cross_entropy": lambda z, y: functional.binary_cross_entropy_with_logits(z, y, reduction="none"),
+        "mean_squared_error": lambda z, y: functional.mse_loss(z, y, reduction="none"),
+        "squared_error": lambda z, y: 0.5 * functional.mse_loss(z, y, reduction="none"),
+        "absolute_error": lambda z, y: functional.l1_loss(z, y, reduction="none"),
+        "huber": lambda z, y: functional.huber_loss(z, y, reduction="none"),
+        "poisson": lambda z, y: functional.poisson_nll_loss(z, y, reduction="none") + torch.xlogy(y, y) - y,
+        "quantile": lambda z, y: 0.5 * functional.l1_loss(z, y, reduction="none"),
+    }
     name = loss if isinstance(loss, str) else loss.name if LOSSES.get(loss.name) is loss else None
-    if name == "cross_entropy":
-        costs = torch.nn.functional.cross_entropy(z, y, reduction="none")
-    elif name == "mean_squared_error":
-        costs = torch.sum(torch.nn.functional.mse_loss(z, y, reduction="none"), dim=1)
-    else:
+    if name not in own:
         return loss.value_and_delta(xp, z, y, share)[0]  # type: ignore[union-attr]
-    return torch.sum(share.reshape(-1) * costs)
+    return torch.sum(share.reshape(-1, 1) * own[name](z, y)) if share.ndim else torch.sum(share * own[name](z, y))
 
 
 def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
@@ -155,6 +164,8 @@ def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
         "elu": lambda z: functional.elu(z, alpha=1.0),
         "gelu": lambda z: functional.gelu(z, approximate="none"),
         "silu": functional.silu,
+        "selu": functional.selu,
+        "mish": functional.mish,
     }
     if isinstance(activation, str):
         return own[activation]

@@ -14,7 +14,7 @@ from xbackprop.objective import Batch, Objective
 
 
 class Problem(NamedTuple):
-    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖².
+    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
 
     layers : (W_l (n_in, n_out), b_l (1, n_out)), l = 1 … L. activations : one per hidden layer.
     X, y, share : as in `objective.Batch`.
@@ -27,6 +27,7 @@ class Problem(NamedTuple):
     y: np.ndarray
     share: np.ndarray | float
     alpha_over_n: float
+    l1_over_n: float = 0.0
 
 
 def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem:
@@ -37,5 +38,5 @@ def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem
 
     share = batch.share if isinstance(batch.share, float) else host(batch.share)
     layers = objective.layout.layers(np, host(theta))
-    rate = objective.alpha * float(host(batch.inverse))
-    return Problem(layers, objective.hidden, objective.loss, host(batch.X), host(batch.y), share, rate)
+    l2, l1 = (strength * float(host(batch.inverse)) for strength in (objective.l2, objective.l1))
+    return Problem(layers, objective.hidden, objective.loss, host(batch.X), host(batch.y), share, l2, l1)

@@ -27,7 +27,11 @@ TOLERANCE = 1e-12  # of the largest derivative of a tensor, and of C
 Number = Any  # mpmath's mpf; mpmath has no annotations
 Network = list[tuple[list[list[Number]], list[Number]]]  # W_l as a list of rows and b_l, for l = 1 … L
 
-_TWO_PIECES = ("relu", "leaky_relu", "elu")  # one formula for z > 0 and another for z ≤ 0
+_TWO_PIECES = ("relu", "leaky_relu", "elu", "selu")  # one formula for z > 0 and another for z ≤ 0
+#: Values of z - y at which a loss goes from one formula to another.
+_LOSS_PIECES = {"absolute_error": (0,), "quantile": (0,), "huber": (-1, 1)}
+_SELU_SCALE = "1.0507009873554804934193349852946"
+_SELU_ALPHA = "1.6732632423543772848170429916717"
 
 
 def reference_cost(
@@ -38,18 +42,19 @@ def reference_cost(
     y: np.ndarray,
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
+    l1_over_n: float = 0.0,
     digits: int = 50,
 ) -> Number:
-    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖², with z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l).
+    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|, with z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l).
 
     Parameters
     ----------
     layers : (W_l, b_l), W_l (n_in, n_out) and b_l (n_out,) or (1, n_out).
     activations : one per hidden layer, names or rows of `ACTIVATIONS`.
-    loss : "cross_entropy", -Σ_k y_k log softmax(z)_k, or "mean_squared_error", ‖z - y‖².
+    loss : a name out of `LOSSES`.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
     share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n : α/n.
+    alpha_over_n, l1_over_n : α/n, λ/n.
     digits : decimal digits to calculate with.
 
     Returns
@@ -63,7 +68,7 @@ def reference_cost(
     """
     mp = _mpmath()
     with mp.workdps(digits):
-        return _objective(mp, activations, loss, X, y, share, alpha_over_n)(_network(mp, layers))[0]
+        return _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n)(_network(mp, layers))[0]
 
 
 def reference_gradient(
@@ -74,6 +79,7 @@ def reference_gradient(
     y: np.ndarray,
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
+    l1_over_n: float = 0.0,
     digits: int = 50,
 ) -> tuple[Number, list[tuple[np.ndarray, np.ndarray]]]:
     """C and (∂C/∂W_l, ∂C/∂b_l) by central differences, (C(θ + h e_p) - C(θ - h e_p)) / 2h.
@@ -95,7 +101,7 @@ def reference_gradient(
     """
     mp = _mpmath()
     with mp.workdps(digits):
-        observe = _objective(mp, activations, loss, X, y, share, alpha_over_n)
+        observe = _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n)
         network = _network(mp, layers)
         cost, here = observe(network)
         h = mp.ldexp(1, -(mp.prec // 3))
@@ -196,6 +202,7 @@ def _objective(
     y: np.ndarray,
     share: np.ndarray | float,
     alpha_over_n: float,
+    l1_over_n: float,
 ) -> Callable[[Network], tuple[Number, list[bool]]]:
     """C of a network, and for every unit of a function in two pieces whether z > 0."""
     functions, sample_cost = _functions(mp), _loss(mp, loss)
@@ -214,8 +221,14 @@ def _objective(
                 if name in _TWO_PIECES:
                     branches += [v > 0 for v in z]
             cost += part * sample_cost(h, target)
-        squares = sum(w * w for W, _ in network for row in W for w in row)
-        return cost + mp.mpf(float(alpha_over_n)) / 2 * squares, branches
+            for point in _LOSS_PIECES.get(loss, ()):
+                branches += [mp.sign(v - t - point) for v, t in zip(h, target, strict=True)]
+        weights = [w for W, _ in network for row in W for w in row]
+        cost += mp.mpf(float(alpha_over_n)) / 2 * sum(w * w for w in weights)
+        if l1_over_n:
+            cost += mp.mpf(float(l1_over_n)) * sum(abs(w) for w in weights)
+            branches += [mp.sign(w) for w in weights]
+        return cost, branches
 
     return observe
 
@@ -241,6 +254,8 @@ def _functions(mp: Any) -> dict[str, Callable[[Number], Number]]:
         "elu": lambda z: z if z > 0 else mp.exp(z) - 1,
         "gelu": lambda z: z * mp.ncdf(z),
         "silu": lambda z: z / (1 + mp.exp(-z)),
+        "selu": lambda z: mp.mpf(_SELU_SCALE) * (z if z > 0 else mp.mpf(_SELU_ALPHA) * (mp.exp(z) - 1)),
+        "mish": lambda z: z * mp.tanh(mp.log(1 + mp.exp(z))),
     }
 
 
@@ -251,10 +266,29 @@ def _loss(mp: Any, loss: str) -> Callable[[list[Number], list[Number]], Number]:
         total = sum(mp.exp(v) for v in z)
         return -sum(t * mp.log(mp.exp(v) / total) for v, t in zip(z, y, strict=True))
 
-    def squared_error(z: list[Number], y: list[Number]) -> Number:
-        return sum((v - t) ** 2 for v, t in zip(z, y, strict=True))
+    def summed(cost: Callable[[Number, Number], Number]) -> Callable[[list[Number], list[Number]], Number]:
+        return lambda z, y: sum(cost(v, t) for v, t in zip(z, y, strict=True))
 
-    losses = {"cross_entropy": cross_entropy, "mean_squared_error": squared_error}
+    def binary(v: Number, t: Number) -> Number:
+        h = 1 / (1 + mp.exp(-v))
+        return -t * mp.log(h) - (1 - t) * mp.log(1 - h)
+
+    def huber(v: Number, t: Number) -> Number:
+        return (v - t) ** 2 / 2 if abs(v - t) <= 1 else abs(v - t) - mp.mpf(1) / 2
+
+    def poisson(v: Number, t: Number) -> Number:
+        return mp.exp(v) - t * v - t + (t * mp.log(t) if t > 0 else 0)
+
+    losses = {
+        "cross_entropy": cross_entropy,
+        "binary_cross_entropy": summed(binary),
+        "mean_squared_error": summed(lambda v, t: (v - t) ** 2),
+        "squared_error": summed(lambda v, t: (v - t) ** 2 / 2),
+        "absolute_error": summed(lambda v, t: abs(v - t)),
+        "huber": summed(huber),
+        "poisson": summed(poisson),
+        "quantile": summed(lambda v, t: abs(v - t) / 2),
+    }
     if loss not in losses:
         raise ValueError(f"reference: loss must be one of {', '.join(losses)}, got {loss!r}")
     return losses[loss]

@@ -37,23 +37,25 @@ def rounding_bound(problem: Problem, dtype: np.dtype) -> list[tuple[np.ndarray, 
     """u e for every ∂C/∂W_l and ∂C/∂b_l, in the shapes of the layers; dtype is the gradient's, u its spacing at 1."""
     u = float(np.finfo(dtype).eps)
     underflow = float(np.finfo(dtype).tiny) / u
-    layers, hidden, loss, X, y, share, alpha_over_n = problem
+    layers, hidden, loss, X, y, share, alpha_over_n, l1_over_n = problem
     host, activations = Backend(xp), [*hidden, IDENTITY]
     cache = forward(host, layers, activations, X)
     e_z, e_h = _forward_errors(layers, activations, cache, underflow)
     _, delta = loss.value_and_delta(xp, cache.z[-1], y, share)
     e_delta = _output_error(loss, cache.z[-1], y, share, delta, e_z[-1]) + underflow
+    for kink in loss.kinks:
+        e_delta = np.where(np.abs(cache.z[-1] - y - kink) < CLOSE * u * e_z[-1], 1 / u, e_delta)
     errors = []
     for l, delta_l in deltas(host, layers, activations, cache, delta):
         W, h = layers[l - 1][0], np.abs(cache.h[l - 1])
         size = np.abs(delta_l)
         summed = e_delta + _lost(len(X)) * size
-        dW = (h + u * e_h[l - 1]).T @ summed + e_h[l - 1].T @ size + alpha_over_n * np.abs(W) + underflow
+        dW = (h + u * e_h[l - 1]).T @ summed + e_h[l - 1].T @ size + alpha_over_n * np.abs(W) + l1_over_n + underflow
         errors.append((u * dW, u * (np.sum(summed, axis=0, keepdims=True) + underflow)))
         if l > 1:
             f, z, e = activations[l - 2], cache.z[l - 2], e_z[l - 2]
-            slope = np.abs(f.df(xp, z, cache.h[l - 1]))
-            e_slope = slope + 1.0 + _curvature(f, z, cache.h[l - 1]) * e
+            slope = np.abs(f.df(xp, z, cache.f[l - 2]))
+            e_slope = slope + 1.0 + _curvature(f, z, cache.f[l - 2]) * e
             e_slope = np.where(_undecided(f, z, CLOSE * u * e), 1 / u, e_slope)
             carried = (e_delta + _lost(W.shape[1]) * size) @ np.abs(W).T
             e_delta = carried * (slope + u * e_slope) + np.abs(delta_l @ W.T) * e_slope + underflow
@@ -79,7 +81,7 @@ def tangent_scale(problem: Problem, cache: Cache, direction: Sequence[tuple[np.n
     activations = [*problem.activations, IDENTITY]
     for l, ((W, _), (V, v), f) in enumerate(zip(problem.layers, direction, activations, strict=True)):
         moved = np.abs(cache.h[l]) @ np.abs(V) + np.abs(v) + moved @ np.abs(W)
-        moved *= np.abs(f.df(xp, cache.z[l], cache.h[l + 1]))
+        moved *= np.abs(f.df(xp, cache.z[l], cache.f[l]))
     return moved
 
 
@@ -87,8 +89,8 @@ def _forward_errors(layers, activations, cache, underflow):  # type: ignore[no-u
     e_z, e_h = [], [np.zeros_like(cache.h[0])]
     for l, ((W, b), f) in enumerate(zip(layers, activations, strict=True)):
         e_z.append((e_h[-1] + _lost(len(W)) * np.abs(cache.h[l])) @ np.abs(W) + np.abs(b))
-        size, slope = np.abs(cache.z[l]), np.abs(f.df(xp, cache.z[l], cache.h[l + 1]))
-        e_h.append(slope * e_z[-1] + np.abs(cache.h[l + 1]) + np.minimum(size, 1.0) + underflow * (cache.h[l + 1] != 0))
+        size, slope = np.abs(cache.z[l]), np.abs(f.df(xp, cache.z[l], cache.f[l]))
+        e_h.append(slope * e_z[-1] + np.abs(cache.f[l]) + np.minimum(size, 1.0) + underflow * (cache.h[l + 1] != 0))
     return e_z, e_h
 
 

@@ -19,7 +19,7 @@ from xbackprop.verification.verdicts import Element
 Observed = Callable[[Array], tuple[Array, list[Array]]]
 
 #: Bytes of a stack: what stays in the cache is fastest.
-STACK_BYTES = 2**21
+STACK_BYTES = 2**22
 #: So small that its square is zero: a real part exactly at a kink stays there.
 COMPLEX_STEP = 1e-200
 #: Between points in which noise is looked for: near ones meet no kink, and in far ones C changes by more than a digit.

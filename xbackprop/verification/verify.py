@@ -125,10 +125,10 @@ def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[l
 
 def _batch_at(home: Backend, data: Data) -> Batch:
     """The data as one batch of another library."""
+    with data.backend.scope():
+        batch = data.batch()
     with home.scope():
-        X, y, weight = (
-            None if part is None else transfer(part, data.backend, home) for part in (data.X, data.y, data.weight)
-        )
+        X, y, weight = (None if a is None else transfer(a, data.backend, home) for a in (batch.X, batch.y, data.weight))
         return make_batch(home, X, y, weight)
 
 

@@ -1,0 +1,276 @@
+"""`fit`, `partial_fit`, `initialize`: from a user's settings and data to a network with weights."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.random import RandomState
+
+from xbackprop import checks, lbfgs, storage
+from xbackprop.backend import Array, resolve
+from xbackprop.checkpoints import Saver, pack, unpack
+from xbackprop.data import Data, dtype_name, read_data
+from xbackprop.errors import ConvergenceWarning, DivergenceError
+from xbackprop.model import Model, make_objective, start_model
+from xbackprop.network import Layout
+from xbackprop.settings import Settings, read_settings, settings_to_json
+from xbackprop.targets import learn_targets
+from xbackprop.training import Epoch, Progress, print_epoch, start_progress, train
+
+Split = Callable[[RandomState], tuple[np.ndarray, np.ndarray]]  # the rows to train on, and those held out
+
+
+class Fitting:
+    """Training, for `MLP` and for the estimators."""
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> Any:
+        """Train until the loss no longer improves, or for max_iter epochs; from new starting weights, or with
+        `warm_start` on from where the network is, as one run.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features), an array of any library, a list, a frame or a sparse matrix.
+        y : (n_samples,) labels, or (n_samples, n_labels) of 0 and 1; for a regression (n_samples,) or (n_samples,
+            n_outputs) numbers.
+        sample_weight : (n_samples,), or None for equal weights.
+        callback : called with an `Epoch` after each epoch, in place of what `verbose` prints.
+
+        Ctrl-C ends training with a warning; the network keeps the weights of its last whole epoch.
+        """
+        end = self._fit("MLP.fit", X, y, sample_weight, go_on=self.warm_start, callback=callback)
+        self._report("MLP.fit", end)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
+        """Train for one epoch, on from where the network is.
+
+        classes : all the labels there will be, where the y of the first call has not all of them.
+        """
+        where = "MLP.partial_fit"
+        if self.solver == "lbfgs" or self.early_stopping:
+            raise ValueError(f"{where}: is for solvers that go step by step, without early_stopping")
+        end = self._fit(where, X, y, sample_weight, go_on=True, classes=classes, epochs=1)
+        if end == "diverged":
+            self._report(where, end)
+        return self
+
+    def initialize(self, X: Any, y: Any) -> Any:
+        """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
+        settings, data, rng = self._begin("MLP.initialize", X, y)
+        model = start_model(settings, settings_to_json(self), data, rng)
+        self._keep(model, start_progress(data.backend, settings.plan, model.theta, rng), X)
+        return self
+
+    def _begin(
+        self, where: str, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
+    ) -> tuple[Settings, Data, RandomState]:
+        """Everything that a new network is made from, checked before anything is changed."""
+        settings = read_settings(where, self)
+        backend = resolve(self.backend, self.device, like=X)
+        X = checks.table(where, X)
+        smoothing, weight = settings.label_smoothing, settings.class_weight
+        targets = learn_targets(where, settings.task, settings.loss, y, X.shape[0], classes, smoothing, weight)
+        return settings, read_data(where, backend, targets, self.dtype, X, y, sample_weight), settings.rng()
+
+    def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:
+        """X, y and weights as the network has them already: its backend, widths, classes and dtype."""
+        model = self._fitted(where)
+        X = checks.table(where, X, self.n_features_in_, self.feature_names_in_)
+        dtype = dtype or dtype_name(model.theta)
+        return read_data(where, model.objective.backend, model.targets, dtype, X, y, sample_weight)
+
+    def _fit(
+        self,
+        where: str,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        go_on: bool = False,
+        classes: Any = None,
+        epochs: int | None = None,
+        split: Split | None = None,
+        score: Callable[[], float] | None = None,
+        callback: Callable[[Epoch], None] | None = None,
+        infinite_loss: bool = False,
+    ) -> str:
+        """Train, and say why training ended: `Progress.end`.
+
+        go_on : from where the network is, if it has weights. epochs : of this call; by default max_iter.
+        split : in place of the network's own. score : of the held-out rows, at the present weights.
+        infinite_loss : whether that the loss is not finite is no reason to stop.
+        """
+        if go_on and self._model is not None:
+            settings = read_settings(where, self)
+            data = self._same(where, X, y, sample_weight)
+            model, progress = self._going_on(where, settings), self._progress
+        else:
+            settings, data, rng = self._begin(where, X, y, sample_weight, classes)
+            model = start_model(settings, settings_to_json(self), data, rng)
+            progress = start_progress(data.backend, settings.plan, model.theta, rng)
+        n = data.X.shape[0]
+        if epochs is None:
+            progress.begun = progress.epoch
+        if settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
+            model, progress = _read_checkpoint(where, settings, model, n)
+            if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:
+                self._keep(model._replace(theta=_final(model, progress)), progress, X)
+                return progress.end
+        callback = callback or (print_epoch if settings.verbose else None)
+        with data.backend.scope():
+            if settings.lbfgs:
+                theta = self._lbfgs(settings, model, progress, data, callback)
+            else:
+                plan = replace(settings.plan, batch_size=min(n, settings.plan.batch_size), infinite_loss=infinite_loss)
+                evaluate = None
+                if plan.early_stopping:
+                    rows, held_out = self._split(where, settings, progress, n, split)
+                    progress.kept, progress.held_out = rows, held_out
+                    evaluate = self._evaluator(model, data.rows(held_out), X, y, progress, score)
+                    data = data.rows(rows)
+                    plan = replace(plan, batch_size=min(len(rows), plan.batch_size))
+                saver = self._saver(settings, model, n)
+                start = model.theta if progress.last_theta is None else progress.last_theta
+                theta = train(
+                    model.objective, plan, start, progress, data.X, data.y, data.weight,
+                    epochs=epochs, evaluate=evaluate, callback=callback, after_epoch=saver,
+                )  # fmt: skip
+        self._keep(model._replace(theta=theta), progress, X)
+        return progress.end
+
+    def _going_on(self, where: str, settings: Settings) -> Model:
+        """The network as it is, with the settings as they are now."""
+        model = self._fitted(where)
+        layout = model.objective.layout
+        if settings.sizes != layout.sizes[1:-1]:
+            raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
+        objective = make_objective(settings, model.objective.backend, layout, model.targets)
+        plan = settings.plan
+        moments = plan.optimizer.start(objective.backend, [model.theta]).moments
+        if len(moments[0]) != len(self._progress.state.moments[0]):  # another solver
+            self._progress.state = plan.optimizer.start(objective.backend, [model.theta])
+        return model._replace(objective=objective, settings=settings_to_json(self))
+
+    def _keep(self, model: Model, progress: Progress, X: Any) -> None:
+        """Make this the network."""
+        self._model, self._progress = model, progress
+        self.feature_names_in_ = checks.feature_names(X)
+        self.loss_curve_ = list(progress.loss_curve)
+        self.n_iter_ = progress.epoch - progress.begun
+        if self.early_stopping:
+            self.validation_scores_ = list(progress.validation_scores)
+            self.validation_loss_curve_ = list(progress.validation_losses)
+
+    def _report(self, where: str, end: str) -> None:
+        """Errors and warnings for what ended training before it was done."""
+        if end == "diverged":
+            raise DivergenceError(
+                f"{where}: the loss or a weight became infinite or NaN in epoch {self._progress.epoch + 1}; the network "
+                f"keeps its weights from before that epoch. Try a smaller learning_rate_init than "
+                f"{self.learning_rate_init}, or standardise X"
+            )
+        if end == "interrupted":
+            message = f"{where}: interrupted; the network keeps the weights of epoch {self._progress.epoch}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+        if end == "max_iter":
+            message = f"{where}: stopped at max_iter={self.max_iter} before the loss had settled to within tol={self.tol}"
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _split(
+        self, where: str, settings: Settings, progress: Progress, n: int, split: Split | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rows to train on and those held out: the same ones for as long as a run goes on."""
+        if progress.kept is not None and progress.held_out is not None and len(progress.kept) + len(progress.held_out) == n:
+            return progress.kept, progress.held_out
+        if split is not None:
+            return split(progress.rng)
+        order = progress.rng.permutation(n)
+        count = math.ceil(settings.validation_fraction * n)
+        if not 0 < count < n:
+            raise ValueError(f"{where}: validation_fraction={settings.validation_fraction} of {n} rows leaves none to train on")
+        return order[count:], order[:count]
+
+    def _evaluator(
+        self, model: Model, held_out: Data, X: Any, y: Any, progress: Progress, score: Callable[[], float] | None
+    ) -> Callable[[Array], tuple[float, float]]:
+        """``θ -> score, loss`` of the held-out rows."""
+        objective, targets, batch = model.objective, held_out.targets, held_out.batch()
+        xp, to_host = objective.backend.xp, objective.backend.to_host
+        by_loss = self.scoring == "loss"
+
+        def evaluate(theta: Array) -> tuple[float, float]:
+            cost, z = objective.value_and_logits(theta, batch)
+            loss = float(to_host(cost))
+            if by_loss:
+                return -loss, loss
+            if score is None:
+                return float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight))), loss
+            self._keep(model._replace(theta=theta), progress, X)
+            return float(score()), loss
+
+        return evaluate
+
+    def _lbfgs(
+        self, settings: Settings, model: Model, progress: Progress, data: Data, callback: Callable[[Epoch], None] | None
+    ) -> Array:
+        """θ by SciPy's L-BFGS, all rows at once."""
+        n = data.X.shape[0]
+
+        def note(cost: float) -> None:
+            progress.epoch += 1
+            progress.samples += n
+            progress.loss_curve.append(cost)
+            if callback is not None:
+                callback(Epoch(progress.epoch, cost, n, math.nan))
+
+        plan = settings.plan
+        theta, progress.end, self._words = lbfgs.minimise(
+            model.objective, model.theta, data.batch(),
+            max_iter=plan.max_iter, max_fun=settings.max_fun, tol=plan.tol, callback=note,
+        )  # fmt: skip
+        return theta
+
+    def _saver(self, settings: Settings, model: Model, n: int) -> Saver | None:
+        """What writes checkpoints, if there are to be any."""
+        if settings.checkpoint is None:
+            return None
+        path = settings.checkpoint.path
+
+        def write(theta: Array, progress: Progress) -> None:
+            numbers, tensors = pack(model.objective.backend, progress)
+            self._write(path, model._replace(theta=theta), progress.loss_curve, {**numbers, "rows": n}, tensors)
+
+        return Saver(settings.checkpoint, write)
+
+
+def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> tuple[Model, Progress]:
+    """The model and the progress in the file, which must be of this network and as many rows."""
+    assert settings.checkpoint is not None
+    layers, configuration, tensors = storage.load(settings.checkpoint.path)
+    backend, layout = model.objective.backend, model.objective.layout
+    numbers = configuration["progress"]
+    sizes = (layers[0][0].shape[0], *(W.shape[1] for W, _ in layers))
+    ours = {name: value for name, value in model.settings.items() if name not in _MAY_CHANGE}
+    theirs = {name: value for name, value in configuration["settings"].items() if name not in _MAY_CHANGE}
+    differ = [name for name, value in ours.items() if value != theirs.get(name)]
+    if (sizes, numbers["rows"]) != (layout.sizes, n) or differ:
+        raise ValueError(
+            f"{where}: {settings.checkpoint.path} is of another run: layers {sizes} and {numbers['rows']} rows, where "
+            f"here are {layout.sizes} and {n}" + (f"; other settings: {', '.join(differ)}" if differ else "")
+        )
+    theta = backend.copy(backend.asarray(layout.flatten(np, layers), dtype_name(model.theta)))
+    return model._replace(theta=theta), unpack(backend, settings.plan, numbers, tensors)
+
+
+#: What a run may go on with otherwise than it began.
+_MAY_CHANGE = ("max_iter", "verbose", "tol", "n_iter_no_change", "checkpoint_epochs", "checkpoint_minutes", "random_state")
+
+
+def _final(model: Model, progress: Progress) -> Array:
+    """What a run that had ended left as θ."""
+    return model.theta if progress.best_theta is None else progress.best_theta

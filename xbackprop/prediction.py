@@ -1,0 +1,94 @@
+"""What a network with weights says of new rows: the methods that `MLP` has of this kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xbackprop import checks
+from xbackprop.backend import Array, Namespace, follow, is_sparse, transfer
+from xbackprop.batches import dense
+from xbackprop.data import dtype_name
+from xbackprop.errors import NotFittedError
+from xbackprop.model import Model
+
+PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
+
+
+class Prediction:
+    """Predictions, in the library and on the device of X, a bounded number of rows at a time."""
+
+    def predict(self, X: Any) -> Array:
+        """The label with the largest probability, 0 or 1 for each label, or the regression's output.
+
+        Shape (n_samples,); (n_samples, n_outputs) where y had two axes. Text labels come as a NumPy array.
+        """
+        model = self._fitted("MLP.predict")
+        targets, loss = model.targets, model.objective.loss
+        decided = self._outputs("MLP.predict", X, lambda xp, z: targets.decide(xp, z, loss))
+        if targets.kind == "numbers":
+            return decided[:, 0] if targets.vector else decided
+        if targets.kind == "multilabel":
+            return decided
+        home, classes = follow(X), targets.classes
+        assert classes is not None
+        if classes.dtype.kind not in "biuf":
+            return classes[home.to_host(decided)]
+        return home.xp.take(home.asarray(classes), decided, axis=0)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n_samples, n_classes); with labels in columns, that of each."""
+        model = self._classifier("MLP.predict_proba")
+        targets, loss = model.targets, model.objective.loss
+        return self._outputs("MLP.predict_proba", X, lambda xp, z: targets.probabilities(xp, z, loss))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Their logarithms, which stay finite where a probability is too small for a number."""
+        model = self._classifier("MLP.predict_log_proba")
+        targets, loss = model.targets, model.objective.loss
+        return self._outputs("MLP.predict_log_proba", X, lambda xp, z: targets.log_probabilities(xp, z, loss))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy, of whole rows where y has two axes; or for a regression R²: see `xbackprop.metrics`."""
+        model = self._fitted("MLP.score")
+        plain = model.targets._replace(smoothing=0.0, weights=None)
+        X = checks.table("MLP.score", X, self.n_features_in_, self.feature_names_in_)
+        n, backend, dtype = X.shape[0], model.objective.backend, dtype_name(model.theta)
+        y, _ = plain.encode("MLP.score", y, n, dtype)
+        weight = None if sample_weight is None else checks.weights("MLP.score", sample_weight, n)
+        z = self._logits(X)
+        with backend.scope():
+            y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
+            return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
+
+    def _classifier(self, where: str) -> Model:
+        model = self._fitted(where)
+        if model.targets.kind == "numbers":
+            raise ValueError(f"{where}: a regression has no probabilities; call predict")
+        return model
+
+    def _fitted(self, where: str) -> Model:
+        if self._model is None:
+            raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
+        return self._model
+
+    def _outputs(self, where: str, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
+        """function(z_L) for the rows of X, where X lives."""
+        model = self._fitted(where)
+        X = checks.table(where, X, self.n_features_in_, self.feature_names_in_)
+        return transfer(self._logits(X, function), model.objective.backend, follow(X))
+
+    def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] | None = None) -> Array:
+        """z_L, or a function of it, for the rows of a checked X, on the network's backend."""
+        model = self._model
+        objective, backend, theta = model.objective, model.objective.backend, model.theta
+        home, dtype, n = follow(X), dtype_name(theta), X.shape[0]
+        rows = max(1, PREDICT_FLOATS // (2 * sum(objective.layout.sizes)))
+        chunks = []
+        with backend.scope():
+            for start in range(0, n, rows):
+                part = X[start : min(start + rows, n), ...] if not is_sparse(X) else X[start : start + rows]
+                x = backend.asarray(dense(backend, part), dtype) if is_sparse(X) else transfer(part, home, backend, dtype)
+                z = objective.forward(theta, x).z[-1]
+                chunks.append(z if function is None else function(backend.xp, z))
+            return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]

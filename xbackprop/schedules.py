@@ -1,0 +1,64 @@
+"""Schedules: by how much the rate η differs from `learning_rate_init` at a moment of training.
+
+A schedule is a function ``schedule(moment) -> factor``; a user's own is ``f(epoch, epochs) -> factor``.
+
+| name | factor | source |
+|---|---|---|
+| constant, adaptive | 1 (adaptive: `training` divides by 5 where the loss has settled) | scikit-learn |
+| invscaling | 1 / (samples seen before this epoch + 1)^power_t | scikit-learn |
+| step | step_factor^⌊epoch / step_epochs⌋ | |
+| cosine | ½ (1 + cos(π epoch/epochs)) | Loshchilov and Hutter, 2017 |
+| one_cycle | from 1/25 up to 1 over 30% of the epochs, down to 1/25·10⁻⁴, both along a cosine | Smith and Topin, 2018 |
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+SCHEDULES = ("constant", "invscaling", "adaptive", "step", "cosine", "one_cycle")
+RISE, START, END = 0.3, 1 / 25, 1e-4 / 25  # of one_cycle
+
+
+class Moment(NamedTuple):
+    """Where training stands: epochs done, with the fraction of the present one; all of them; samples seen before it."""
+
+    epoch: float
+    epochs: int
+    samples: int
+
+
+Schedule = Callable[[Moment], float]
+
+
+def constant(at: Moment) -> float:
+    """1."""
+    return 1.0
+
+
+def cosine(at: Moment) -> float:
+    """½ (1 + cos(π epoch/epochs))."""
+    return _between(1.0, 0.0, at.epoch / at.epochs)
+
+
+def one_cycle(at: Moment) -> float:
+    """Up, then down further."""
+    done = at.epoch / at.epochs
+    return _between(START, 1.0, done / RISE) if done < RISE else _between(1.0, END, (done - RISE) / (1.0 - RISE))
+
+
+def make_schedule(learning_rate: str | Callable, power_t: float, step_epochs: int, step_factor: float) -> Schedule:
+    """The schedule behind a name, or behind a user's function of (epoch, epochs)."""
+    if callable(learning_rate):
+        return lambda at: float(learning_rate(at.epoch, at.epochs))
+    if learning_rate == "invscaling":
+        return lambda at: 1.0 / (at.samples + 1) ** power_t
+    if learning_rate == "step":
+        return lambda at: step_factor ** (at.epoch // step_epochs)
+    return {"cosine": cosine, "one_cycle": one_cycle}.get(learning_rate, constant)
+
+
+def _between(start: float, end: float, done: float) -> float:
+    """Half a cosine from start to end, and end after that."""
+    return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * min(done, 1.0)))

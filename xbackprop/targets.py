@@ -1,0 +1,137 @@
+"""What the outputs stand for: from y to the rows that a loss wants, and back from logits to predictions.
+
+| kind | y | outputs | decided by |
+|---|---|---|---|
+| classes | (n,) labels | K, one-hot | the largest logit |
+| binary | (n,) labels of two classes | 1: y = 1 for the second | z > 0 |
+| multilabel | (n, K) of 0 and 1 | K | each z > 0 |
+| numbers | (n,) or (n, n_L) | n_L | the loss's output |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xbackprop import checks
+from xbackprop.activations import softplus
+from xbackprop.backend import Array, Namespace, follow, is_host_array
+from xbackprop.losses import LOSSES, Loss, log_softmax
+from xbackprop.metrics import accuracy, r2
+
+BINARY = LOSSES["binary_cross_entropy"]
+#: The loss behind "auto".
+DEFAULT_LOSSES = {"classes": "cross_entropy", "multilabel": BINARY.name, "numbers": "mean_squared_error"}
+
+
+class Targets(NamedTuple):
+    """How y is read.
+
+    kind : as above. classes : the sorted labels; None for numbers. n_outputs : the width of the last layer.
+    vector : whether y had one axis.
+    smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 where each output is a yes or no of its own.
+    weights : one for each class; None for equal ones.
+    """
+
+    kind: str
+    classes: np.ndarray | None
+    n_outputs: int
+    vector: bool
+    smoothing: float = 0.0
+    weights: np.ndarray | None = None
+
+    def loss(self, chosen: Loss | None) -> Loss:
+        """The loss that was chosen, or the one that suits."""
+        return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
+
+    def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, np.ndarray | None]:
+        """y as rows (n, n_L), and the class weight of every row."""
+        if self.kind == "numbers":
+            y = checks.targets(where, y, n, self.n_outputs)
+            return (y[:, None] if y.ndim == 1 else y), None
+        s = self.smoothing
+        if self.kind == "multilabel":
+            return (1.0 - s) * checks.indicators(where, y, n, self.n_outputs).astype(dtype) + 0.5 * s, None
+        assert self.classes is not None
+        numbers = checks.class_numbers(where, checks.labels(where, y, n), self.classes)
+        weights = None if self.weights is None else self.weights[numbers]
+        if self.kind == "binary":
+            return (1.0 - s) * numbers.astype(dtype)[:, None] + 0.5 * s, weights
+        rows = np.full((n, self.n_outputs), s / self.n_outputs, dtype=dtype)
+        rows[np.arange(n), numbers] += 1.0 - s
+        return rows, weights
+
+    def decide(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """The number of the class (n,), 0 or 1 for each label (n, K), or the output (n, n_L)."""
+        if self.kind == "numbers":
+            return loss.output(xp, z)
+        if self.kind == "classes":
+            return xp.argmax(z, axis=-1)
+        yes = xp.astype(z > 0, xp.int64)
+        return yes[:, 0] if self.kind == "binary" else yes
+
+    def probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """(n, K): those of the classes, or for labels of each one's yes."""
+        return xp.concat([loss.output(xp, -z), loss.output(xp, z)], axis=-1) if self.kind == "binary" else loss.output(xp, z)
+
+    def log_probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """Their logarithms, taken from the logits where the loss is one of xbackprop's."""
+        if loss is BINARY:
+            logs = -softplus(xp, -z)
+            return xp.concat([-softplus(xp, z), logs], axis=-1) if self.kind == "binary" else logs
+        return log_softmax(xp, z) if loss is LOSSES["cross_entropy"] else xp.log(self.probabilities(xp, z, loss))
+
+    def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
+        """Accuracy, of whole rows for labels; or R². y as `encode` gave it."""
+        decided = self.decide(xp, z, loss)
+        if self.kind == "numbers":
+            return r2(xp, y, decided, weight)
+        if self.kind == "multilabel":
+            return accuracy(xp, xp.all((decided > 0) == (y > 0.5), axis=-1), weight, z.dtype)
+        true = xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
+        return accuracy(xp, decided == true, weight, z.dtype)
+
+
+def learn_targets(
+    where: str, task: str, loss: Loss | None, y: Any, n: int, classes: Any = None, smoothing: float = 0.0, weight: Any = None
+) -> Targets:
+    """How this y, checked, is to be read; `classes` where they are known before all of them have been seen."""
+    if task == "regression":
+        y = checks.targets(where, y, n)
+        return Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
+    if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
+        if weight is not None:
+            raise ValueError(f"{where}: class_weight is for one label per row, got y with two axes")
+        if loss is LOSSES["cross_entropy"]:
+            raise ValueError(f"{where}: y must have shape ({n},) for the loss 'cross_entropy', got {y.shape}")
+        K = checks.indicators(where, y, n).shape[1]
+        return Targets("multilabel", np.arange(K), K, False, smoothing)
+    labels = checks.labels(where, y, n)
+    known = checks.classes_in(where, labels if classes is None else np.asarray(classes))
+    numbers = checks.class_numbers(where, labels, known)
+    weights = None if weight is None else class_weights(where, weight, known, numbers)
+    if loss is not BINARY:
+        return Targets("classes", known, len(known), True, smoothing, weights)
+    if len(known) > 2:
+        raise ValueError(f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}")
+    return Targets("binary", known, 1, True, smoothing, weights)
+
+
+def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """One weight per class, from a mapping of labels to weights (1 for those not in it), or "balanced": n / (K n_k)."""
+    if isinstance(weight, str) and weight == "balanced":
+        counts = np.bincount(numbers, minlength=len(classes))
+        return np.divide(len(numbers), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0)
+    if not isinstance(weight, Mapping):
+        raise ValueError(f"{where}: class_weight must be 'balanced', a mapping of labels to weights or None, got {weight!r}")
+    unknown = [label for label in weight if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(f"{where}: class_weight has the label {unknown[0]!r}, which is not in y")
+    return np.array([checks.non_negative(where, f"class_weight[{c!r}]", weight.get(c, 1.0)) for c in classes.tolist()])
+
+
+def on_host(y: Any) -> np.ndarray:
+    """y as a NumPy array."""
+    return np.asarray(y) if is_host_array(y) else follow(y).to_host(y)
