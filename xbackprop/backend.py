@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import importlib
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -50,6 +51,13 @@ class Backend:
         self.xp = xp
         self.device = _default_device(xp) if device is None else device
         self._bound: dict[Callable, Callable] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A module cannot be pickled: its name goes instead."""
+        return {**vars(self), "xp": self.xp.__name__, "_bound": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, xp=importlib.import_module(state["xp"]))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(device={str(self.device)!r})"

@@ -73,8 +73,10 @@ class Fitting:
         settings = read_settings(where, self)
         backend = resolve(self.backend, self.device, like=X)
         X = checks.table(where, X)
-        smoothing, weight = settings.label_smoothing, settings.class_weight
-        targets = learn_targets(where, settings.task, settings.loss, y, X.shape[0], classes, smoothing, weight)
+        targets = learn_targets(
+            where, settings.task, settings.loss, y, X.shape[0], one_logit=settings.one_logit, classes=classes,
+            smoothing=settings.label_smoothing, weight=settings.class_weight,
+        )  # fmt: skip
         return settings, read_data(where, backend, targets, self.dtype, X, y, sample_weight), settings.rng()
 
     def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:

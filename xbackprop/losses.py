@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import array_api_compat
 
@@ -157,35 +158,36 @@ def quantile_loss(quantile: float = 0.5, name: str = "quantile", scale: float = 
 
     At r = 0, where the slope jumps from -q to 1-q, δ_L is 0.
     """
-    below, above = scale * quantile, scale * (1.0 - quantile)
-
-    def value_and_delta(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-        residual = z - y
-        real = real_part(xp, residual)
-        slope = above * xp.astype(real > 0, z.dtype) - below * xp.astype(real < 0, z.dtype)
-        return xp.sum(share * (slope * residual), axis=(-2, -1)), share * slope
-
+    value_and_delta = partial(_two_slopes, below=scale * quantile, above=scale * (1.0 - quantile))
     return Loss(value_and_delta, linear, name, flat_tangent, kinks=(0.0,))
+
+
+def _two_slopes(
+    xp: Namespace, z: Array, y: Array, share: Array | float, below: float, above: float
+) -> tuple[Array, Array]:
+    residual = z - y
+    real = real_part(xp, residual)
+    slope = above * xp.astype(real > 0, z.dtype) - below * xp.astype(real < 0, z.dtype)
+    return xp.sum(share * (slope * residual), axis=(-2, -1)), share * slope
 
 
 def huber_loss(width: float = 1.0, name: str = "huber") -> Loss:
     """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share min(max(r, -w), w). Huber, 1964."""
-
-    def clipped(xp: Namespace, residual: Array) -> Array:
-        real = real_part(xp, residual)
-        inner = xp.where(real > width, width * xp.ones_like(residual), residual)
-        return xp.where(real < -width, -width * xp.ones_like(residual), inner)
-
-    def value_and_delta(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-        residual = z - y
-        c = clipped(xp, residual)
-        return xp.sum(share * (c * (residual - 0.5 * c)), axis=(-2, -1)), share * c
-
-    def tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array) -> Array:
-        inside = xp.astype(xp.abs(z - y) <= width, z.dtype)
-        return share * (inside * z_tangent)
-
+    value_and_delta, tangent = partial(_huber, width=width), partial(_huber_tangent, width=width)
     return Loss(value_and_delta, linear, name, tangent, joints=(-width, width))
+
+
+def _huber(xp: Namespace, z: Array, y: Array, share: Array | float, width: float) -> tuple[Array, Array]:
+    residual = z - y
+    real, limit = real_part(xp, residual), width * xp.ones_like(residual)
+    clipped = xp.where(real < -width, -limit, xp.where(real > width, limit, residual))
+    return xp.sum(share * (clipped * (residual - 0.5 * clipped)), axis=(-2, -1)), share * clipped
+
+
+def _huber_tangent(
+    xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array, width: float
+) -> Array:
+    return share * (xp.astype(xp.abs(z - y) <= width, z.dtype) * z_tangent)
 
 
 _ROWS = (

@@ -28,6 +28,7 @@ TASK_LOSSES = {
     "classification": ("cross_entropy", "binary_cross_entropy"),
     "regression": ("mean_squared_error", "squared_error", "absolute_error", "huber", "poisson", "quantile"),
 }
+LOG_LOSS = "log_loss"  # scikit-learn's: binary for two classes, which share one output, and for labels in columns
 SOLVERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lbfgs")
 DECAY = 0.01  # of adamw, as in torch
 AUTO_BATCH = 200
@@ -37,7 +38,7 @@ _ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not 
 class Settings(NamedTuple):
     """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
 
-    loss : None where the targets decide. plan : of training by steps. lbfgs : whether SciPy trains instead.
+    loss : None where the targets decide. one_logit : whether two classes share one output. plan : of training by steps. lbfgs : whether SciPy trains instead.
     """
 
     sizes: tuple[int, ...]
@@ -45,6 +46,7 @@ class Settings(NamedTuple):
     inits: tuple[str, ...]
     task: str
     loss: Loss | None
+    one_logit: bool
     alpha: float
     l1_ratio: float
     label_smoothing: float
@@ -83,6 +85,7 @@ def read_settings(where: str, net: Any) -> Settings:
         inits=_inits(where, net.init, (*activations, hidden)),
         task=task,
         loss=_loss(where, net.loss, task, net.quantile),
+        one_logit=net.loss in (LOG_LOSS, "binary_cross_entropy") or net.loss is LOSSES["binary_cross_entropy"],
         alpha=checks.non_negative(where, "alpha", net.alpha),
         l1_ratio=checks.share(where, "l1_ratio", net.l1_ratio),
         label_smoothing=checks.fraction(where, "label_smoothing", net.label_smoothing),
@@ -91,7 +94,7 @@ def read_settings(where: str, net: Any) -> Settings:
         lbfgs=lbfgs,
         max_fun=checks.whole(where, "max_fun", net.max_fun, 1),
         validation_fraction=checks.number(
-            where, "validation_fraction", net.validation_fraction, lambda v: 0 < v < 1, "a number between 0 and 1"
+            where, "validation_fraction", net.validation_fraction, lambda v: 0 <= v < 1, "a number in [0, 1)"
         ),
         warm_start=bool(net.warm_start),
         checkpoint=_checkpoint(where, net),
@@ -211,7 +214,7 @@ def settings_from_json(
 ) -> dict[str, Any]:
     """The settings from a file, with the activations and losses behind the names, the user's own among them."""
     known = {**ACTIVATIONS, **{activation.name: activation for activation in own}}
-    losses = {"auto": "auto", **{name: name for name in LOSSES}, **{loss.name: loss for loss in own_losses}}
+    losses = {"auto": "auto", LOG_LOSS: LOG_LOSS, **{name: name for name in LOSSES}, **{loss.name: loss for loss in own_losses}}
     loss = settings.get("loss", "auto")
     if loss not in losses:
         raise ModelFileError(
@@ -264,10 +267,10 @@ def _loss(where: str, value: Any, task: str, quantile: Any) -> Loss | None:
     quantile = checks.number(where, "quantile", quantile, lambda v: 0 < v < 1, "a number between 0 and 1")
     if isinstance(value, Loss):
         return value
-    name = checks.one_of(where, "loss", value, ("auto", *TASK_LOSSES[task]))
+    name = checks.one_of(where, "loss", value, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else [])))
     if name == "quantile" and quantile != 0.5:
         return quantile_loss(quantile)
-    return None if name == "auto" else LOSSES[name]
+    return None if name in ("auto", LOG_LOSS) else LOSSES[name]
 
 
 def _random_state(where: str, value: Any) -> int | RandomState | None:

@@ -23,7 +23,7 @@ from xbackprop.metrics import accuracy, r2
 
 BINARY = LOSSES["binary_cross_entropy"]
 #: The loss behind "auto".
-DEFAULT_LOSSES = {"classes": "cross_entropy", "multilabel": BINARY.name, "numbers": "mean_squared_error"}
+DEFAULT_LOSSES = {"classes": "cross_entropy", "binary": BINARY.name, "multilabel": BINARY.name, "numbers": "mean_squared_error"}
 
 
 class Targets(NamedTuple):
@@ -95,9 +95,22 @@ class Targets(NamedTuple):
 
 
 def learn_targets(
-    where: str, task: str, loss: Loss | None, y: Any, n: int, classes: Any = None, smoothing: float = 0.0, weight: Any = None
+    where: str,
+    task: str,
+    loss: Loss | None,
+    y: Any,
+    n: int,
+    *,
+    one_logit: bool = False,
+    classes: Any = None,
+    smoothing: float = 0.0,
+    weight: Any = None,
 ) -> Targets:
-    """How this y, checked, is to be read; `classes` where they are known before all of them have been seen."""
+    """How this y, checked, is to be read.
+
+    loss : the one chosen, if any. one_logit : whether two classes share one output. classes : where they are known
+    before all of them have been seen. smoothing, weight : the settings `label_smoothing` and `class_weight`.
+    """
     if task == "regression":
         y = checks.targets(where, y, n)
         return Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
@@ -112,11 +125,11 @@ def learn_targets(
     known = checks.classes_in(where, labels if classes is None else np.asarray(classes))
     numbers = checks.class_numbers(where, labels, known)
     weights = None if weight is None else class_weights(where, weight, known, numbers)
-    if loss is not BINARY:
-        return Targets("classes", known, len(known), True, smoothing, weights)
-    if len(known) > 2:
+    if one_logit and len(known) == 2:
+        return Targets("binary", known, 1, True, smoothing, weights)
+    if loss is BINARY:
         raise ValueError(f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}")
-    return Targets("binary", known, 1, True, smoothing, weights)
+    return Targets("classes", known, len(known), True, smoothing, weights)
 
 
 def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

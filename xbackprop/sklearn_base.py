@@ -1,0 +1,268 @@
+"""What scikit-learn's contract asks of an estimator, around an `MLP`; the estimators themselves are in `estimators`.
+
+They take scikit-learn's parameters in scikit-learn's order, then those of `MLP`. With the
+same `random_state` they start from the same weights, draw the same random numbers in the same order, and go the same
+way. The network itself is in `network_`, an `MLP` with all its tools: gradients, verification, files.
+
+scikit-learn is imported here and in `estimators`, and nowhere else in the library.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from os import PathLike
+from typing import Any, Self
+
+import numpy as np
+
+try:
+    from sklearn.base import BaseEstimator
+    from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+    from sklearn.metrics import get_scorer
+    from sklearn.model_selection import train_test_split
+    from sklearn.utils import check_random_state
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(
+        "xbackprop's estimators need scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
+    ) from error
+
+from xbackprop import checks
+from xbackprop.backend import Array, is_host_array, is_sparse
+from xbackprop.fitting import Split
+from xbackprop.mlp import MLP
+from xbackprop.targets import on_host
+from xbackprop.training import Epoch
+
+_OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
+#: scikit-learn's schedules, which it applies to sgd alone.
+_OF_SGD = ("invscaling", "adaptive")
+
+
+def step_by_step(estimator: Any) -> bool:
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
+    return True
+
+
+def _print_epoch(epoch: Epoch) -> None:
+    print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
+
+
+class Perceptron(BaseEstimator):
+    """What the classifier and the regressor share."""
+
+    _task: str
+    network_: MLP
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> Self:
+        """Train from new starting weights, or with `warm_start` on from where the network is.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features): an array of any library, a frame, a sparse matrix.
+        y : labels (n_samples,), or 0 and 1 (n_samples, n_labels); or numbers (n_samples,) or (n_samples, n_outputs).
+        sample_weight : (n_samples,), or None for equal weights.
+        callback : called with an `xbackprop.training.Epoch` after each epoch.
+        """
+        again = self.warm_start and hasattr(self, "network_")
+        X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
+        if again and self._task == "classification":
+            self._check_same_classes(y)
+        network = self.network_ if again else self._network()
+        vars(network).update(self._settings())
+        return self._train(network, X, y, sample_weight, go_on=again, callback=callback)
+
+    @available_if(step_by_step)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch, on from where the network is."""
+        return self._partial_fit(X, y, sample_weight)
+
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
+        if self.early_stopping:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        again = hasattr(self, "network_")
+        X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
+        network = self.network_ if again else self._network()
+        vars(network).update(self._settings())
+        if again:  # scikit-learn's random numbers start anew with every call
+            network._progress.rng, network._progress.order = check_random_state(self.random_state), None
+        return self._train(network, X, y, sample_weight, go_on=True, classes=classes, epochs=1)
+
+    def predict(self, X: Any) -> Array:
+        """The labels, or the numbers, for the rows of X, in the library and on the device of X."""
+        check_is_fitted(self)
+        return self.network_.predict(self._table(X))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a safetensors file, as `MLP.save`: no pickle, readable by every backend, and by `MLP.load` too."""
+        check_is_fitted(self)
+        self.network_.save(path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str], **options: Any) -> Self:
+        """An estimator from a file that `save` wrote; the options are those of `MLP.load`."""
+        network = MLP.load(path, **options)
+        if network.task != cls._task:
+            raise ValueError(f"{cls.__name__}.load: {path} has a {network.task}")
+        estimator = cls()
+        names = set(estimator.get_params()) - {"init", "loss"}
+        estimator.set_params(**{name: getattr(network, name) for name in names if hasattr(network, name)})
+        estimator.network_ = network
+        estimator._publish()
+        return estimator
+
+    def _settings(self) -> dict[str, Any]:
+        """The parameters as those of `MLP`."""
+        given = self.get_params(deep=False)
+        sgd = self.solver == "sgd"
+        learning_rate = "constant" if self.learning_rate in _OF_SGD and not sgd else self.learning_rate
+        scoring = self.scoring if self.scoring == "loss" else None
+        own = {"task": self._task, "learning_rate": learning_rate, "scoring": scoring}
+        if self.random_state is None:
+            own["random_state"] = check_random_state(None)  # the global one, which np.random.seed sets
+        return {**given, **own}
+
+    def _network(self) -> MLP:
+        return MLP(**self._settings())
+
+    def _train(self, network: MLP, X: Any, y: Any, sample_weight: Any, **how: Any) -> Self:
+        """Train the network, and publish what came of it."""
+        where = f"{type(self).__name__}.fit"
+        split = self._split(X, y) if self.early_stopping and "epochs" not in how else None
+        score = self._scorer(network, X, y, sample_weight) if split else None
+        if how.get("callback") is None and self.verbose:
+            how["callback"] = _print_epoch
+        n = X.shape[0]
+        if isinstance(self.batch_size, int) and self.batch_size > n:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3)
+        end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
+        self.network_ = network
+        self._publish()
+        if end == "diverged":
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+                " preprocessed."
+            )
+        if end == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+        if end == "max_iter" and "epochs" not in how:
+            what = f"lbfgs failed to converge: {network._words}" if self.solver == "lbfgs" else "Stochastic Optimizer"
+            warnings.warn(
+                f"{what}: Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _publish(self) -> None:
+        """scikit-learn's attributes."""
+        network, progress = self.network_, self.network_._progress
+        self.n_features_in_ = network.n_features_in_
+        self.n_outputs_, self.n_iter_ = network.n_outputs_, network.n_iter_
+        self.n_layers_, self.t_ = len(network.coefs_) + 1, progress.samples
+        self.out_activation_ = _OUTPUTS.get(network._model.objective.loss.output.__name__, "custom")
+        self.loss_curve_, self.loss_ = network.loss_curve_, (network.loss_curve_ or [np.inf])[-1]
+        stopping = self.early_stopping
+        self.best_loss_ = None if stopping else progress.plateau.best
+        self.validation_scores_ = list(progress.validation_scores) if stopping else None
+        self.validation_loss_curve_ = list(progress.validation_losses) if stopping else None
+        self.best_validation_score_ = progress.best_score if stopping else None
+
+    @property
+    def coefs_(self) -> list[Array]:
+        """W_1 … W_L (n_in, n_out): views, writing into which changes the network."""
+        return self.network_.coefs_
+
+    @property
+    def intercepts_(self) -> list[Array]:
+        """b_1 … b_L (n_out,): views, writing into which changes the network."""
+        return self.network_.intercepts_
+
+    def _table(self, X: Any) -> Any:
+        """X for a prediction."""
+        if not is_host_array(X):
+            return checks.table(type(self).__name__, X, self.n_features_in_)
+        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+
+    def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Any, Any]:
+        """X, y and weights: by scikit-learn's checks where they are on the host, else by ours, where they are."""
+        if is_host_array(X):
+            X, y = validate_data(
+                self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32),
+                y_numeric=self._task == "regression", reset=reset,
+            )  # fmt: skip
+            if sample_weight is not None:
+                sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
+        else:
+            X = checks.table(type(self).__name__, X, None if reset else self.n_features_in_)
+            self.n_features_in_ = X.shape[1]
+        if is_sparse(y):
+            y = y.toarray()
+        if y.ndim == 2 and y.shape[1] == 1:
+            if self._task == "classification":
+                warnings.warn(
+                    "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                    "(n_samples, ), for example using ravel().",
+                    DataConversionWarning,
+                    stacklevel=4,
+                )
+            y = y[:, 0]
+        if self._task == "classification":
+            check_classification_targets(on_host(y))
+        return X, y, sample_weight
+
+    def _split(self, X: Any, y: Any) -> Split:
+        """scikit-learn's split, stratified for two classes, on the numbers of the rows."""
+
+        def split(rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+            labels = on_host(y)
+            two_classes = self._task == "classification" and labels.ndim == 1 and len(np.unique(labels)) == 2
+            stratify = labels if two_classes else None
+            rows = np.arange(X.shape[0])
+            kept, held_out = train_test_split(
+                rows, random_state=rng, test_size=self.validation_fraction, stratify=stratify
+            )
+            if len(held_out) < 2:
+                raise ValueError(
+                    "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+                )
+            return kept, held_out
+
+        return split
+
+    def _check_same_classes(self, y: Any) -> None:
+        """For warm_start."""
+        labels = on_host(y)
+        classes = np.unique(labels) if labels.ndim == 1 else np.arange(labels.shape[1])
+        if set(classes.tolist()) != set(self.network_.classes_.tolist()):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.network_.classes_}, `y` has {classes}"
+            )
+
+    def _scorer(self, network: MLP, X: Any, y: Any, sample_weight: Any) -> Callable[[], float] | None:
+        """The score of the held-out rows by a scorer of scikit-learn's; None for the network's own."""
+        if self.scoring is None or self.scoring == "loss":
+            return None
+        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+
+        def score() -> float:
+            rows = network._progress.held_out
+            self.network_ = network
+            self._publish()
+            return scorer(self, X[rows], y[rows])
+
+        return score
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "network_")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.array_api_support = True
+        tags.input_tags.sparse = True
+        return tags
