@@ -151,13 +151,13 @@ def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.nd
     return y
 
 
-def classes_in(where: str, y: np.ndarray) -> np.ndarray:
-    """The sorted distinct labels, at least two."""
+def classes_in(where: str, y: np.ndarray, at_least: int = 2) -> np.ndarray:
+    """The sorted distinct labels."""
     try:
         classes = np.unique(y)
     except TypeError as error:
         raise ValueError(f"{where}: y must have labels that can be sorted: {error}") from error
-    if len(classes) < 2:
+    if len(classes) < at_least:
         raise ValueError(f"{where}: y must have at least two classes, got only {_some(classes)}")
     return classes
 

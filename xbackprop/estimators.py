@@ -112,13 +112,13 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (n_samples, n_classes), in the library and on the device of X."""
-        check_is_fitted(self)
-        return self.network_.predict_proba(self._table(X))
+        X = self._table(X, "predict_proba")
+        return self.network_.predict_proba(X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Their logarithms, finite where a probability is too small for a number."""
-        check_is_fitted(self)
-        return self.network_.predict_log_proba(self._table(X))
+        X = self._table(X, "predict_log_proba")
+        return self.network_.predict_log_proba(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of whole rows for labels in columns."""
@@ -217,3 +217,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
             return super().score(X, y, sample_weight)
         check_is_fitted(self)
         return self.network_.score(X, y, sample_weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -74,7 +74,7 @@ class Fitting:
         backend = resolve(self.backend, self.device, like=X)
         X = checks.table(where, X)
         targets = learn_targets(
-            where, settings.task, settings.loss, y, X.shape[0], one_logit=settings.one_logit, classes=classes,
+            where, settings.task, settings.loss, y, X.shape[0], log_loss=settings.log_loss, classes=classes,
             smoothing=settings.label_smoothing, weight=settings.class_weight,
         )  # fmt: skip
         return settings, read_data(where, backend, targets, self.dtype, X, y, sample_weight), settings.rng()
@@ -105,7 +105,7 @@ class Fitting:
 
         go_on : from where the network is, if it has weights. epochs : of this call; by default max_iter.
         split : in place of the network's own. score : of the held-out rows, at the present weights.
-        infinite_loss : whether that the loss is not finite is no reason to stop.
+        infinite_loss : whether that something is not finite is no reason to stop.
         """
         if go_on and self._model is not None:
             settings = read_settings(where, self)
@@ -211,9 +211,11 @@ class Fitting:
             if by_loss:
                 return -loss, loss
             if score is None:
-                return float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight))), loss
-            self._keep(model._replace(theta=theta), progress, X)
-            return float(score()), loss
+                found = float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight)))
+            else:
+                self._keep(model._replace(theta=theta), progress, X)
+                found = float(score())
+            return (found if math.isfinite(found) else math.nan), loss
 
         return evaluate
 

@@ -238,6 +238,6 @@ def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
     targets = Targets(**{**packed, "classes": classes, "weights": weights})
     outputs = {"numbers": targets.n_outputs, "binary": 1}.get(targets.kind, 0 if classes is None else len(classes))
     fits = (targets.kind == "numbers") == (task == "regression") == (classes is None)
-    if not fits or not outputs == n_outputs == targets.n_outputs or (targets.kind == "binary" and len(classes) != 2):
+    if not fits or not outputs == n_outputs == targets.n_outputs or (targets.kind == "binary" and len(classes) > 2):
         raise ValueError(f"{n_outputs} outputs of a {task}, and the classes {classes}")
     return targets

@@ -38,7 +38,7 @@ _ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not 
 class Settings(NamedTuple):
     """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
 
-    loss : None where the targets decide. one_logit : whether two classes share one output. plan : of training by steps. lbfgs : whether SciPy trains instead.
+    loss : None where the targets decide. log_loss : whether they do as scikit-learn's: two classes share one output. plan : of training by steps. lbfgs : whether SciPy trains instead.
     """
 
     sizes: tuple[int, ...]
@@ -46,7 +46,7 @@ class Settings(NamedTuple):
     inits: tuple[str, ...]
     task: str
     loss: Loss | None
-    one_logit: bool
+    log_loss: bool
     alpha: float
     l1_ratio: float
     label_smoothing: float
@@ -85,7 +85,7 @@ def read_settings(where: str, net: Any) -> Settings:
         inits=_inits(where, net.init, (*activations, hidden)),
         task=task,
         loss=_loss(where, net.loss, task, net.quantile),
-        one_logit=net.loss in (LOG_LOSS, "binary_cross_entropy") or net.loss is LOSSES["binary_cross_entropy"],
+        log_loss=isinstance(net.loss, str) and net.loss == LOG_LOSS,
         alpha=checks.non_negative(where, "alpha", net.alpha),
         l1_ratio=checks.share(where, "l1_ratio", net.l1_ratio),
         label_smoothing=checks.fraction(where, "label_smoothing", net.label_smoothing),

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 try:
+    from sklearn import get_config
     from sklearn.base import BaseEstimator
     from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
     from sklearn.metrics import get_scorer
@@ -31,7 +32,7 @@ except ImportError as error:
     ) from error
 
 from xbackprop import checks
-from xbackprop.backend import Array, is_host_array, is_sparse
+from xbackprop.backend import Array, is_host_array, is_sparse, library_of
 from xbackprop.fitting import Split
 from xbackprop.mlp import MLP
 from xbackprop.targets import on_host
@@ -46,6 +47,12 @@ def step_by_step(estimator: Any) -> bool:
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
+
+
+def _write(views: list[Array], arrays: list[Array]) -> None:
+    """New numbers into the network."""
+    for view, array in zip(views, arrays, strict=True):
+        view[...] = array
 
 
 def _print_epoch(epoch: Epoch) -> None:
@@ -94,8 +101,8 @@ class Perceptron(BaseEstimator):
 
     def predict(self, X: Any) -> Array:
         """The labels, or the numbers, for the rows of X, in the library and on the device of X."""
-        check_is_fitted(self)
-        return self.network_.predict(self._table(X))
+        X = self._table(X, "predict")
+        return self.network_.predict(X)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, as `MLP.save`: no pickle, readable by every backend, and by `MLP.load` too."""
@@ -141,8 +148,9 @@ class Perceptron(BaseEstimator):
             warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3)
         end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
         self.network_ = network
+        self._library = library_of(X)
         self._publish()
-        if end == "diverged":
+        if not np.isfinite(network._model.objective.backend.to_host(network._model.theta)).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
@@ -177,13 +185,27 @@ class Perceptron(BaseEstimator):
         """W_1 … W_L (n_in, n_out): views, writing into which changes the network."""
         return self.network_.coefs_
 
+    @coefs_.setter
+    def coefs_(self, arrays: list[Array]) -> None:
+        _write(self.network_.coefs_, arrays)
+
     @property
     def intercepts_(self) -> list[Array]:
         """b_1 … b_L (n_out,): views, writing into which changes the network."""
         return self.network_.intercepts_
 
-    def _table(self, X: Any) -> Any:
+    @intercepts_.setter
+    def intercepts_(self, arrays: list[Array]) -> None:
+        _write(self.network_.intercepts_, arrays)
+
+    def _table(self, X: Any, method: str) -> Any:
         """X for a prediction."""
+        check_is_fitted(self)
+        if get_config()["array_api_dispatch"] and library_of(X) != self._library:
+            raise ValueError(
+                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device as "
+                f"those passed to fit(): {self._library}, got {library_of(X)}"
+            )
         if not is_host_array(X):
             return checks.table(type(self).__name__, X, self.n_features_in_)
         return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
@@ -203,13 +225,12 @@ class Perceptron(BaseEstimator):
         if is_sparse(y):
             y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
-            if self._task == "classification":
-                warnings.warn(
-                    "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-                    "(n_samples, ), for example using ravel().",
-                    DataConversionWarning,
-                    stacklevel=4,
-                )
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+                "(n_samples, ), for example using ravel().",
+                DataConversionWarning,
+                stacklevel=4,
+            )
             y = y[:, 0]
         if self._task == "classification":
             check_classification_targets(on_host(y))
@@ -221,7 +242,7 @@ class Perceptron(BaseEstimator):
         def split(rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
             labels = on_host(y)
             two_classes = self._task == "classification" and labels.ndim == 1 and len(np.unique(labels)) == 2
-            stratify = labels if two_classes else None
+            stratify = (labels == np.unique(labels)[1])[:, None] if two_classes else None  # as scikit-learn has them
             rows = np.arange(X.shape[0])
             kept, held_out = train_test_split(
                 rows, random_state=rng, test_size=self.validation_fraction, stratify=stratify

@@ -3,7 +3,7 @@
 | kind | y | outputs | decided by |
 |---|---|---|---|
 | classes | (n,) labels | K, one-hot | the largest logit |
-| binary | (n,) labels of two classes | 1: y = 1 for the second | z > 0 |
+| binary | (n,) labels of two classes | 1: y is 1 for the second | z > 0 |
 | multilabel | (n, K) of 0 and 1 | K | each z > 0 |
 | numbers | (n,) or (n, n_L) | n_L | the loss's output |
 """
@@ -42,6 +42,11 @@ class Targets(NamedTuple):
     smoothing: float = 0.0
     weights: np.ndarray | None = None
 
+    @property
+    def _two(self) -> bool:
+        """Whether the classes of a binary target are two; scikit-learn takes a single one, which is then always right."""
+        return self.classes is not None and len(self.classes) == 2
+
     def loss(self, chosen: Loss | None) -> Loss:
         """The loss that was chosen, or the one that suits."""
         return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
@@ -70,17 +75,23 @@ class Targets(NamedTuple):
         if self.kind == "classes":
             return xp.argmax(z, axis=-1)
         yes = xp.astype(z > 0, xp.int64)
-        return yes[:, 0] if self.kind == "binary" else yes
+        if self.kind == "multilabel":
+            return yes
+        return yes[:, 0] if self._two else xp.zeros_like(yes[:, 0])
 
     def probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
         """(n, K): those of the classes, or for labels of each one's yes."""
-        return xp.concat([loss.output(xp, -z), loss.output(xp, z)], axis=-1) if self.kind == "binary" else loss.output(xp, z)
+        if self.kind != "binary":
+            return loss.output(xp, z)
+        return xp.concat([loss.output(xp, -z), loss.output(xp, z)], axis=-1) if self._two else xp.ones_like(z)
 
     def log_probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
         """Their logarithms, taken from the logits where the loss is one of xbackprop's."""
         if loss is BINARY:
             logs = -softplus(xp, -z)
-            return xp.concat([-softplus(xp, z), logs], axis=-1) if self.kind == "binary" else logs
+            if self.kind != "binary":
+                return logs
+            return xp.concat([-softplus(xp, z), logs], axis=-1) if self._two else xp.zeros_like(z)
         return log_softmax(xp, z) if loss is LOSSES["cross_entropy"] else xp.log(self.probabilities(xp, z, loss))
 
     def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
@@ -101,14 +112,14 @@ def learn_targets(
     y: Any,
     n: int,
     *,
-    one_logit: bool = False,
+    log_loss: bool = False,
     classes: Any = None,
     smoothing: float = 0.0,
     weight: Any = None,
 ) -> Targets:
     """How this y, checked, is to be read.
 
-    loss : the one chosen, if any. one_logit : whether two classes share one output. classes : where they are known
+    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one is none the worse. classes : where they are known
     before all of them have been seen. smoothing, weight : the settings `label_smoothing` and `class_weight`.
     """
     if task == "regression":
@@ -122,10 +133,10 @@ def learn_targets(
         K = checks.indicators(where, y, n).shape[1]
         return Targets("multilabel", np.arange(K), K, False, smoothing)
     labels = checks.labels(where, y, n)
-    known = checks.classes_in(where, labels if classes is None else np.asarray(classes))
+    known = checks.classes_in(where, labels if classes is None else np.asarray(classes), 1 if log_loss else 2)
     numbers = checks.class_numbers(where, labels, known)
     weights = None if weight is None else class_weights(where, weight, known, numbers)
-    if one_logit and len(known) == 2:
+    if len(known) <= 2 and (log_loss or loss is BINARY):
         return Targets("binary", known, 1, True, smoothing, weights)
     if loss is BINARY:
         raise ValueError(f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}")

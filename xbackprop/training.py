@@ -62,7 +62,7 @@ class Plan:
     clip_norm : the longest gradient. weight_decay : λ of the decay apart from the gradient.
     dropout : a rate for every hidden layer, or none.
     early_stopping : whether the score of held-out rows decides, and the best θ is kept.
-    infinite_loss : whether training goes on as long as θ is finite.
+    infinite_loss : whether training goes on when the loss or θ is not finite.
     """
 
     optimizer: Optimizer
@@ -167,7 +167,7 @@ def run_epoch(
 def read_epoch(
     backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]
 ) -> tuple[float, bool]:
-    """The mean cost of an epoch, over rows as scikit-learn's is, and whether θ is finite.
+    """The mean cost of an epoch, over rows as scikit-learn's is, and whether it and θ are finite.
 
     The one place that waits for the device.
     """
@@ -175,7 +175,7 @@ def read_epoch(
     sums = [xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
     numbers = backend.to_host(xp.stack([*costs, *sums])).astype(np.float64)
     cost = float(np.average(numbers[: len(costs)], weights=rows))
-    return cost, bool(np.isfinite(numbers[len(costs) :]).all())
+    return cost, bool(np.isfinite(numbers).all())
 
 
 def train(
@@ -229,7 +229,7 @@ def train(
                 seed=progress.seed,
             )
             loss, finite = read_epoch(backend, parameters, costs, rows)
-            if not finite or not (plan.infinite_loss or np.isfinite(loss)):
+            if not (finite or plan.infinite_loss):
                 parameters, progress.end = [before], "diverged"
                 break
             progress.epoch += 1
