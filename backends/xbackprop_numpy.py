@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import array_api_compat.numpy
 import numpy as np
 
-from xbackprop.activations import relu
+from xbackprop.activations import d_relu, relu
 from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.batches import take_rows
 from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
-from xbackprop.losses import cross_entropy
+from xbackprop.losses import binary_cross_entropy, cross_entropy, squared_error
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.objective import add_l1_gradient, add_penalty_gradient
 from xbackprop.optimizers import (
@@ -41,6 +41,10 @@ def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
     return x.take(rows, 0)
 
 
+def _d_relu(xp: Namespace, z: Array, h: Array) -> Array:
+    return np.greater(z, 0.0).astype(z.dtype)
+
+
 def _relu(xp: Namespace, z: Array) -> Array:
     return np.maximum(z, _row(0.0, z.shape[-1], z.dtype))  # against a row three times as fast as against a scalar
 
@@ -62,7 +66,10 @@ def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Arr
 
 
 def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
-    result = np.matmul(delta, W.mT, out=out)
+    if delta.ndim == 2 and delta.shape[1] == 1:  # an outer product, for which BLAS takes five times as long
+        result = np.multiply(delta, W.mT, out=out)
+    else:
+        result = np.matmul(delta, W.mT, out=out)
     result *= slope
     return result
 
@@ -82,6 +89,33 @@ def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
     return -np.add.reduce(log_h, axis=(-2, -1)), h
 
 
+def _binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    e = np.abs(z)
+    np.negative(e, out=e)
+    np.exp(e, out=e)
+    cost = np.log1p(e)
+    cost += np.maximum(z, _row(0.0, z.shape[-1], z.dtype))
+    cost -= y * z
+    near = 1.0 / (1.0 + e)
+    e *= near
+    right = z > 0
+    delta = np.where(right, near, e)
+    delta *= 1.0 - y
+    delta -= y * np.where(right, e, near)
+    delta *= share
+    cost *= share
+    return np.add.reduce(cost, axis=(-2, -1)), delta
+
+
+def _squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
+    if not isinstance(share, float) or z.ndim != 2:
+        return squared_error(xp, z, y, share)
+    residual = z - y
+    cost = 0.5 * share * np.vdot(residual, residual)
+    residual *= share
+    return cost, residual
+
+
 def _row_max(z: Array) -> Array:
     """max over the last axis; for short rows down the columns of the transpose, where NumPy's loops are long."""
     if z.ndim == 2 and z.shape[1] <= 64:
@@ -97,25 +131,15 @@ def _row(value: float, n: int, dtype: np.dtype) -> Array:
     return row
 
 
-def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    _in_blocks(_add_scaled, 2)(xp, dW.reshape(-1), W.reshape(-1), rate)
-    return dW
+def _add_penalty_gradient(work: Array, g: Array, w: Array, rate: Array | float) -> None:
+    np.multiply(w, rate, out=work)
+    g += work
 
 
-def _add_scaled(work: Array, x: Array, y: Array, scale: Array | float) -> None:
-    np.multiply(y, scale, out=work)
-    x += work
-
-
-def _add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    _in_blocks(_add_signs, 2)(xp, dW.reshape(-1), W.reshape(-1), rate)
-    return dW
-
-
-def _add_signs(work: Array, x: Array, y: Array, scale: Array | float) -> None:
-    np.sign(y, out=work)
-    work *= scale
-    x += work
+def _add_l1_gradient(work: Array, g: Array, w: Array, rate: Array | float) -> None:
+    np.sign(w, out=work)
+    work *= rate
+    g += work
 
 
 def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
@@ -231,6 +255,11 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
     return blocked
 
 
+def _first(blocked: Callable[..., list[Array]]) -> Callable[..., Array]:
+    """The first of the arrays alone."""
+    return lambda *arguments: blocked(*arguments)[0]
+
+
 class _Scratch(threading.local):
     """A thread's own scratch memory, kept from call to call: fresh memory costs a page fault every 4 KiB."""
 
@@ -258,18 +287,22 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reuses_buffers = True
+    chunk = 2**17
     overrides: ClassVar = {
         take_rows: _take_rows,
         relu: _relu,
+        d_relu: _d_relu,
         affine: _affine,
         weight_gradient: _weight_gradient,
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
-        add_penalty_gradient: _add_penalty_gradient,
-        add_l1_gradient: _add_l1_gradient,
+        add_penalty_gradient: _first(_in_blocks(_add_penalty_gradient, 2)),
+        add_l1_gradient: _first(_in_blocks(_add_l1_gradient, 2)),
         decay_step: _decay_step,
         uniform_bits: _uniform_bits,
         cross_entropy: _cross_entropy,
+        binary_cross_entropy: _binary_cross_entropy,
+        squared_error: _squared_error,
         sgd_step: _in_blocks(_sgd_step, 2),
         momentum_step: _in_blocks(_momentum_step, 3),
         nesterov_step: _in_blocks(_nesterov_step, 3),

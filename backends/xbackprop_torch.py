@@ -49,12 +49,12 @@ def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Arra
     return torch.matmul(delta, W.mT, out=out).mul_(slope)
 
 
-def _add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    return dW.add_(W, alpha=rate) if isinstance(rate, float) else dW.add_(rate * W)
+def _add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    return g.add_(w, alpha=rate) if isinstance(rate, float) else g.add_(rate * w)
 
 
-def _add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    return dW.add_(W.sign().mul_(rate))
+def _add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    return g.add_(w.sign().mul_(rate))
 
 
 def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:

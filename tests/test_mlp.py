@@ -337,7 +337,8 @@ def test_predictions_in_chunks_are_predictions_in_one_piece(backend, task, float
     net = fitted(backend, task)
     whole = net.predict(X)
     whole_proba = net.predict_proba(X) if task == "classification" else whole
-    monkeypatch.setattr("xbackprop.prediction.PREDICT_FLOATS", floats)
+    monkeypatch.setattr("xbackprop.prediction.LEAST_ROWS", 1)
+    monkeypatch.setattr(type(backend), "chunk", floats)
     chunk_proba = net.predict_proba(X) if task == "classification" else net.predict(X)
     np.testing.assert_allclose(chunk_proba, whole_proba, rtol=1e-13)
     assert net.predict(X).shape == whole.shape

@@ -46,6 +46,8 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps may then update their arrays in place.
     reuses_buffers: bool = False
+    #: How many numbers a prediction holds at a time: where there is a cache, what it takes.
+    chunk: int = 2**22
 
     def __init__(self, xp: Namespace, device: Any = None) -> None:
         self.xp = xp

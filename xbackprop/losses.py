@@ -15,7 +15,7 @@ import array_api_compat
 
 from xbackprop.activations import d_logistic, logistic
 from xbackprop.backend import Array, Namespace
-from xbackprop.special import absolute, negative_part, positive_part, real_part
+from xbackprop.special import absolute, positive_part, real_part
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,14 @@ def exponential(xp: Namespace, z: Array) -> Array:
 def binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
     """C = -Σ_x share_x Σ_k [y log σ(z) + (1-y) log σ(-z)],  δ_L = share (σ(z) - y): every output a yes or no of its own.
 
-    -log σ(z) = max(-z, 0) + log(1 + exp(-|z|)), so that no logarithm meets a zero; and σ(z) - y is taken as
+    The cost is log(1 + exp(-|z|)) + max(z, 0) - y z, in which no logarithm meets a zero; and σ(z) - y is taken as
     (1-y) σ(z) - y σ(-z), which keeps its digits where the two are nearly equal.
     """
     e = xp.exp(-absolute(xp, z))
-    s = 1.0 / (1.0 + e)
-    right, no = real_part(xp, z) > 0, 1.0 - y
-    cost = xp.log1p(e) + no * positive_part(xp, z) - y * negative_part(xp, z)
-    delta = no * xp.where(right, s, e * s) - y * xp.where(right, e * s, s)
+    near, far = 1.0 / (1.0 + e), e / (1.0 + e)  # σ(|z|), σ(-|z|)
+    right = real_part(xp, z) > 0
+    cost = xp.log1p(e) + (positive_part(xp, z) - y * z)
+    delta = (1.0 - y) * xp.where(right, near, far) - y * xp.where(right, far, near)
     return xp.sum(share * cost, axis=(-2, -1)), share * delta
 
 

@@ -66,14 +66,14 @@ class Workspace(NamedTuple):
         return self._replace(buffers=Buffers([a[:n] for a in z], [a[:n] for a in delta], gradients))
 
 
-def add_penalty_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    """∂C/∂W_l + (1-ρ)α/n W_l, the L2 part. With reused buffers, in dW itself."""
-    return dW + rate * W
+def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    """∂C/∂w + (1-ρ)α/n w, the L2 part, for the range of θ that is weights. With reused buffers, in g itself."""
+    return g + rate * w
 
 
-def add_l1_gradient(xp: Namespace, dW: Array, W: Array, rate: Array | float) -> Array:
-    """∂C/∂W_l + ρα/n sign(W_l), the L1 part, 0 at W = 0. With reused buffers, in dW itself."""
-    return dW + rate * xp.sign(W)
+def add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    """∂C/∂w + ρα/n sign(w), the L1 part, 0 at w = 0. With reused buffers, in g itself."""
+    return g + rate * xp.sign(w)
 
 
 @dataclass(frozen=True)
@@ -163,13 +163,16 @@ class Objective:
         cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers)
         cost, delta = self._loss(cache, batch)
         gradients = backward(self.backend, layers, self.activations, cache, delta, buffers)
+        g = workspace.gradient if workspace else self.layout.flatten(xp, gradients)
         if self.alpha:
             cost = cost + self._penalty(theta, batch)
-            for part, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
+            n = self.layout.n_weights
+            weights = g[:n]
+            for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
                 if strength:
-                    add, rate = self.backend.bind(part), strength * batch.inverse
-                    gradients = [(add(dW, W, rate), db) for (dW, db), (W, _) in zip(gradients, layers, strict=True)]
-        return cost, [workspace.gradient if workspace else self.layout.flatten(xp, gradients)]
+                    weights = self.backend.bind(add)(weights, theta[:n], strength * batch.inverse)
+            g = g if workspace else xp.concat([weights, g[n:]])
+        return cost, [g]
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
         """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it."""

@@ -12,7 +12,7 @@ from xbackprop.data import dtype_name
 from xbackprop.errors import NotFittedError
 from xbackprop.model import Model
 
-PREDICT_FLOATS = 2**22  # how many numbers a prediction holds at a time
+LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
 
 
 class Prediction:
@@ -83,7 +83,7 @@ class Prediction:
         model = self._model
         objective, backend, theta = model.objective, model.objective.backend, model.theta
         home, dtype, n = follow(X), dtype_name(theta), X.shape[0]
-        rows = max(1, PREDICT_FLOATS // (2 * sum(objective.layout.sizes)))
+        rows = max(LEAST_ROWS, backend.chunk // (2 * sum(objective.layout.sizes)))
         chunks = []
         with backend.scope():
             for start in range(0, n, rows):

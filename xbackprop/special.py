@@ -6,7 +6,9 @@ branch, as it does for real z, and the imaginary part follows; at Re z = 0 that 
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 from xbackprop.backend import Array, Namespace
 
@@ -26,7 +28,12 @@ _ERFC_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.3718110186200985
 
 def is_complex(xp: Namespace, z: Array) -> bool:
     """Whether z has complex elements."""
-    return bool(xp.isdtype(z.dtype, "complex floating"))
+    return _is_complex(xp, z.dtype)
+
+
+@functools.cache
+def _is_complex(xp: Namespace, dtype: Any) -> bool:
+    return bool(xp.isdtype(dtype, "complex floating"))  # slow enough to be felt in every step of a small network
 
 
 def real_part(xp: Namespace, z: Array) -> Array:

@@ -106,8 +106,20 @@ def back(number: int, name: str, change: Callable) -> Fault:
 
 
 def decay(number: int, name: str, change: Callable) -> Fault:
-    """A changed penalty: ``change(dW, W, rate)``."""
-    return Fault(number, name, {add_penalty_gradient: lambda xp, dW, W, rate: change(dW, W, rate)})
+    """A changed penalty: ``change(g, w, rate)``."""
+    return Fault(number, name, {add_penalty_gradient: lambda xp, g, w, rate: change(g, w, rate)})
+
+
+def without_decay_of(number: int, name: str, layers: slice) -> Fault:
+    """A penalty whose gradient some layers lack."""
+
+    def amend(objective, theta, batch, g):
+        g = g.copy()
+        for w, _ in list(objective.layout.slices())[layers]:
+            g[w] -= objective.l2 * batch.inverse * theta[w]
+        return g
+
+    return Fault(number, name, amend=amend)
 
 
 def square(W) -> bool:
@@ -131,13 +143,13 @@ IN_PRODUCTS = [
     back(10, "W for its transpose where it is square", transposed_weights),
     db(17, "bias: mean for sum", lambda delta: np.mean(delta, axis=-2, keepdims=True)),
     db(17, "bias: last row dropped", lambda delta: np.sum(delta[:-1], axis=-2, keepdims=True)),
-    decay(18, "penalty missing", lambda dW, W, rate: dW),
-    decay(18, "penalty halved: its 2 missing", lambda dW, W, rate: dW + 0.5 * rate * W),
-    decay(18, "penalty doubled", lambda dW, W, rate: dW + 2.0 * rate * W),
-    decay(18, "penalty on the last layer only", lambda dW, W, rate: dW + rate * W if W.shape[1] == 3 else dW),
-    decay(0, "penalty on all but the last layer", lambda dW, W, rate: dW if W.shape[1] == 3 else dW + rate * W),
-    decay(0, "penalty with the wrong sign", lambda dW, W, rate: dW - rate * W),
-    decay(0, "penalty of |W| for W²", lambda dW, W, rate: dW + rate * np.sign(W)),
+    decay(18, "penalty missing", lambda g, w, rate: g),
+    decay(18, "penalty halved: its 2 missing", lambda g, w, rate: g + 0.5 * rate * w),
+    decay(18, "penalty doubled", lambda g, w, rate: g + 2.0 * rate * w),
+    without_decay_of(18, "penalty on the last layer only", slice(None, -1)),
+    without_decay_of(0, "penalty on all but the last layer", slice(-1, None)),
+    decay(0, "penalty with the wrong sign", lambda g, w, rate: g - rate * w),
+    decay(0, "penalty of |W| for W²", lambda g, w, rate: g + rate * np.sign(w)),
     back(20, "hidden deltas in float32", lambda delta, W, slope: single((delta @ W.T) * slope)),
     back(20, "f' in float32", lambda delta, W, slope: (delta @ W.T) * single(slope)),
     dW(20, "dW in float32", lambda right, h, delta: single(right)),

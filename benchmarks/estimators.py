@@ -1,0 +1,103 @@
+"""Our estimators beside scikit-learn's: `fit` to the same loss, and `predict` of one row and of a million.
+
+With the same seed both take the same steps to the same weights, so the time of as many epochs is the time to the same
+loss; that it is the same is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from functools import partial
+from statistics import geometric_mean, median
+
+import numpy as np
+from harness import ratio, take_turns
+
+ROWS = 1_000_000
+#: Epochs of a timed fit: some tenths of a second of it.
+EPOCHS = {"digits": 60, "breast_cancer": 200, "diabetes": 200, "synthetic 100,000 × 100": 2}
+
+
+def table(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised X, and y, float64."""
+    from sklearn import datasets
+    from sklearn.preprocessing import scale
+
+    if name.startswith("synthetic"):
+        X, y = datasets.make_classification(100_000, 100, n_informative=20, random_state=0)
+    else:
+        X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
+    return scale(X), scale(y) if name == "diabetes" else y
+
+
+def estimator(library: str, name: str):  # type: ignore[no-untyped-def]
+    """Their defaults, but for stopping: all the epochs are run."""
+    import sklearn.neural_network
+
+    import xbackprop
+
+    module = {"xbackprop": xbackprop, "scikit-learn": sklearn.neural_network}[library]
+    cls = module.MLPRegressor if name == "diabetes" else module.MLPClassifier
+    return cls(random_state=0, max_iter=EPOCHS[name], n_iter_no_change=EPOCHS[name])
+
+
+def fit(library: str, name: str) -> Callable[[], int]:
+    warnings.simplefilter("ignore")
+    X, y = table(name)
+    net = estimator(library, name)
+
+    def work() -> int:
+        net.fit(X, y)
+        return 1
+
+    return work
+
+
+def predict(library: str, name: str, rows: int, times: int) -> Callable[[], int]:
+    warnings.simplefilter("ignore")
+    X, y = table(name)
+    net = estimator(library, name).set_params(max_iter=2).fit(X, y)
+    X = np.tile(X, (-(-rows // len(X)), 1))[:rows]
+
+    def work() -> int:
+        for _ in range(times):
+            net.predict(X)
+        return times
+
+    return work
+
+
+def same_loss(name: str) -> float:
+    """By how much the last losses differ."""
+    warnings.simplefilter("ignore")
+    X, y = table(name)
+    theirs, ours = (estimator(library, name).fit(X, y).loss_ for library in ("scikit-learn", "xbackprop"))
+    assert abs(theirs - ours) < 1e-9, f"{name}: {theirs} and {ours}"
+    return ours
+
+
+def measure(rounds: int) -> str:
+    lines = [
+        "| data | loss of both | fit | predict 1 row | predict 1,000,000 rows |",
+        "|---|---|---|---|---|",
+    ]
+    fits = []
+    for name in EPOCHS:
+        cells = []
+        for make in (fit, partial(predict, rows=1, times=300), partial(predict, rows=ROWS, times=1)):
+            seconds = take_turns({lib: partial(make, lib, name) for lib in ("scikit-learn", "xbackprop")}, rounds)
+            ratios = [a / b for a, b in zip(seconds["scikit-learn"], seconds["xbackprop"], strict=True)]
+            cells.append(f"{ratio(seconds['scikit-learn'], seconds['xbackprop']):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+            if make is fit:
+                fits.append(median(ratios))
+        lines.append(f"| {name} | {same_loss(name):.4f} | " + " | ".join(cells) + " |")
+        print(lines[-1], flush=True)
+    return "\n".join([*lines, f"| geometric mean | | {geometric_mean(fits):.2f} | | |"])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=7)
+    print(measure(parser.parse_args().rounds))
