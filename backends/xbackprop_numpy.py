@@ -188,9 +188,7 @@ def _adam_step(
     theta -= work
 
 
-def _rmsprop_step(
-    work: Array, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float
-) -> None:
+def _rmsprop_step(work: Array, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float) -> None:
     np.multiply(g, g, out=work)  # v += (1-ρ)(g² - v)
     work -= v
     work *= 1.0 - rho

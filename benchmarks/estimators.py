@@ -89,7 +89,9 @@ def measure(rounds: int) -> str:
         for make in (fit, partial(predict, rows=1, times=300), partial(predict, rows=ROWS, times=1)):
             seconds = take_turns({lib: partial(make, lib, name) for lib in ("scikit-learn", "xbackprop")}, rounds)
             ratios = [a / b for a, b in zip(seconds["scikit-learn"], seconds["xbackprop"], strict=True)]
-            cells.append(f"{ratio(seconds['scikit-learn'], seconds['xbackprop']):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+            cells.append(
+                f"{ratio(seconds['scikit-learn'], seconds['xbackprop']):.2f} ({min(ratios):.2f}–{max(ratios):.2f})"
+            )
             if make is fit:
                 fits.append(median(ratios))
         lines.append(f"| {name} | {same_loss(name):.4f} | " + " | ".join(cells) + " |")

@@ -4,16 +4,21 @@ import numpy as np
 import pytest
 from helpers import DTYPES
 
-from xbackprop.activations import ACTIVATIONS, LEAKY_SLOPE
+from xbackprop.activations import ACTIVATIONS, LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 
 mp = pytest.importorskip("mpmath", reason="mpmath is the oracle").mp
 
-NAMES = ("identity", "relu", "leaky_relu", "tanh", "logistic", "softplus", "elu", "gelu", "silu")
+NAMES = ("identity", "relu", "leaky_relu", "tanh", "logistic", "softplus", "elu", "gelu", "silu", "selu",
+         "mish")  # fmt: skip
 HALF = 0.5
 
 
 def sigma(z):
     return 1 / (1 + mp.exp(-z))
+
+
+def softplus(z):
+    return mp.log1p(mp.exp(z))
 
 
 def sigma_prime(z):
@@ -31,10 +36,22 @@ TRUTH = {
     "elu": (lambda z: z if z > 0 else mp.expm1(z), lambda z: mp.mpf(1) if z > 0 else mp.exp(z)),
     "gelu": (lambda z: z * mp.ncdf(z), lambda z: mp.ncdf(z) + z * mp.npdf(z)),
     "silu": (lambda z: z * sigma(z), lambda z: sigma(z) + z * sigma_prime(z)),
+    "selu": (
+        lambda z: SELU_SCALE * (z if z > 0 else SELU_ALPHA * mp.expm1(z)),
+        lambda z: mp.mpf(SELU_SCALE) if z > 0 else mp.mpf(SELU_SCALE) * SELU_ALPHA * mp.exp(z),
+    ),
+    "mish": (
+        lambda z: z * mp.tanh(softplus(z)),
+        lambda z: mp.tanh(softplus(z)) + z * mp.sech(softplus(z)) ** 2 * sigma(z),
+    ),
 }
 SCALE = {
     "gelu": (lambda z: abs(z), lambda z: 1 + abs(z) * mp.npdf(z)),  # Φ = ½ + ½ erf cancels for z < 0
     "silu": (lambda z: abs(z * sigma(z)), lambda z: sigma(z) + abs(z) * sigma_prime(z)),
+    "mish": (
+        lambda z: abs(z) * mp.tanh(softplus(z)),
+        lambda z: mp.tanh(softplus(z)) + abs(z) * mp.sech(softplus(z)) ** 2 * sigma(z),
+    ),
 }
 POINTS = np.array([
     *np.linspace(-8, 8, 65) + 0.01, 1e-300, -1e-300, 1e-8, -1e-8, 30.0, -30.0, 37.43, -37.43,

@@ -32,7 +32,7 @@ SETTINGS = {
     "unknown activation in a list": ("activation", ["relu", "swish"], r"\[1\] must be .*'relu'.*got 'swish'"),
     "activations of the wrong number": ("activation", ["relu"], r"2 hidden layers.*got \['relu'\]"),
     "activation=None": ("activation", None, "got None"),
-    "unknown solver": ("solver", "lbfgs", "'adam', 'sgd', got 'lbfgs'"),
+    "unknown solver": ("solver", "newton", "'lbfgs', got 'newton'"),
     "unknown task": ("task", "ranking", "'classification', 'regression', got 'ranking'"),
     "unknown init": ("init", "orthogonal", "'he_normal'.*got 'orthogonal'"),
     "max_iter=0": ("max_iter", 0, "whole number of at least 1, got 0"),
@@ -304,10 +304,18 @@ def test_a_column_of_a_frame_is_named():
         MLP().fit(frame, [0, 1])
 
 
-def test_a_sparse_matrix_is_refused_with_a_hint():
+def test_sparse_targets_and_weights_are_refused_with_a_hint():
     sparse = pytest.importorskip("scipy.sparse", reason="scipy makes the sparse matrix")
-    with pytest.raises(ValueError, match=r"^MLP\.fit: X must be a dense array.*toarray"):
-        MLP().fit(sparse.csr_matrix(X), LABELS)
+    with pytest.raises(ValueError, match=r"^MLP\.fit: y must be a dense array.*toarray"):
+        MLP(task="regression").fit(X, sparse.csr_matrix(X))
+
+
+def test_a_sparse_table_is_checked_like_a_dense_one():
+    sparse = pytest.importorskip("scipy.sparse", reason="scipy makes the sparse matrix")
+    with pytest.raises(ValueError, match=r"^MLP\.fit: X\.data must be finite, got nan"):
+        MLP().fit(sparse.csr_matrix(spoiled(np.nan)), LABELS)
+    with pytest.raises(ValueError, match=r"^MLP\.predict: X must have shape \(n_samples, 2\), got"):
+        MLP().initialize(X[:, :2], LABELS).predict(sparse.csr_matrix(X[:, :1]))
 
 
 def test_bad_data_on_a_device_are_told_the_same_way(backend):

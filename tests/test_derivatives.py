@@ -10,9 +10,9 @@ from foreign import Case, Numbers, TorchNetwork, numbers_of, place
 from helpers import DTYPES, relative
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_activations import POINTS, TRUTH, sigma_prime
+from test_activations import POINTS, TRUTH, sigma, sigma_prime, softplus
 
-from xbackprop.activations import ACTIVATIONS, Activation
+from xbackprop.activations import ACTIVATIONS, SELU_ALPHA, SELU_SCALE, Activation
 from xbackprop.derivatives import hvp, input_gradient, jvp, per_sample_gradient_norms, per_sample_gradients, vjp
 from xbackprop.losses import LOSSES
 from xbackprop.objective import make_batch
@@ -251,6 +251,11 @@ def normal_size(z):
     return (2 + z * z) * (1 + z * z / 2) * mp.npdf(z)
 
 
+def mish_slope(z):
+    """(tanh softplus z)′."""
+    return mp.sech(softplus(z)) ** 2 * sigma(z)
+
+
 SECOND = {  # f″, and where a sum in it cancels, the size of its terms
     "identity": (lambda z: mp.mpf(0),),
     "relu": (lambda z: mp.mpf(0),),
@@ -261,6 +266,14 @@ SECOND = {  # f″, and where a sum in it cancels, the size of its terms
     "elu": (lambda z: mp.mpf(0) if z > 0 else mp.exp(z),),
     "gelu": (lambda z: (2 - z * z) * mp.npdf(z), normal_size),
     "silu": (lambda z: sigma_prime(z) * (2 - z * mp.tanh(z / 2)), lambda z: sigma_prime(z) * (2 + abs(z))),
+    "selu": (
+        lambda z: mp.mpf(0) if z > 0 else mp.mpf(SELU_SCALE) * SELU_ALPHA * mp.exp(z),
+        lambda z: mp.mpf(0) if z > 0 else mp.mpf(SELU_SCALE) * SELU_ALPHA * mp.exp(z),
+    ),
+    "mish": (
+        lambda z: mish_slope(z) * (2 + z * (sigma(-z) - 2 * mp.tanh(softplus(z)) * sigma(z))),
+        lambda z: mish_slope(z) * (2 + 2 * abs(z)),
+    ),
 }
 
 

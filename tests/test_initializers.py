@@ -66,12 +66,13 @@ def test_layers_come_from_one_stream_in_order_with_zero_biases():
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_auto_is_he_for_the_relu_family_and_glorot_otherwise(backend, activation):
-    relu_family = activation in ("relu", "leaky_relu", "softplus", "elu", "gelu", "silu")
+def test_auto_is_he_for_the_relu_family_lecun_for_selu_and_glorot_otherwise(backend, activation):
+    relu_family = activation in ("relu", "leaky_relu", "softplus", "elu", "gelu", "silu", "mish")
+    family = "he" if relu_family else "lecun" if activation == "selu" else "glorot"
     X, y = np.ones((4, N_IN)), [0, 1, 0, 1]
     net = xbackprop.MLP((N_OUT,), activation, backend=backend, random_state=0).initialize(X, y)
     first, _, *biases = weights_of(net)
-    assert first.var() == pytest.approx(VARIANCE["he" if relu_family else "glorot"], rel=0.05)
+    assert first.var() == pytest.approx(VARIANCE[family], rel=0.05)
     assert not any(b.any() for b in biases)
 
 

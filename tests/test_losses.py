@@ -5,7 +5,7 @@ import pytest
 from helpers import one_hot, relative
 from numpy.random import RandomState
 
-from xbackprop.losses import LOSSES, softmax
+from xbackprop.losses import LOSSES, huber_loss, quantile_loss, softmax
 from xbackprop.objective import make_batch
 
 mp = pytest.importorskip("mpmath", reason="mpmath is the oracle").mp
@@ -37,14 +37,41 @@ def chain_squared_error(z, y):
     return dC_dh * dh_dz  # (6)
 
 
-CHAINS = {"cross_entropy": chain_cross_entropy, "mean_squared_error": chain_squared_error}
+def chain_binary_cross_entropy(z, y):
+    """C = -Σ [y log h + (1-y) log(1-h)], h = σ(z)."""
+    h = 1 / (1 + np.exp(-z))
+    dC_dh = -y / h + (1 - y) / (1 - h)
+    return dC_dh * (h * (1 - h))
+
+
+def chain_poisson(z, y):
+    """C = Σ [y log(y/h) - y + h], h = exp z."""
+    h = np.exp(z)
+    return (1 - y / h) * h
+
+
+CHAINS = {
+    "cross_entropy": chain_cross_entropy,
+    "binary_cross_entropy": chain_binary_cross_entropy,
+    "mean_squared_error": chain_squared_error,
+    "squared_error": lambda z, y: z - y,
+    "absolute_error": lambda z, y: np.where(z > y, 1.0, -1.0),
+    "huber": lambda z, y: np.where(np.abs(z - y) <= 1, z - y, np.where(z > y, 1.0, -1.0)),
+    "poisson": chain_poisson,
+    "quantile": lambda z, y: np.where(z > y, 0.5, -0.5),
+}
 
 
 def sample(name, n=7, K=4, seed=0):
     rng = RandomState(seed)
     z = 2 * rng.standard_normal((n, K))
-    y = one_hot(rng.randint(K, size=n), K) if name == "cross_entropy" else rng.standard_normal((n, K))
-    return z, y
+    targets = {
+        "cross_entropy": lambda: one_hot(rng.randint(K, size=n), K),
+        "binary_cross_entropy": lambda: rng.randint(2, size=(n, K)).astype(float),
+        "poisson": lambda: rng.randint(4, size=(n, K)).astype(float),
+    }
+    z = z / 2 if name == "poisson" else z  # exp z is to be of the size of the others
+    return z, targets.get(name, lambda: rng.standard_normal((n, K)))()
 
 
 losses = pytest.mark.parametrize("name", CHAINS)
@@ -165,3 +192,93 @@ def test_softmax_is_a_distribution_and_no_logit_is_too_large(backend):
     z = np.array([[0.0, np.log(3.0)], [1e4, -1e4], [-1e4, 0.0]])
     h = backend.to_host(softmax(backend.xp, backend.asarray(z)))
     np.testing.assert_allclose(h, [[0.25, 0.75], [1, 0], [0, 1]], rtol=1e-15)
+
+
+def test_binary_cross_entropy_is_that_of_two_classes_with_logits_0_and_z(backend):
+    z, y = sample("binary_cross_entropy", K=1)
+    two = np.concatenate([np.zeros_like(z), z], axis=1)
+    cost, delta = evaluate(backend, "binary_cross_entropy", z, y)
+    softmax_cost, softmax_delta = evaluate(backend, "cross_entropy", two, np.concatenate([1 - y, y], axis=1))
+    assert cost == pytest.approx(softmax_cost, rel=1e-13)
+    np.testing.assert_allclose(delta[:, 0], softmax_delta[:, 1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("z", [30.0, -30.0, 37.43, 300.0, -700.0])
+@pytest.mark.parametrize("y", [0.0, 1.0])
+def test_binary_cross_entropy_keeps_its_digits_where_it_saturates(backend, z, y):
+    """softplus(-z) and -σ(-z) for y = 1: 1 - h would be zero at 37."""
+    cost, delta = evaluate(backend, "binary_cross_entropy", [[z]], [[y]])
+    with mp.workdps(400):
+        margin = mp.mpf(z if y else -z)
+        assert cost == pytest.approx(float(mp.log1p(mp.exp(-margin))), rel=1e-13)
+        assert delta[0, 0] == pytest.approx(float((1 - 2 * y) / (1 + mp.exp(margin))), rel=1e-13)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_the_quantile_loss_is_least_at_the_quantile(backend, quantile):
+    """Its mean slope over a sample changes its sign where a share q of the sample lies below."""
+    y = np.sort(RandomState(0).standard_normal(200))[:, None]
+    loss = quantile_loss(quantile)
+
+    def slope(z):
+        targets = backend.asarray(y)
+        _, delta = loss.value_and_delta(backend.xp, backend.asarray(np.full_like(y, z)), targets, 1 / len(y))
+        return float(backend.to_host(delta).sum())
+
+    k = int(200 * quantile)
+    assert slope(y[k - 2, 0] + 1e-9) < 0 < slope(y[k + 1, 0] + 1e-9)
+
+
+def test_half_the_papers_squared_error_and_twice_the_median_loss(backend):
+    z, y = sample("squared_error")
+    for twice, half in (("mean_squared_error", "squared_error"), ("absolute_error", "quantile")):
+        assert evaluate(backend, twice, z, y)[0] == pytest.approx(2 * evaluate(backend, half, z, y)[0], rel=1e-14)
+
+
+@pytest.mark.parametrize("width", [0.3, 1.0, 5.0])
+def test_huber_is_squared_within_its_width_and_straight_outside(backend, width):
+    residual = np.array([[-7.0], [-width], [-0.1], [0.0], [0.2], [width], [9.0]])
+    cost, _ = huber_loss(width).value_and_delta(
+        backend.xp, backend.asarray(residual), backend.asarray(0 * residual), 1.0
+    )
+    by_hand = [r * r / 2 if abs(r) <= width else width * (abs(r) - width / 2) for r in residual[:, 0]]
+    assert float(backend.to_host(cost)) == pytest.approx(sum(by_hand), rel=1e-14)
+
+
+def test_poisson_is_half_of_scikit_learns_deviance_and_nothing_where_the_rate_is_right(backend):
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is the oracle")
+    z, y = sample("poisson", K=1)
+    cost, _ = evaluate(backend, "poisson", z, y)
+    assert 2 * cost == pytest.approx(metrics.mean_poisson_deviance(y[:, 0], np.exp(z[:, 0])), rel=1e-12)
+    assert evaluate(backend, "poisson", np.log(y + 0.5), y + 0.5)[0] == pytest.approx(0, abs=1e-15)
+
+
+@losses
+def test_the_tangent_of_delta_is_its_slope(backend, name):
+    z, y = sample(name, n=4, K=3)
+    direction, h = RandomState(5).standard_normal(z.shape), 1e-6
+    up, down = (evaluate(backend, name, z + s * h * direction, y)[1] for s in (1, -1))
+    found = LOSSES[name].delta_tangent(
+        backend.xp, *map(backend.asarray, (z, y)), 1 / len(z), backend.asarray(direction)
+    )
+    np.testing.assert_allclose(backend.to_host(found), (up - down) / (2 * h), atol=1e-8)
+
+
+@losses
+def test_kinks_and_joints_are_where_delta_jumps_or_bends(backend, name):
+    """Just left and right of every declared point delta differs, for a kink, and its slope does, for a joint."""
+    loss = LOSSES[name]
+
+    def delta(residual):
+        at = backend.asarray(np.array([[0.0 + residual]]))
+        return float(
+            backend.to_host(loss.value_and_delta(backend.xp, at, backend.asarray(np.zeros((1, 1))), 1.0)[1])[0, 0]
+        )
+
+    h = 1e-4
+    for point in loss.kinks:
+        assert abs(delta(point + h) - delta(point - h)) > 0.5
+    for point in loss.joints:
+        slopes = [(delta(point + s * 2 * h) - delta(point + s * h)) / (s * h) for s in (1, -1)]
+        assert abs(slopes[0] - slopes[1]) > 0.5
+    assert bool(loss.kinks or loss.joints) == (name in ("absolute_error", "quantile", "huber"))

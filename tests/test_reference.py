@@ -33,7 +33,7 @@ SHAPES = [(3, 3), (3, 5, 3), (3, 5, 4, 3)]
 HARD = [s * v for v in (0.0, 1e-300, 30.0, 37.43, 710.0, 745.0, 1e4) for s in (1, -1)][1:]
 #: Enough that log(1 + exp(-745)) keeps its digits, and that no difference reaches across a kink 1e-300 away.
 DIGITS = 1000
-KINKED = {"relu", "leaky_relu", "elu"}
+KINKED = ("relu", "leaky_relu", "elu", "selu")
 
 every_loss = pytest.mark.parametrize("task", TASKS)
 every_shape = pytest.mark.parametrize("sizes", SHAPES, ids=["no hidden layer", "1 hidden layer", "2 hidden layers"])
@@ -385,8 +385,7 @@ def test_an_activation_without_a_definition_is_refused(activation):
 
 
 def test_an_unknown_loss_is_refused():
-    assert set(TASKS.values()) == set(LOSSES)
-    with pytest.raises(ValueError, match="must be one of cross_entropy, mean_squared_error, got 'hinge'"):
+    with pytest.raises(ValueError, match=r"must be one of cross_entropy, .*, got 'hinge'"):
         reference_cost([(ONE, ONE)], [], "hinge", ONE, ONE, 1.0)
 
 

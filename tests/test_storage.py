@@ -326,12 +326,12 @@ CHANGES = {
     "integers": spoil("coefs.1", np.ones((6, 5), dtype=np.int64)),
     "settings missing": lambda tensors, configuration: configuration.pop("settings"),
     "fitted missing": lambda tensors, configuration: configuration.pop("fitted"),
-    "an unknown setting": put("settings.dropout", 0.5),
+    "an unknown setting": put("settings.colour", 0.5),
     "a setting that makes no sense": put("settings.max_iter", -1),
     "other layer sizes": put("settings.hidden_layer_sizes", [6]),
-    "a class missing": put("fitted.classes.values", [0, 1]),
-    "no classes for a classification": put("fitted.classes", None),
-    "labels of a dtype that there is not": put("fitted.classes.dtype", "nonsense"),
+    "a class missing": put("fitted.targets.classes.values", [0, 1]),
+    "no classes for a classification": put("fitted.targets.classes", None),
+    "labels of a dtype that there is not": put("fitted.targets.classes.dtype", "nonsense"),
     "configuration of another kind": put("settings", [1, 2]),
 }
 

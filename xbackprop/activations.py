@@ -15,7 +15,10 @@ from xbackprop.backend import Array, Namespace
 from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part, real_part
 
 LEAKY_SLOPE = 0.01
-SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772  # λ, α: with them activations tend to mean 0, variance 1
+SELU_SCALE, SELU_ALPHA = (
+    1.0507009873554805,
+    1.6732632423543772,
+)  # λ, α: with them activations tend to mean 0, variance 1
 _SELU_LEFT = SELU_SCALE * SELU_ALPHA
 _SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)

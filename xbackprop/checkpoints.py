@@ -68,7 +68,9 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     tensors = {"rng": np.asarray(keys), "floats": np.array(floats, dtype=np.float64)}
     tensors |= {name: np.array(getattr(progress, name), dtype=np.float64) for name in _CURVES}
     tensors |= {name: getattr(progress, name) for name in _ROWS if getattr(progress, name) is not None}
-    tensors |= {name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None}
+    tensors |= {
+        name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None
+    }
     tensors |= {f"moments.{i}": backend.to_host(m) for i, m in enumerate(moments)}
     return numbers, {f"progress.{name}": a for name, a in tensors.items()}
 

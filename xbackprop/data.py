@@ -60,6 +60,14 @@ def read_data(
     return Data(backend, dtype, X, y, weight, targets)
 
 
+def pick(x: Any, rows: np.ndarray) -> Any:
+    """Some rows of what a user handed in, in its own library."""
+    if is_sparse(x):
+        return x.tocsr()[rows]
+    home = follow(x)
+    return home.xp.take(home.asarray(x), home.asarray(rows), axis=0)
+
+
 def dtype_name(x: Array) -> str:
     """The name of its dtype, float32 or float64."""
     return str(x.dtype).rpartition(".")[2]

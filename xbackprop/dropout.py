@@ -1,7 +1,7 @@
 """Inverted dropout: a unit stays with probability 1-p, and what stays is divided by it (Srivastava et al., 2014).
 
-The masks come from a counter-based generator, Threefry-2x32 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as
-easy as 1, 2, 3", 2011): bits are a function of a key, (seed, layer), and of a counter, (place in the mask, step). So
+The masks come from a counter-based generator, Threefry-2x32 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
+as easy as 1, 2, 3", 2011): bits are a function of a key, (seed, layer), and of a counter, (place in the mask, step). So
 they are the same on every library, are made on the device, and a resumed run finds them again.
 """
 

@@ -11,15 +11,18 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
-from sklearn.base import ClassifierMixin, RegressorMixin
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted
-
 from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend, is_host_array
 from xbackprop.losses import Loss
-from xbackprop.sklearn_base import Perceptron, step_by_step
+from xbackprop.sklearn_base import (
+    ClassifierMixin,
+    Perceptron,
+    RegressorMixin,
+    _check_partial_fit_first_call,
+    available_if,
+    check_is_fitted,
+    step_by_step,
+)
 from xbackprop.targets import on_host
 
 

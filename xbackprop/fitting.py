@@ -14,10 +14,9 @@ from numpy.random import RandomState
 from xbackprop import checks, lbfgs, storage
 from xbackprop.backend import Array, resolve
 from xbackprop.checkpoints import Saver, pack, unpack
-from xbackprop.data import Data, dtype_name, read_data
+from xbackprop.data import Data, dtype_name, pick, read_data
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.model import Model, make_objective, start_model
-from xbackprop.network import Layout
 from xbackprop.settings import Settings, read_settings, settings_to_json
 from xbackprop.targets import learn_targets
 from xbackprop.training import Epoch, Progress, print_epoch, start_progress, train
@@ -172,29 +171,37 @@ class Fitting:
         """Errors and warnings for what ended training before it was done."""
         if end == "diverged":
             raise DivergenceError(
-                f"{where}: the loss or a weight became infinite or NaN in epoch {self._progress.epoch + 1}; the network "
-                f"keeps its weights from before that epoch. Try a smaller learning_rate_init than "
+                f"{where}: the loss or a weight became infinite or NaN in epoch {self._progress.epoch + 1}; the "
+                f"network keeps its weights from before that epoch. Try a smaller learning_rate_init than "
                 f"{self.learning_rate_init}, or standardise X"
             )
         if end == "interrupted":
             message = f"{where}: interrupted; the network keeps the weights of epoch {self._progress.epoch}"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         if end == "max_iter":
-            message = f"{where}: stopped at max_iter={self.max_iter} before the loss had settled to within tol={self.tol}"
+            message = (
+                f"{where}: stopped at max_iter={self.max_iter} before the loss had settled to within tol={self.tol}"
+            )
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _split(
         self, where: str, settings: Settings, progress: Progress, n: int, split: Split | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """The rows to train on and those held out: the same ones for as long as a run goes on."""
-        if progress.kept is not None and progress.held_out is not None and len(progress.kept) + len(progress.held_out) == n:
+        if (
+            progress.kept is not None
+            and progress.held_out is not None
+            and len(progress.kept) + len(progress.held_out) == n
+        ):
             return progress.kept, progress.held_out
         if split is not None:
             return split(progress.rng)
         order = progress.rng.permutation(n)
         count = math.ceil(settings.validation_fraction * n)
         if not 0 < count < n:
-            raise ValueError(f"{where}: validation_fraction={settings.validation_fraction} of {n} rows leaves none to train on")
+            raise ValueError(
+                f"{where}: validation_fraction={settings.validation_fraction} of {n} rows leaves none to train on"
+            )
         return order[count:], order[:count]
 
     def _evaluator(
@@ -203,14 +210,17 @@ class Fitting:
         """``θ -> score, loss`` of the held-out rows."""
         objective, targets, batch = model.objective, held_out.targets, held_out.batch()
         xp, to_host = objective.backend.xp, objective.backend.to_host
-        by_loss = self.scoring == "loss"
+        by_loss, labels = self.scoring == "loss", pick(y, progress.held_out)
 
         def evaluate(theta: Array) -> tuple[float, float]:
             cost, z = objective.value_and_logits(theta, batch)
             loss = float(to_host(cost))
             if by_loss:
                 return -loss, loss
-            if score is None:
+            if score is None and callable(self.scoring):
+                self._keep(model._replace(theta=theta), progress, X)
+                found = float(self.scoring(self, held_out.X, labels))
+            elif score is None:
                 found = float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight)))
             else:
                 self._keep(model._replace(theta=theta), progress, X)
@@ -272,7 +282,15 @@ def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> tu
 
 
 #: What a run may go on with otherwise than it began.
-_MAY_CHANGE = ("max_iter", "verbose", "tol", "n_iter_no_change", "checkpoint_epochs", "checkpoint_minutes", "random_state")
+_MAY_CHANGE = (
+    "max_iter",
+    "verbose",
+    "tol",
+    "n_iter_no_change",
+    "checkpoint_epochs",
+    "checkpoint_minutes",
+    "random_state",
+)
 
 
 def _final(model: Model, progress: Progress) -> Array:

@@ -41,7 +41,9 @@ def minimise(
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise BackendError("solver 'lbfgs' needs SciPy, which is not installed: pip install 'xbackprop[sklearn]'") from error
+        raise BackendError(
+            "solver 'lbfgs' needs SciPy, which is not installed: pip install 'xbackprop[sklearn]'"
+        ) from error
     backend, dtype = objective.backend, dtype_name(theta)
     workspace = objective.workspace(theta, batch.X.shape[0])
     reached = np.array(backend.to_host(theta), dtype=np.float64)
@@ -56,7 +58,9 @@ def minimise(
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
     try:
-        result = minimize(value_and_gradient, reached.copy(), method="L-BFGS-B", jac=True, options=options, callback=note)
+        result = minimize(
+            value_and_gradient, reached.copy(), method="L-BFGS-B", jac=True, options=options, callback=note
+        )
     except KeyboardInterrupt:
         return backend.copy(backend.asarray(reached, dtype)), "interrupted", ""
     end = "converged" if result.status == 0 else "max_iter"

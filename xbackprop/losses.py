@@ -94,7 +94,7 @@ def exponential(xp: Namespace, z: Array) -> Array:
 
 
 def binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-    """C = -Σ_x share_x Σ_k [y log σ(z) + (1-y) log σ(-z)],  δ_L = share (σ(z) - y): every output a yes or no of its own.
+    """C = -Σ_x share_x Σ_k [y log σ(z) + (1-y) log σ(-z)],  δ_L = share (σ(z) - y): every output a yes or no.
 
     The cost is log(1 + exp(-|z|)) + max(z, 0) - y z, in which no logarithm meets a zero; and σ(z) - y is taken as
     (1-y) σ(z) - y σ(-z), which keeps its digits where the two are nearly equal.
@@ -172,7 +172,7 @@ def _two_slopes(
 
 
 def huber_loss(width: float = 1.0, name: str = "huber") -> Loss:
-    """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share min(max(r, -w), w). Huber, 1964."""
+    """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share r, cut at ±w. Huber, 1964."""
     value_and_delta, tangent = partial(_huber, width=width), partial(_huber_tangent, width=width)
     return Loss(value_and_delta, linear, name, tangent, joints=(-width, width))
 
@@ -184,9 +184,7 @@ def _huber(xp: Namespace, z: Array, y: Array, share: Array | float, width: float
     return xp.sum(share * (clipped * (residual - 0.5 * clipped)), axis=(-2, -1)), share * clipped
 
 
-def _huber_tangent(
-    xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array, width: float
-) -> Array:
+def _huber_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tangent: Array, width: float) -> Array:
     return share * (xp.astype(xp.abs(z - y) <= width, z.dtype) * z_tangent)
 
 

@@ -36,8 +36,9 @@ class MLP(Fitting, Prediction, Gradients):
     hidden_layer_sizes : the widths of the hidden layers; () for none.
     activation : a name out of `xbackprop.ACTIVATIONS`, an `xbackprop.Activation`, or a sequence, one per hidden layer.
     task : "classification" or "regression".
-    loss : a name out of `xbackprop.LOSSES`, an `xbackprop.Loss` of your own, or "auto": the cross-entropy, for y of 0 and
-        1 in columns the binary one, or the squared error. quantile : the one that the loss of that name looks for.
+    loss : a name out of `xbackprop.LOSSES`, an `xbackprop.Loss` of your own, or "auto": the cross-entropy, for y of 0
+        and 1 in columns the binary one, or the squared error; "log_loss" is the binary one for two classes too.
+    quantile : the one that the loss of that name looks for.
     label_smoothing : s, for classes: targets are (1-s) y + s/K.
     class_weight : "balanced", n / (K n_k), or a mapping of labels to weights; they multiply the sample weights.
     solver : "adam", "adamw", "sgd", "rmsprop", "adagrad", or "lbfgs", SciPy's, all samples at once, at most `max_fun`
@@ -47,14 +48,14 @@ class MLP(Fitting, Prediction, Gradients):
     dropout : the probability with which a hidden unit is left out of a step, or one for each hidden layer.
     clip_norm : the longest gradient; None for any.
     batch_size : samples per step; "auto" is min(200, n_samples).
-    learning_rate : how the rate changes, see `xbackprop.schedules`: "constant", "invscaling" (with power_t), "adaptive",
-        "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a function (epoch, epochs) -> factor.
+    learning_rate : how the rate changes, see `xbackprop.schedules`: "constant", "invscaling" (with power_t),
+        "adaptive", "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a function (epoch, epochs) -> factor.
     learning_rate_init : the step size η. warmup : epochs in which it rises from 0.
     max_iter : the most epochs of a call of `fit`.
     momentum, nesterovs_momentum : of sgd. beta_1, beta_2 : of adam. rho : of rmsprop. epsilon : ε, added to √v as it
         stands, as in scikit-learn.
-    init : a name out of `xbackprop.INITIALIZERS`; "auto" takes He's for the relu family and Glorot's otherwise; "sklearn"
-        starts as scikit-learn does.
+    init : a name out of `xbackprop.INITIALIZERS`; "auto" takes He's for the relu family, LeCun's for selu and Glorot's
+        otherwise; "sklearn" starts as scikit-learn does.
     shuffle : draw a new order of the samples for each epoch.
     tol, n_iter_no_change : stop when more than n_iter_no_change epochs in a row improve the best loss by less than tol.
     early_stopping : hold out `validation_fraction` of the samples, stop by their score, and keep the best weights.

@@ -66,8 +66,8 @@ def forward(
 ) -> Cache:
     """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L; with dropout h_l = f_l(z_l) ⊙ mask_l.
 
-    X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits; `masks` (n, n_l) one
-    per hidden layer, or none.
+    X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits; `masks` (n, n_l)
+    one per hidden layer, or none.
     """
     cache = Cache([], [], [X], masks)
     outs = buffers.z if buffers else [None] * len(layers)

@@ -32,9 +32,7 @@ class Batch(NamedTuple):
     masks: Sequence[Array] = ()
 
 
-def make_batch(
-    backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()
-) -> Batch:
+def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
     """A batch of all the rows of X and y, with weights (n,) or without."""
     if weight is None:
         n = X.shape[0]

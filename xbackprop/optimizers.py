@@ -83,9 +83,7 @@ def rmsprop_step(
     return theta - rate * g / (xp.sqrt(v) + epsilon), v
 
 
-def adagrad_step(
-    xp: Namespace, theta: Array, g: Array, v: Array, rate: float, epsilon: float
-) -> tuple[Array, Array]:
+def adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, epsilon: float) -> tuple[Array, Array]:
     """v ← v + g²,  θ ← θ - η g / (√v + ε). Duchi, Hazan and Singer, 2011."""
     v = v + g * g
     return theta - rate * g / (xp.sqrt(v) + epsilon), v

@@ -88,7 +88,11 @@ class Prediction:
         with backend.scope():
             for start in range(0, n, rows):
                 part = X[start : min(start + rows, n), ...] if not is_sparse(X) else X[start : start + rows]
-                x = backend.asarray(dense(backend, part), dtype) if is_sparse(X) else transfer(part, home, backend, dtype)
+                x = (
+                    backend.asarray(dense(backend, part), dtype)
+                    if is_sparse(X)
+                    else transfer(part, home, backend, dtype)
+                )
                 z = objective.forward(theta, x).z[-1]
                 chunks.append(z if function is None else function(backend.xp, z))
             return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]

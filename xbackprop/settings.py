@@ -14,9 +14,9 @@ from numpy.random import RandomState
 from xbackprop import checks
 from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Backend
+from xbackprop.checkpoints import Checkpoint
 from xbackprop.errors import ModelFileError
 from xbackprop.initializers import INITIALIZERS
-from xbackprop.checkpoints import Checkpoint
 from xbackprop.losses import LOSSES, Loss, quantile_loss
 from xbackprop.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp
 from xbackprop.schedules import SCHEDULES, make_schedule
@@ -38,7 +38,8 @@ _ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not 
 class Settings(NamedTuple):
     """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
 
-    loss : None where the targets decide. log_loss : whether they do as scikit-learn's: two classes share one output. plan : of training by steps. lbfgs : whether SciPy trains instead.
+    loss : None where the targets decide. log_loss : whether they do as scikit-learn's: two classes share one output.
+    plan : of training by steps. lbfgs : whether SciPy trains instead.
     """
 
     sizes: tuple[int, ...]
@@ -155,7 +156,9 @@ def _dropout(where: str, value: Any, n_hidden: int) -> tuple[float, ...]:
     if not isinstance(value, Sequence):
         return (checks.fraction(where, "dropout", value),) * n_hidden
     if len(value) != n_hidden:
-        raise ValueError(f"{where}: dropout must be one rate, or one for each of {n_hidden} hidden layers, got {value!r}")
+        raise ValueError(
+            f"{where}: dropout must be one rate, or one for each of {n_hidden} hidden layers, got {value!r}"
+        )
     return tuple(checks.fraction(where, f"dropout[{i}]", v) for i, v in enumerate(value))
 
 
@@ -214,7 +217,12 @@ def settings_from_json(
 ) -> dict[str, Any]:
     """The settings from a file, with the activations and losses behind the names, the user's own among them."""
     known = {**ACTIVATIONS, **{activation.name: activation for activation in own}}
-    losses = {"auto": "auto", LOG_LOSS: LOG_LOSS, **{name: name for name in LOSSES}, **{loss.name: loss for loss in own_losses}}
+    losses = {
+        "auto": "auto",
+        LOG_LOSS: LOG_LOSS,
+        **{name: name for name in LOSSES},
+        **{loss.name: loss for loss in own_losses},
+    }
     loss = settings.get("loss", "auto")
     if loss not in losses:
         raise ModelFileError(
@@ -237,7 +245,7 @@ def settings_from_json(
     if settings.get("n_iter_no_change") == "inf":
         read["n_iter_no_change"] = math.inf
     if isinstance(settings.get("class_weight"), list):
-        read["class_weight"] = {label: weight for label, weight in settings["class_weight"]}
+        read["class_weight"] = dict(settings["class_weight"])
     return read
 
 
@@ -267,7 +275,9 @@ def _loss(where: str, value: Any, task: str, quantile: Any) -> Loss | None:
     quantile = checks.number(where, "quantile", quantile, lambda v: 0 < v < 1, "a number between 0 and 1")
     if isinstance(value, Loss):
         return value
-    name = checks.one_of(where, "loss", value, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else [])))
+    name = checks.one_of(
+        where, "loss", value, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else []))
+    )
     if name == "quantile" and quantile != 0.5:
         return quantile_loss(quantile)
     return None if name in ("auto", LOG_LOSS) else LOSSES[name]

@@ -4,7 +4,7 @@ They take scikit-learn's parameters in scikit-learn's order, then those of `MLP`
 same `random_state` they start from the same weights, draw the same random numbers in the same order, and go the same
 way. The network itself is in `network_`, an `MLP` with all its tools: gradients, verification, files.
 
-scikit-learn is imported here and in `estimators`, and nowhere else in the library.
+scikit-learn is imported here, and nowhere else in the library but for `datasets`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 
 try:
     from sklearn import get_config
-    from sklearn.base import BaseEstimator
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
     from sklearn.metrics import get_scorer
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_random_state
     from sklearn.utils.metaestimators import available_if
-    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
@@ -33,10 +33,16 @@ except ImportError as error:
 
 from xbackprop import checks
 from xbackprop.backend import Array, is_host_array, is_sparse, library_of
+from xbackprop.data import pick
 from xbackprop.fitting import Split
 from xbackprop.mlp import MLP
 from xbackprop.targets import on_host
 from xbackprop.training import Epoch
+
+__all__ = [
+    "ClassifierMixin", "Perceptron", "RegressorMixin", "_check_partial_fit_first_call", "available_if",
+    "check_is_fitted", "step_by_step",
+]  # fmt: skip
 
 _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
 #: scikit-learn's schedules, which it applies to sgd alone.
@@ -44,6 +50,7 @@ _OF_SGD = ("invscaling", "adaptive")
 
 
 def step_by_step(estimator: Any) -> bool:
+    """Whether its solver is one for `partial_fit`; an AttributeError where it is not."""
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
@@ -65,7 +72,9 @@ class Perceptron(BaseEstimator):
     _task: str
     network_: MLP
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
+    ) -> Self:
         """Train from new starting weights, or with `warm_start` on from where the network is.
 
         Parameters
@@ -140,12 +149,14 @@ class Perceptron(BaseEstimator):
         """Train the network, and publish what came of it."""
         where = f"{type(self).__name__}.fit"
         split = self._split(X, y) if self.early_stopping and "epochs" not in how else None
-        score = self._scorer(network, X, y, sample_weight) if split else None
+        score = self._scorer(network, X, y) if split else None
         if how.get("callback") is None and self.verbose:
             how["callback"] = _print_epoch
         n = X.shape[0]
         if isinstance(self.batch_size, int) and self.batch_size > n:
-            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3)
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
+            )
         end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
         self.network_ = network
         self._library = library_of(X)
@@ -265,7 +276,7 @@ class Perceptron(BaseEstimator):
                 f"got {self.network_.classes_}, `y` has {classes}"
             )
 
-    def _scorer(self, network: MLP, X: Any, y: Any, sample_weight: Any) -> Callable[[], float] | None:
+    def _scorer(self, network: MLP, X: Any, y: Any) -> Callable[[], float] | None:
         """The score of the held-out rows by a scorer of scikit-learn's; None for the network's own."""
         if self.scoring is None or self.scoring == "loss":
             return None
@@ -275,7 +286,7 @@ class Perceptron(BaseEstimator):
             rows = network._progress.held_out
             self.network_ = network
             self._publish()
-            return scorer(self, X[rows], y[rows])
+            return scorer(self, pick(X, rows), pick(y, rows))
 
         return score
 

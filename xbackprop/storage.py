@@ -1,6 +1,6 @@
 """Model files: safetensors, with the configuration as JSON in the metadata. No pickle: reading a file runs no code.
 
-Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered; in a checkpoint there are others
+Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered; a checkpoint has others
 beside them. Metadata: `format` ("xbackprop"), `format_version`, `configuration`.
 """
 

@@ -23,7 +23,12 @@ from xbackprop.metrics import accuracy, r2
 
 BINARY = LOSSES["binary_cross_entropy"]
 #: The loss behind "auto".
-DEFAULT_LOSSES = {"classes": "cross_entropy", "binary": BINARY.name, "multilabel": BINARY.name, "numbers": "mean_squared_error"}
+DEFAULT_LOSSES = {
+    "classes": "cross_entropy",
+    "binary": BINARY.name,
+    "multilabel": BINARY.name,
+    "numbers": "mean_squared_error",
+}
 
 
 class Targets(NamedTuple):
@@ -44,7 +49,7 @@ class Targets(NamedTuple):
 
     @property
     def _two(self) -> bool:
-        """Whether the classes of a binary target are two; scikit-learn takes a single one, which is then always right."""
+        """Whether the classes of a binary target are two; scikit-learn takes a single one as well."""
         return self.classes is not None and len(self.classes) == 2
 
     def loss(self, chosen: Loss | None) -> Loss:
@@ -119,8 +124,8 @@ def learn_targets(
 ) -> Targets:
     """How this y, checked, is to be read.
 
-    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one is none the worse. classes : where they are known
-    before all of them have been seen. smoothing, weight : the settings `label_smoothing` and `class_weight`.
+    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one will do.
+    classes : where they are known before all of them have been seen. smoothing, weight : the settings `label_smoothing` and `class_weight`.
     """
     if task == "regression":
         y = checks.targets(where, y, n)
@@ -139,7 +144,9 @@ def learn_targets(
     if len(known) <= 2 and (log_loss or loss is BINARY):
         return Targets("binary", known, 1, True, smoothing, weights)
     if loss is BINARY:
-        raise ValueError(f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}")
+        raise ValueError(
+            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}"
+        )
     return Targets("classes", known, len(known), True, smoothing, weights)
 
 
@@ -149,7 +156,9 @@ def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndar
         counts = np.bincount(numbers, minlength=len(classes))
         return np.divide(len(numbers), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0)
     if not isinstance(weight, Mapping):
-        raise ValueError(f"{where}: class_weight must be 'balanced', a mapping of labels to weights or None, got {weight!r}")
+        raise ValueError(
+            f"{where}: class_weight must be 'balanced', a mapping of labels to weights or None, got {weight!r}"
+        )
     unknown = [label for label in weight if label not in classes.tolist()]
     if unknown:
         raise ValueError(f"{where}: class_weight has the label {unknown[0]!r}, which is not in y")

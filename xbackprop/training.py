@@ -91,9 +91,10 @@ class Progress:
     """How far training has come: all that is needed, beside θ and the plan, to go on as if it had never stopped.
 
     state : the optimizer's. rng : the stream of random numbers. seed : of the dropout masks.
-    epoch, samples : how many there were. begun : the epoch at which the present call of `fit` began. factor : of the rate, by "adaptive". order : of the rows, shuffled further.
-    best_theta, best_score, last_theta : of early stopping: the best, and where to go on. kept, held_out : the numbers of
-    the rows to train on, and of the others.
+    epoch, samples : how many there were. begun : the epoch at which the present call of `fit` began.
+    factor : of the rate, by "adaptive". order : of the rows, shuffled further.
+    best_theta, best_score, last_theta : of early stopping: the best, and where to go on.
+    kept, held_out : the numbers of the rows to train on, and of the others.
     end : why training stopped.
     """
 
@@ -147,9 +148,7 @@ def run_epoch(
     for i, batch in enumerate(batches):
         n = batch.X.shape[0]
         if any(dropout):
-            batch = batch._replace(  # noqa: PLW2901
-                masks=masks(backend, seed, state.t, n, layout.sizes[1:-1], dropout, batch.X.dtype)
-            )
+            batch = batch._replace(masks=masks(backend, seed, state.t, n, layout.sizes[1:-1], dropout, batch.X.dtype))
         lent = workspace.rows(n) if workspace else None
         cost, gradients = objective.value_and_gradient(parameters, batch, lent)
         if clip:
@@ -164,9 +163,7 @@ def run_epoch(
     return parameters, state, costs, rows
 
 
-def read_epoch(
-    backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]
-) -> tuple[float, bool]:
+def read_epoch(backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]) -> tuple[float, bool]:
     """The mean cost of an epoch, over rows as scikit-learn's is, and whether it and θ are finite.
 
     The one place that waits for the device.
@@ -267,7 +264,7 @@ def _rates(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int], floa
     epoch, samples, factor = progress.epoch, progress.samples, progress.factor
     if plan.schedule is constant and not plan.warmup:
         eta = plan.optimizer.learning_rate_init * factor
-        return lambda i: eta
+        return lambda _: eta
     epochs = progress.begun + plan.max_iter
     return lambda i: plan.rate(Moment(epoch + i / n_steps, epochs, samples), factor, n_steps)
 

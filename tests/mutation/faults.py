@@ -16,7 +16,7 @@ from planting import Fault
 
 from xbackprop import activations as act
 from xbackprop.activations import ACTIVATIONS, IDENTITY
-from xbackprop.losses import cross_entropy, softmax, mean_squared_error
+from xbackprop.losses import cross_entropy, mean_squared_error, softmax
 from xbackprop.network import backward, bias_gradient, deltas, hidden_delta, weight_gradient
 from xbackprop.objective import add_penalty_gradient
 
@@ -33,7 +33,9 @@ class Output(NamedTuple):
     n: int
 
 
-def in_loss(number: int, name: str, change: Callable, losses=(cross_entropy, mean_squared_error), weighted=False) -> Fault:
+def in_loss(
+    number: int, name: str, change: Callable, losses=(cross_entropy, mean_squared_error), weighted=False
+) -> Fault:
     """The right C with a changed δ_L: ``change(Output) -> δ_L``."""
 
     def faulty(right):
