@@ -214,9 +214,8 @@ def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device
     """In unsigned words of 32 bits, which wrap by themselves and are half as wide."""
     place = np.arange((n + 3) // 4, dtype=np.uint32)
     x, y = place, np.full_like(place, step)
-    key = (np.uint32(key[0]), np.uint32(key[1]))
     with np.errstate(over="ignore"):
-        x, y = threefry(x, y, key)
+        x, y = threefry(x, y, (np.uint32(key[0]), np.uint32(key[1])))  # type: ignore[arg-type]
     return np.concatenate([a for w in (x, y) for a in (w & 0xFFFF, w >> 16)])[:n]
 
 

@@ -25,7 +25,7 @@ def minibatches(
     for start in range(0, n, batch_size):
         chosen = slice(start, min(start + batch_size, n))
         parts = (y,) if weight is None else (y, weight)
-        if rows is None:
+        if rows is None or order is None:
             cut = [part[chosen, ...] for part in parts]
             x = dense(backend, X[chosen]) if is_sparse(X) else X[chosen, ...]
         else:

@@ -85,14 +85,9 @@ def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[
     rng.set_state(("MT19937", parts["rng"], numbers["position"], numbers["has_gauss"], gauss))
     n_moments = sum(name.startswith("moments.") for name in parts)
     moments = tuple(backend.copy(backend.asarray(parts[f"moments.{i}"])) for i in range(n_moments))
-    return Progress(
-        State(numbers["t"], [moments]),
-        rng,
-        plateau,
-        factor=factor,
-        best_score=best_score,
-        **{name: numbers[name] for name in _COUNTS},
-        **{name: parts[name].tolist() for name in _CURVES},
-        **{name: parts.get(name) for name in _ROWS},
-        **{name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts},
-    )
+    restored: dict[str, Any] = {name: numbers[name] for name in _COUNTS}
+    restored |= {name: parts[name].tolist() for name in _CURVES}
+    restored |= {name: parts.get(name) for name in _ROWS}
+    restored |= {name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts}
+    state = State(numbers["t"], [moments])
+    return Progress(state, rng, plateau, factor=factor, best_score=best_score, **restored)

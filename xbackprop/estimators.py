@@ -99,9 +99,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         device: Any = None,
         dtype: str | None = None,
     ) -> None:
-        for name, value in list(locals().items()):
-            if name != "self" and name != "__class__":
-                setattr(self, name, value)
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     @available_if(step_by_step)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
@@ -210,9 +208,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         device: Any = None,
         dtype: str | None = None,
     ) -> None:
-        for name, value in list(locals().items()):
-            if name != "self" and name != "__class__":
-                setattr(self, name, value)
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R²."""

@@ -16,15 +16,15 @@ from xbackprop.backend import Array, resolve
 from xbackprop.checkpoints import Saver, pack, unpack
 from xbackprop.data import Data, dtype_name, pick, read_data
 from xbackprop.errors import ConvergenceWarning, DivergenceError
-from xbackprop.model import Model, make_objective, start_model
+from xbackprop.model import Holder, Model, make_objective, start_model
 from xbackprop.settings import Settings, read_settings, settings_to_json
 from xbackprop.targets import learn_targets
-from xbackprop.training import Epoch, Progress, print_epoch, start_progress, train
+from xbackprop.training import Epoch, Progress, print_epoch, train
 
 Split = Callable[[RandomState], tuple[np.ndarray, np.ndarray]]  # the rows to train on, and those held out
 
 
-class Fitting:
+class Fitting(Holder):
     """Training, for `MLP` and for the estimators."""
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> Any:
@@ -61,8 +61,7 @@ class Fitting:
     def initialize(self, X: Any, y: Any) -> Any:
         """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
         settings, data, rng = self._begin("MLP.initialize", X, y)
-        model = start_model(settings, settings_to_json(self), data, rng)
-        self._keep(model, start_progress(data.backend, settings.plan, model.theta, rng), X)
+        self._keep(start_model(settings, settings_to_json(self), data, rng), X)
         return self
 
     def _begin(
@@ -109,30 +108,30 @@ class Fitting:
         if go_on and self._model is not None:
             settings = read_settings(where, self)
             data = self._same(where, X, y, sample_weight)
-            model, progress = self._going_on(where, settings), self._progress
+            model = self._going_on(where, settings)
         else:
             settings, data, rng = self._begin(where, X, y, sample_weight, classes)
             model = start_model(settings, settings_to_json(self), data, rng)
-            progress = start_progress(data.backend, settings.plan, model.theta, rng)
-        n = data.X.shape[0]
+        n, progress = data.X.shape[0], model.progress
         if epochs is None:
             progress.begun = progress.epoch
         if settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
-            model, progress = _read_checkpoint(where, settings, model, n)
+            model = _read_checkpoint(where, settings, model, n)
+            progress = model.progress
             if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:
-                self._keep(model._replace(theta=_final(model, progress)), progress, X)
+                self._keep(_final(model), X)
                 return progress.end
         callback = callback or (print_epoch if settings.verbose else None)
         with data.backend.scope():
             if settings.lbfgs:
-                theta = self._lbfgs(settings, model, progress, data, callback)
+                theta = self._lbfgs(settings, model, data, callback)
             else:
                 plan = replace(settings.plan, batch_size=min(n, settings.plan.batch_size), infinite_loss=infinite_loss)
                 evaluate = None
                 if plan.early_stopping:
                     rows, held_out = self._split(where, settings, progress, n, split)
                     progress.kept, progress.held_out = rows, held_out
-                    evaluate = self._evaluator(model, data.rows(held_out), X, y, progress, score)
+                    evaluate = self._evaluator(model, data.rows(held_out), X, pick(y, held_out), score)
                     data = data.rows(rows)
                     plan = replace(plan, batch_size=min(len(rows), plan.batch_size))
                 saver = self._saver(settings, model, n)
@@ -141,7 +140,7 @@ class Fitting:
                     model.objective, plan, start, progress, data.X, data.y, data.weight,
                     epochs=epochs, evaluate=evaluate, callback=callback, after_epoch=saver,
                 )  # fmt: skip
-        self._keep(model._replace(theta=theta), progress, X)
+        self._keep(model._replace(theta=theta), X)
         return progress.end
 
     def _going_on(self, where: str, settings: Settings) -> Model:
@@ -151,15 +150,14 @@ class Fitting:
         if settings.sizes != layout.sizes[1:-1]:
             raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
         objective = make_objective(settings, model.objective.backend, layout, model.targets)
-        plan = settings.plan
-        moments = plan.optimizer.start(objective.backend, [model.theta]).moments
-        if len(moments[0]) != len(self._progress.state.moments[0]):  # another solver
-            self._progress.state = plan.optimizer.start(objective.backend, [model.theta])
+        fresh = settings.plan.optimizer.start(objective.backend, [model.theta])
+        if len(fresh.moments[0]) != len(model.progress.state.moments[0]):  # another solver
+            model.progress.state = fresh
         return model._replace(objective=objective, settings=settings_to_json(self))
 
-    def _keep(self, model: Model, progress: Progress, X: Any) -> None:
+    def _keep(self, model: Model, X: Any) -> None:
         """Make this the network."""
-        self._model, self._progress = model, progress
+        self._model, progress = model, model.progress
         self.feature_names_in_ = checks.feature_names(X)
         self.loss_curve_ = list(progress.loss_curve)
         self.n_iter_ = progress.epoch - progress.begun
@@ -169,14 +167,15 @@ class Fitting:
 
     def _report(self, where: str, end: str) -> None:
         """Errors and warnings for what ended training before it was done."""
+        epoch = self._fitted(where).progress.epoch
         if end == "diverged":
             raise DivergenceError(
-                f"{where}: the loss or a weight became infinite or NaN in epoch {self._progress.epoch + 1}; the "
+                f"{where}: the loss or a weight became infinite or NaN in epoch {epoch + 1}; the "
                 f"network keeps its weights from before that epoch. Try a smaller learning_rate_init than "
                 f"{self.learning_rate_init}, or standardise X"
             )
         if end == "interrupted":
-            message = f"{where}: interrupted; the network keeps the weights of epoch {self._progress.epoch}"
+            message = f"{where}: interrupted; the network keeps the weights of epoch {epoch}"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
         if end == "max_iter":
             message = (
@@ -205,12 +204,12 @@ class Fitting:
         return order[count:], order[:count]
 
     def _evaluator(
-        self, model: Model, held_out: Data, X: Any, y: Any, progress: Progress, score: Callable[[], float] | None
+        self, model: Model, held_out: Data, X: Any, y: Any, score: Callable[[], float] | None
     ) -> Callable[[Array], tuple[float, float]]:
-        """``θ -> score, loss`` of the held-out rows."""
+        """``θ -> score, loss`` of the held-out rows, whose y is as the user gave it."""
         objective, targets, batch = model.objective, held_out.targets, held_out.batch()
         xp, to_host = objective.backend.xp, objective.backend.to_host
-        by_loss, labels = self.scoring == "loss", pick(y, progress.held_out)
+        by_loss = self.scoring == "loss"
 
         def evaluate(theta: Array) -> tuple[float, float]:
             cost, z = objective.value_and_logits(theta, batch)
@@ -218,22 +217,20 @@ class Fitting:
             if by_loss:
                 return -loss, loss
             if score is None and callable(self.scoring):
-                self._keep(model._replace(theta=theta), progress, X)
-                found = float(self.scoring(self, held_out.X, labels))
+                self._keep(model._replace(theta=theta), X)
+                found = float(self.scoring(self, held_out.X, y))
             elif score is None:
                 found = float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight)))
             else:
-                self._keep(model._replace(theta=theta), progress, X)
+                self._keep(model._replace(theta=theta), X)
                 found = float(score())
             return (found if math.isfinite(found) else math.nan), loss
 
         return evaluate
 
-    def _lbfgs(
-        self, settings: Settings, model: Model, progress: Progress, data: Data, callback: Callable[[Epoch], None] | None
-    ) -> Array:
+    def _lbfgs(self, settings: Settings, model: Model, data: Data, callback: Callable[[Epoch], None] | None) -> Array:
         """θ by SciPy's L-BFGS, all rows at once."""
-        n = data.X.shape[0]
+        n, progress = data.X.shape[0], model.progress
 
         def note(cost: float) -> None:
             progress.epoch += 1
@@ -262,8 +259,8 @@ class Fitting:
         return Saver(settings.checkpoint, write)
 
 
-def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> tuple[Model, Progress]:
-    """The model and the progress in the file, which must be of this network and as many rows."""
+def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> Model:
+    """The model in the file, which must be of this network and as many rows."""
     assert settings.checkpoint is not None
     layers, configuration, tensors = storage.load(settings.checkpoint.path)
     backend, layout = model.objective.backend, model.objective.layout
@@ -278,7 +275,7 @@ def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> tu
             f"here are {layout.sizes} and {n}" + (f"; other settings: {', '.join(differ)}" if differ else "")
         )
     theta = backend.copy(backend.asarray(layout.flatten(np, layers), dtype_name(model.theta)))
-    return model._replace(theta=theta), unpack(backend, settings.plan, numbers, tensors)
+    return model._replace(theta=theta, progress=unpack(backend, settings.plan, numbers, tensors))
 
 
 #: What a run may go on with otherwise than it began.
@@ -293,6 +290,7 @@ _MAY_CHANGE = (
 )
 
 
-def _final(model: Model, progress: Progress) -> Array:
-    """What a run that had ended left as θ."""
-    return model.theta if progress.best_theta is None else progress.best_theta
+def _final(model: Model) -> Model:
+    """What a run that had ended left."""
+    best = model.progress.best_theta
+    return model if best is None else model._replace(theta=best)

@@ -6,8 +6,9 @@ from typing import Any
 
 from xbackprop import checks, derivatives
 from xbackprop.backend import Array, follow, transfer
-from xbackprop.data import Data, dtype_name
+from xbackprop.data import dtype_name
 from xbackprop.errors import GradientCheckError
+from xbackprop.fitting import Fitting
 from xbackprop.model import Model
 from xbackprop.objective import Batch
 from xbackprop.verification.network_subject import make_subject
@@ -15,7 +16,7 @@ from xbackprop.verification.paper import EPSILON, TOLERANCE, GradientCheck, pape
 from xbackprop.verification.threads import one_thread
 
 
-class Gradients:
+class Gradients(Fitting):
     """Derivatives of C(θ) = loss + α/(2n) Σ‖W_l‖² and of the logits z_L(X; θ), all by hand.
 
     Lists of weights and biases come and go in the shapes of `coefs_` and `intercepts_`, in the network's library;
@@ -142,12 +143,3 @@ class Gradients:
         with backend.scope():
             moved = [[transfer(a, follow(a), backend, dtype) for a in part] for part in arrays]
             return layout.flatten(backend.xp, list(zip(*moved, strict=True)))
-
-    # What `MLP` provides.
-    feature_names_in_: list[str] | None
-
-    def _fitted(self, where: str) -> Model:
-        raise NotImplementedError
-
-    def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:
-        raise NotImplementedError

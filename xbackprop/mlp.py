@@ -13,7 +13,6 @@ from xbackprop import storage
 from xbackprop.activations import Activation
 from xbackprop.backend import Array, Backend, load, resolve
 from xbackprop.errors import ModelFileError
-from xbackprop.fitting import Fitting
 from xbackprop.gradients import Gradients
 from xbackprop.losses import Loss
 from xbackprop.model import Model, make_objective
@@ -21,10 +20,10 @@ from xbackprop.network import Layout
 from xbackprop.prediction import Prediction
 from xbackprop.settings import changed_settings, read_settings, settings_from_json
 from xbackprop.targets import Targets
-from xbackprop.training import Progress, start_progress
+from xbackprop.training import start_progress
 
 
-class MLP(Fitting, Prediction, Gradients):
+class MLP(Gradients, Prediction):
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
     z_l = h_{l-1} W_l + b_l, h_l = f(z_l) for the hidden layers, h_0 = X; the loss owns the output's function of z_L.
@@ -49,7 +48,8 @@ class MLP(Fitting, Prediction, Gradients):
     clip_norm : the longest gradient; None for any.
     batch_size : samples per step; "auto" is min(200, n_samples).
     learning_rate : how the rate changes, see `xbackprop.schedules`: "constant", "invscaling" (with power_t),
-        "adaptive", "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a function (epoch, epochs) -> factor.
+        "adaptive", "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a
+        function (epoch, epochs) -> factor.
     learning_rate_init : the step size η. warmup : epochs in which it rises from 0.
     max_iter : the most epochs of a call of `fit`.
     momentum, nesterovs_momentum : of sgd. beta_1, beta_2 : of adam. rho : of rmsprop. epsilon : ε, added to √v as it
@@ -131,11 +131,8 @@ class MLP(Fitting, Prediction, Gradients):
         random_state: int | RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        for name, value in list(locals().items()):
-            if name != "self":
-                setattr(self, name, value)
-        self._model: Model | None = None
-        self._progress: Progress | None = None
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+        self._model = None
         read_settings("MLP", self)
         if isinstance(backend, str):
             load(backend)  # a missing library is said here, not after the data are loaded
@@ -157,11 +154,6 @@ class MLP(Fitting, Prediction, Gradients):
         if classes is None:
             raise AttributeError("MLP.classes_: a regression has no classes")
         return classes
-
-    @property
-    def n_features_in_(self) -> int:
-        """The width of X."""
-        return self._fitted("MLP.n_features_in_").objective.layout.sizes[0]
 
     @property
     def n_outputs_(self) -> int:
@@ -223,8 +215,8 @@ class MLP(Fitting, Prediction, Gradients):
         theta = home.asarray(layout.flatten(np, layers))
         loaded = read_settings("MLP.load", net)
         objective = make_objective(loaded, home, layout, targets)
-        net._model = Model(objective, theta, targets, configuration["settings"])
-        net._progress = start_progress(home, loaded.plan, theta, loaded.rng())
+        progress = start_progress(home, loaded.plan, theta, loaded.rng())
+        net._model = Model(objective, theta, targets, progress, configuration["settings"])
         net.n_iter_ = len(net.loss_curve_)
         return net
 
@@ -239,6 +231,7 @@ def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
     targets = Targets(**{**packed, "classes": classes, "weights": weights})
     outputs = {"numbers": targets.n_outputs, "binary": 1}.get(targets.kind, 0 if classes is None else len(classes))
     fits = (targets.kind == "numbers") == (task == "regression") == (classes is None)
-    if not fits or not outputs == n_outputs == targets.n_outputs or (targets.kind == "binary" and len(classes) > 2):
+    too_many = targets.kind == "binary" and classes is not None and len(classes) > 2
+    if not fits or not outputs == n_outputs == targets.n_outputs or too_many:
         raise ValueError(f"{n_outputs} outputs of a {task}, and the classes {classes}")
     return targets

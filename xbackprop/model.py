@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.random import RandomState
 
 from xbackprop.backend import Array, Backend
 from xbackprop.data import Data
+from xbackprop.errors import NotFittedError
 from xbackprop.initializers import draw_layers
 from xbackprop.network import Layout
 from xbackprop.objective import Objective
 from xbackprop.settings import Settings
 from xbackprop.targets import Targets
+from xbackprop.training import Progress, start_progress
 
 
 class Model(NamedTuple):
-    """C(θ), θ, and what its outputs mean.
+    """C(θ), θ, what its outputs mean, and how far training has come.
 
     settings : those it was made with, as JSON; the object's own may change afterwards.
     """
@@ -25,6 +27,7 @@ class Model(NamedTuple):
     objective: Objective
     theta: Array
     targets: Targets
+    progress: Progress
     settings: dict[str, Any]
 
     def layers(self) -> list[tuple[Array, Array]]:
@@ -42,4 +45,27 @@ def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: Ra
     """A network of starting weights, drawn layer by layer."""
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = data.backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
-    return Model(make_objective(settings, data.backend, layout, data.targets), theta, data.targets, as_json)
+    objective = make_objective(settings, data.backend, layout, data.targets)
+    return Model(objective, theta, data.targets, start_progress(data.backend, settings.plan, theta, rng), as_json)
+
+
+class Holder:
+    """An object that holds a model, or none yet, and the settings that `MLP` has: what its parts stand on."""
+
+    _model: Model | None
+    feature_names_in_: list[str] | None
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """The settings."""
+
+    def _fitted(self, where: str) -> Model:
+        if self._model is None:
+            raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
+        return self._model
+
+    @property
+    def n_features_in_(self) -> int:
+        """The width of X."""
+        return self._fitted("MLP.n_features_in_").objective.layout.sizes[0]

@@ -9,13 +9,12 @@ from xbackprop import checks
 from xbackprop.backend import Array, Namespace, follow, is_sparse, transfer
 from xbackprop.batches import dense
 from xbackprop.data import dtype_name
-from xbackprop.errors import NotFittedError
-from xbackprop.model import Model
+from xbackprop.model import Holder, Model
 
 LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
 
 
-class Prediction:
+class Prediction(Holder):
     """Predictions, in the library and on the device of X, a bounded number of rows at a time."""
 
     def predict(self, X: Any) -> Array:
@@ -67,11 +66,6 @@ class Prediction:
             raise ValueError(f"{where}: a regression has no probabilities; call predict")
         return model
 
-    def _fitted(self, where: str) -> Model:
-        if self._model is None:
-            raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
-        return self._model
-
     def _outputs(self, where: str, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
         """function(z_L) for the rows of X, where X lives."""
         model = self._fitted(where)
@@ -80,7 +74,7 @@ class Prediction:
 
     def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] | None = None) -> Array:
         """z_L, or a function of it, for the rows of a checked X, on the network's backend."""
-        model = self._model
+        model = self._fitted("MLP.predict")
         objective, backend, theta = model.objective, model.objective.backend, model.theta
         home, dtype, n = follow(X), dtype_name(theta), X.shape[0]
         rows = max(LEAST_ROWS, backend.chunk // (2 * sum(objective.layout.sizes)))

@@ -105,7 +105,8 @@ class Perceptron(BaseEstimator):
         network = self.network_ if again else self._network()
         vars(network).update(self._settings())
         if again:  # scikit-learn's random numbers start anew with every call
-            network._progress.rng, network._progress.order = check_random_state(self.random_state), None
+            progress = network._fitted("partial_fit").progress
+            progress.rng, progress.order = check_random_state(self.random_state), None
         return self._train(network, X, y, sample_weight, go_on=True, classes=classes, epochs=1)
 
     def predict(self, X: Any) -> Array:
@@ -161,7 +162,8 @@ class Perceptron(BaseEstimator):
         self.network_ = network
         self._library = library_of(X)
         self._publish()
-        if not np.isfinite(network._model.objective.backend.to_host(network._model.theta)).all():
+        model = network._fitted(where)
+        if not np.isfinite(model.objective.backend.to_host(model.theta)).all():
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
@@ -179,11 +181,13 @@ class Perceptron(BaseEstimator):
 
     def _publish(self) -> None:
         """scikit-learn's attributes."""
-        network, progress = self.network_, self.network_._progress
+        network = self.network_
+        model = network._fitted(type(self).__name__)
+        progress = model.progress
         self.n_features_in_ = network.n_features_in_
         self.n_outputs_, self.n_iter_ = network.n_outputs_, network.n_iter_
         self.n_layers_, self.t_ = len(network.coefs_) + 1, progress.samples
-        self.out_activation_ = _OUTPUTS.get(network._model.objective.loss.output.__name__, "custom")
+        self.out_activation_ = _OUTPUTS.get(model.objective.loss.output.__name__, "custom")
         self.loss_curve_, self.loss_ = network.loss_curve_, (network.loss_curve_ or [np.inf])[-1]
         stopping = self.early_stopping
         self.best_loss_ = None if stopping else progress.plateau.best
@@ -283,7 +287,8 @@ class Perceptron(BaseEstimator):
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
 
         def score() -> float:
-            rows = network._progress.held_out
+            rows = network._fitted("scoring").progress.held_out
+            assert rows is not None
             self.network_ = network
             self._publish()
             return scorer(self, pick(X, rows), pick(y, rows))

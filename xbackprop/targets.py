@@ -125,7 +125,8 @@ def learn_targets(
     """How this y, checked, is to be read.
 
     loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one will do.
-    classes : where they are known before all of them have been seen. smoothing, weight : the settings `label_smoothing` and `class_weight`.
+    classes : where they are known before all of them have been seen.
+    smoothing, weight : the settings `label_smoothing` and `class_weight`.
     """
     if task == "regression":
         y = checks.targets(where, y, n)
