@@ -9,8 +9,10 @@ from helpers import problem
 
 from xbackprop import ACTIVATIONS, Verdict
 from xbackprop.backend import load
+from xbackprop.losses import LOSSES
 from xbackprop.network import bias_gradient
 from xbackprop.optimizers import adam_step
+from xbackprop.settings import TASKS
 from xbackprop.verification.matrix import installed, matrix, parse_device
 from xbackprop.verification.oracle import relative_difference, torch_gradient
 
@@ -43,8 +45,9 @@ def as_ones_own(f):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_cell_of_a_right_backend_passes(backend, activation):
     rows = cells(backend, activation)
-    assert [(row.kind.task, row.kind.dtype) for row in rows] == [
-        (task, dtype) for task in ("classification", "regression") for dtype in ("float64", "float32")
+    expected = LOSSES if activation == "tanh" else TASKS.values()
+    assert [(row.kind.loss, row.kind.dtype) for row in rows] == [
+        (loss, dtype) for loss in LOSSES if loss in expected for dtype in ("float64", "float32")
     ]
     for row in rows:
         assert row.verdict is Verdict.PASS
@@ -96,7 +99,7 @@ def test_a_backend_that_breaks_is_reported_and_stops_nothing():
         raise RuntimeError("out of paper")
 
     rows = cells(faulty(bias_gradient, broken))
-    assert [row.verdict for row in rows] == [Verdict.FAIL] * 4
+    assert [row.verdict for row in rows] == [Verdict.FAIL] * 2 * len(LOSSES)
     assert {f.reason for row in rows for run in row.runs for f in run.findings} == {"RuntimeError: out of paper"}
 
 

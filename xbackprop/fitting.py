@@ -134,13 +134,14 @@ class Fitting(Holder):
                     evaluate = self._evaluator(model, data.rows(held_out), X, pick(y, held_out), score)
                     data = data.rows(rows)
                     plan = replace(plan, batch_size=min(len(rows), plan.batch_size))
-                saver = self._saver(settings, model, n)
+                saver = self._saver(settings, model, checks.feature_names(X), n)
                 start = model.theta if progress.last_theta is None else progress.last_theta
                 theta = train(
                     model.objective, plan, start, progress, data.X, data.y, data.weight,
                     epochs=epochs, evaluate=evaluate, callback=callback, after_epoch=saver,
                 )  # fmt: skip
         self._keep(model._replace(theta=theta), X)
+        self.n_iter_ = self.n_iter_ if epochs is None else epochs
         return progress.end
 
     def _going_on(self, where: str, settings: Settings) -> Model:
@@ -246,7 +247,7 @@ class Fitting(Holder):
         )  # fmt: skip
         return theta
 
-    def _saver(self, settings: Settings, model: Model, n: int) -> Saver | None:
+    def _saver(self, settings: Settings, model: Model, names: list[str] | None, n: int) -> Saver | None:
         """What writes checkpoints, if there are to be any."""
         if settings.checkpoint is None:
             return None
@@ -254,7 +255,7 @@ class Fitting(Holder):
 
         def write(theta: Array, progress: Progress) -> None:
             numbers, tensors = pack(model.objective.backend, progress)
-            self._write(path, model._replace(theta=theta), progress.loss_curve, {**numbers, "rows": n}, tensors)
+            self._write(path, model._replace(theta=theta), names, progress.loss_curve, {**numbers, "rows": n}, tensors)
 
         return Saver(settings.checkpoint, write)
 

@@ -163,12 +163,13 @@ class MLP(Gradients, Prediction):
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""
         model = self._fitted("MLP.save")
-        self._write(path, model, self.loss_curve_)
+        self._write(path, model, self.feature_names_in_, self.loss_curve_)
 
     def _write(
         self,
         path: str | PathLike[str],
         model: Model,
+        feature_names: Sequence[str] | None,
         loss_curve: Sequence[float],
         progress: Mapping[str, Any] | None = None,
         others: Mapping[str, np.ndarray] | None = None,
@@ -180,7 +181,7 @@ class MLP(Gradients, Prediction):
             targets[name] = None if targets[name] is None else pack(targets[name])
         fitted = {
             "targets": targets,
-            "feature_names": self.feature_names_in_,
+            "feature_names": feature_names,
             "loss_curve": [loss if np.isfinite(loss) else None for loss in loss_curve],
         }
         storage.save(path, layers, {"settings": model.settings, "fitted": fitted, "progress": progress}, others)

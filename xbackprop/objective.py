@@ -191,7 +191,7 @@ class Objective:
     def _penalty(self, theta: Array, batch: Batch) -> Array:
         w = theta[..., : self.layout.n_weights]
         squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
-        penalty = (0.5 * self.l2) * squares
-        if self.l1:
-            penalty = penalty + self.l1 * self.backend.xp.sum(absolute(self.backend.xp, w), axis=-1)
-        return batch.inverse * penalty
+        penalty = 0.5 * (self.l2 * batch.inverse) * squares  # α/n as the gradient has it, rounding and all
+        if not self.l1:
+            return penalty
+        return penalty + (self.l1 * batch.inverse) * self.backend.xp.sum(absolute(self.backend.xp, w), axis=-1)

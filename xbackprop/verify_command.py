@@ -16,7 +16,6 @@ from xbackprop.checks import one_of
 from xbackprop.datasets import BUNDLED, read_dataset, read_features
 from xbackprop.errors import BackendError
 from xbackprop.mlp import MLP
-from xbackprop.settings import TASKS
 from xbackprop.verification.examine import METHODS
 from xbackprop.verification.matrix import DTYPES, Cell, installed, matrix, parse_device
 from xbackprop.verification.outcome import make_header
@@ -93,7 +92,7 @@ def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[st
             cells.append(cell)
             figures = [_figure(cell.worst(name)) for name in columns]
             kind, place = cell.kind, f"{backend.name} {device}"
-            print(_line(place, kind.activation.name, TASKS[kind.task], kind.dtype, figures, cell.verdict), flush=True)
+            print(_line(place, kind.activation.name, kind.loss, kind.dtype, figures, cell.verdict), flush=True)
     runs = [run for cell in cells for run in cell.runs]
     report = Report(make_header({"matrix": f"{len(cells)} cells, {len(runs)} gradients"}, args.seed), runs, not_run)
     for name, reason in (aside if not args.backends else {}).items():

@@ -17,8 +17,9 @@ import numpy as np
 from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Backend, load, names
 from xbackprop.errors import ConvergenceWarning
+from xbackprop.losses import LOSSES
 from xbackprop.mlp import MLP
-from xbackprop.settings import TASKS
+from xbackprop.settings import TASK_LOSSES, TASKS
 from xbackprop.verification.results import Curves, Run
 from xbackprop.verification.threads import one_thread
 from xbackprop.verification.verdicts import Finding, Verdict, worst_verdict
@@ -47,9 +48,14 @@ class Kind(NamedTuple):
     backend: Backend
     device: str
     activation: Activation
-    task: str
+    loss: str
     dtype: str
     seed: int
+
+    @property
+    def task(self) -> str:
+        """What the loss is for."""
+        return next(task for task, losses in TASK_LOSSES.items() if self.loss in losses)
 
     def network(self, sizes: tuple[int, ...], backend: Backend | None = None) -> MLP:
         """A network with these hidden layers, of 20 epochs."""
@@ -57,6 +63,7 @@ class Kind(NamedTuple):
             sizes,
             self.activation,
             task=self.task,
+            loss=self.loss,
             alpha=ALPHA,
             batch_size=5,
             max_iter=20,
@@ -66,10 +73,15 @@ class Kind(NamedTuple):
         )
 
     def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X; y of 3 classes or with 2 outputs; and weights."""
+        """X; y of 3 classes, of 2 labels, or of 2 numbers; and weights."""
         rng = np.random.RandomState(self.seed)
         X = rng.standard_normal((SAMPLES, FEATURES))
-        y = np.arange(SAMPLES) % 3 if self.task == "classification" else rng.standard_normal((SAMPLES, 2))
+        draw = {
+            "cross_entropy": lambda: np.arange(SAMPLES) % 3,
+            "binary_cross_entropy": lambda: rng.randint(2, size=(SAMPLES, 2)),
+            "poisson": lambda: rng.poisson(2.0, (SAMPLES, 2)).astype(float),
+        }
+        y = draw.get(self.loss, lambda: rng.standard_normal((SAMPLES, 2)))()
         return X, y, rng.uniform(0.5, 2.0, SAMPLES)
 
 
@@ -127,12 +139,14 @@ def matrix(
     thorough: bool = False,
     seed: int = 0,
 ) -> Iterator[Cell]:
-    """The cells of one backend on one device, each as soon as it is known.
+    """The cells of one backend on one device, each as soon as it is known: every activation with the losses of `TASKS`,
+    and the other losses with tanh.
 
     thorough : networks of 0 to 3 hidden layers, trained a little, each at three points and with three penalties.
     """
-    for activation, task, dtype in product(activations, TASKS, dtypes):
-        kind = Kind(backend, device, activation, task, dtype, seed)
+    pairs = [(f, loss) for f in activations for loss in LOSSES if loss in TASKS.values() or f is ACTIVATIONS["tanh"]]
+    for (activation, loss), dtype in product(pairs, dtypes):
+        kind = Kind(backend, device, activation, loss, dtype, seed)
         depths = DEPTHS if thorough else (SIZES,)
         yield Cell(kind, [run for sizes in depths for run in _runs(kind, sizes, methods, thorough)])
 
@@ -144,7 +158,7 @@ def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, tho
         "device": kind.device,
         "dtype": kind.dtype,
         "activation": kind.activation.name,
-        "loss": TASKS[kind.task],
+        "loss": kind.loss,
         "hidden": "-".join(map(str, sizes)) or "none",
     }
     try:
