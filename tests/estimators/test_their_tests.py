@@ -14,7 +14,7 @@ EXPECTED = {
     "test_gradient": "calls the private _loss_grad_lbfgs; ours is checked by gradient_check",
     "test_learning_rate_warmstart": "reads the private _optimizer; the rates are in test_schedules.py",
     "test_adaptive_learning_rate": "reads the private _optimizer; the epochs are in test_parity.py",
-    "test_n_iter_no_change": "reads the private _no_improvement_count; ours is Plateau, held to theirs in test_training.py",
+    "test_n_iter_no_change": "reads the private _no_improvement_count; Plateau is held to it in test_training.py",
     "test_n_iter_no_change_inf": "reads the private _no_improvement_count",
     "test_predict_proba_multilabel": (
         "expects the largest logarithm where the largest probability is; of probabilities that round to 1 ours still "
@@ -26,7 +26,10 @@ source = inspect.getsource(original)
 IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
 assert source.count(IMPORT) == 1
 module = types.ModuleType("their_tests")
-exec(compile(source.replace(IMPORT, "from xbackprop import MLPClassifier, MLPRegressor"), original.__file__, "exec"), vars(module))
+exec(
+    compile(source.replace(IMPORT, "from xbackprop import MLPClassifier, MLPRegressor"), original.__file__, "exec"),
+    vars(module),
+)
 assert module.MLPClassifier is xbackprop.MLPClassifier
 
 TESTS = {name: thing for name, thing in vars(module).items() if name.startswith("test_")}
