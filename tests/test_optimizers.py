@@ -1,21 +1,44 @@
-"""The optimizers against scikit-learn's own, and against their equations."""
+"""The optimizers against scikit-learn's and torch's own, and against their equations."""
 
 import numpy as np
 import pytest
 from helpers import relative
 from numpy.random import RandomState
 
-from xbackprop.optimizers import SGD, Adam
+from xbackprop.optimizers import SGD, Adagrad, Adam, RMSProp, clip_norm, decay_step
 
 theirs = pytest.importorskip("sklearn.neural_network._stochastic_optimizers", reason="scikit-learn is the oracle")
 
 RATE = 0.03
+
+
+def torch_s(name, rate=RATE, **how):
+    """An optimizer of torch's, with scikit-learn's way of calling it."""
+
+    def make(parameters):
+        torch = pytest.importorskip("torch", reason="torch is the oracle")
+        tensors = [torch.from_numpy(p) for p in parameters]  # which share the memory of the arrays
+        optimizer = getattr(torch.optim, name)(tensors, lr=rate, eps=1e-8, **how)
+
+        class Update:
+            def update_params(self, _, gradients):
+                for tensor, g in zip(tensors, gradients, strict=True):
+                    tensor.grad = torch.from_numpy(np.array(g))
+                optimizer.step()
+
+        return Update()
+
+    return make
+
+
 CASES = {
     "sgd": (SGD(RATE, 0.0), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.0, nesterov=False)),
     "momentum": (SGD(RATE, 0.8, False), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=False)),
     "nesterov": (SGD(RATE, 0.8, True), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=True)),
     "adam": (Adam(RATE), lambda p: theirs.AdamOptimizer(p, RATE)),
     "adam, other constants": (Adam(RATE, 0.7, 0.9, 1e-3), lambda p: theirs.AdamOptimizer(p, RATE, 0.7, 0.9, 1e-3)),
+    "rmsprop": (RMSProp(RATE, 0.9), torch_s("RMSprop", alpha=0.9)),
+    "adagrad": (Adagrad(0.3), torch_s("Adagrad", 0.3)),
 }
 cases = pytest.mark.parametrize("case", CASES)
 
@@ -47,7 +70,7 @@ def sequence(shapes, steps, seed=0):
 
 
 @cases
-def test_two_hundred_steps_as_scikit_learn_does_them(backend, case):
+def test_two_hundred_steps_as_scikit_learn_and_torch_do_them(backend, case):
     ours, make = CASES[case]
     start, gradients = sequence([(37,)], 200)
     (result,) = run_ours(backend, ours, start, gradients)
@@ -120,3 +143,38 @@ def test_finds_the_minimum_of_a_bowl(backend, case):
     for _ in range(600):
         theta, state = optimizer.update(backend, theta, [theta[0] - target], state)
     assert relative(backend.to_host(theta[0]), minimum) < 1e-2
+
+
+def test_decay_shrinks_the_weights_and_leaves_the_biases(backend):
+    theta = backend.copy(backend.asarray(np.arange(1.0, 8.0)))
+    shrunk = backend.to_host(backend.bind(decay_step)(theta, 5, 0.9))
+    np.testing.assert_allclose(shrunk, [0.9, 1.8, 2.7, 3.6, 4.5, 6, 7], rtol=1e-15)
+
+
+def test_adamw_is_torchs(backend):
+    """With ε of no weight: torch adds it to the corrected √v, scikit-learn to the uncorrected."""
+    torch = pytest.importorskip("torch", reason="torch is the oracle")
+    start, gradients = sequence([(11,)], 50)
+    tensor = torch.tensor(start[0])
+    optimizer = torch.optim.AdamW([tensor], lr=RATE, weight_decay=0.2, eps=1e-300)
+    ours = [backend.copy(backend.asarray(start[0]))]
+    state = Adam(RATE, epsilon=1e-300).start(backend, ours)
+    for (g,) in gradients:
+        tensor.grad = torch.from_numpy(g)
+        optimizer.step()
+        ours = [backend.bind(decay_step)(ours[0], 11, 1 - RATE * 0.2)]
+        ours, state = Adam(RATE, epsilon=1e-300).update(backend, ours, [backend.asarray(g)], state)
+    assert relative(backend.to_host(ours[0]), tensor.numpy()) < 1e-12
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
+def test_clipping_shortens_what_is_too_long_and_turns_nothing(backend, limit):
+    g = RandomState(0).standard_normal(50)
+    clipped = backend.to_host(clip_norm(backend.xp, backend.asarray(g), limit))
+    assert np.linalg.norm(clipped) == pytest.approx(min(limit, np.linalg.norm(g)), rel=1e-13)
+    np.testing.assert_allclose(clipped / np.linalg.norm(clipped), g / np.linalg.norm(g), rtol=1e-12)
+
+
+def test_clipping_a_gradient_of_zero_gives_zero(backend):
+    zero = backend.asarray(np.zeros(4))
+    np.testing.assert_array_equal(backend.to_host(clip_norm(backend.xp, zero, 1.0)), 0.0)

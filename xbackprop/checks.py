@@ -92,6 +92,14 @@ def table(where: str, X: Any, n_features: int | None = None, names: Sequence[str
     return finite(where, "X", X)
 
 
+def counts(where: str, y: Array) -> Array:
+    """y, if it is nowhere negative: what a Poisson deviance is for."""
+    xp = array_api_compat.array_namespace(y)
+    if bool(xp.any(y < 0)):
+        raise ValueError(f"{where}: y must have no negative numbers for the loss 'poisson', got {float(xp.min(y))}")
+    return y
+
+
 def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
     """A regression's y, (n,) or (n, n_outputs), finite and real, in its own library."""
     y = _numeric(where, "y", y, None)

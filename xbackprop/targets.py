@@ -130,6 +130,7 @@ def learn_targets(
     """
     if task == "regression":
         y = checks.targets(where, y, n)
+        y = checks.counts(where, y) if loss is LOSSES["poisson"] else y
         return Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
     if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
         if weight is not None:
