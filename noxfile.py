@@ -6,7 +6,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "minimal", "tests", "jax"]
+nox.options.sessions = ["lint", "types", "minimal", "tests", "estimators", "jax"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 #: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
@@ -16,6 +16,11 @@ BACKENDS = {
     "torch": "torch,torch-cuda",
     "cupy": "cupy",
 }
+
+
+#: Two workers, and a thread for each: on networks this small, threads only wait for each other.
+IN_PARALLEL = ["-n", "2"]
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def group(name):
@@ -53,7 +58,19 @@ def tests(session, backend):
         session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
     session.install(*group("test"))
     session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
-    session.run("pytest", *session.posargs, env={"XBACKPROP_TEST_BACKENDS": BACKENDS[backend]})
+    session.run(
+        "pytest", "--ignore", "tests/estimators", "--ignore", "tests/with_jax", *([] if backend == "cupy" else IN_PARALLEL),
+        *session.posargs, env={"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD},
+    )  # fmt: skip
+
+
+@nox.session
+def estimators(session):
+    """scikit-learn's checks and tests on our estimators, and the examples. SCIPY_ARRAY_API turns array API checks on."""
+    session.install(*group("test"), *group("estimators"), ".")
+    session.run(
+        "pytest", "tests/estimators", *IN_PARALLEL, *session.posargs, env={"SCIPY_ARRAY_API": "1", **ONE_THREAD}
+    )
 
 
 @nox.session
@@ -75,6 +92,7 @@ def bench(session):
     """Not by default: ratios against scikit-learn, torch and the bare matrix products. Writes docs/benchmarks.md."""
     session.install(*group("bench"), ".")
     session.run("python", "benchmarks/run.py", *session.posargs)
+    session.run("python", "benchmarks/estimators.py", *session.posargs)
 
 
 def has_gpu():

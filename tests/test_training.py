@@ -5,6 +5,7 @@ import math
 import typing
 import warnings
 from contextlib import nullcontext
+from dataclasses import replace
 
 import array_api_compat.numpy
 import numpy as np
@@ -18,14 +19,17 @@ import xbackprop
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.backend import Backend, load
 from xbackprop.batches import minibatches
-from xbackprop.optimizers import SGD, Adam
-from xbackprop.training import Plateau, run_epoch
+from xbackprop.losses import LOSSES
+from xbackprop.optimizers import SGD, Adagrad, Adam, RMSProp
+from xbackprop.training import Plan, Plateau, run_epoch
 
 OPTIMIZERS = {
     "adam": Adam(),
     "sgd": SGD(momentum=0.0),
     "momentum": SGD(nesterovs_momentum=False),
     "nesterov": SGD(),
+    "rmsprop": RMSProp(),
+    "adagrad": Adagrad(),
 }
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 
@@ -95,16 +99,25 @@ def test_batches_are_the_rows_on_every_backend(backend, order):
     ]
 
 
-def one_epoch(backend, activation, task, optimizer, weighted, dtype="float32"):
-    """What `train` does inside an epoch, on whatever device the backend stands for."""
-    objective = make_objective(backend, (4, 6, 5, 3), activation, task)
-    X, y = problem(task, n=10)
-    y = one_hot(y, 3) if task == "classification" else y
-    X, y, weight = (backend.asarray(a, dtype) for a in (X, y, np.arange(10.0)))
-    theta = backend.copy(backend.asarray(random_theta(objective), dtype))
+#: Everything that may be part of a step, beside gradient and update.
+FULL = {"clip_norm": 1.0, "weight_decay": 0.1, "dropout": (0.2, 0.1)}
+
+
+def one_epoch(backend, activation, loss, optimizer, weighted, plan=None):
+    """What `train` does inside an epoch, in float32, on whatever device the backend stands for."""
+    objective = replace(make_objective(backend, (4, 6, 5, 3), activation), loss=LOSSES[loss], l1_ratio=0.3)
+    X, y = problem("classification", n=10)
+    X, y, weight = (backend.asarray(a, "float32") for a in (X, one_hot(y, 3), np.arange(10.0)))
+    theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
     batches = minibatches(backend, X, y, weight if weighted else None, 4, RandomState(0).permutation(10))
-    state = optimizer.start(backend, [theta])
-    return run_epoch(objective, optimizer, [theta], state, batches, objective.workspace(theta, 4))
+    state, lent = optimizer.start(backend, [theta]), objective.workspace(theta, 4)
+    return run_epoch(objective, optimizer, [theta], state, batches, lent, plan=plan and Plan(optimizer, **plan), seed=7)
+
+
+def cases_of_an_epoch():
+    """Every activation with one loss, and every loss, with all that there is beside it."""
+    yield from ((activation, "cross_entropy", None) for activation in ACTIVATIONS)
+    yield from (("tanh", loss, FULL) for loss in LOSSES)
 
 
 @tasks
@@ -138,11 +151,10 @@ def test_nothing_in_an_epoch_waits_for_the_device(solver, generic, weighted):
     compat = pytest.importorskip("array_api_compat.torch")
     backend = Backend(compat, torch.device("meta")) if generic else load("torch")(device="meta")
     with torch.no_grad():
-        for task in ("classification", "regression"):
-            for activation in ACTIVATIONS:
-                parameters, _, costs, _ = one_epoch(backend, activation, task, OPTIMIZERS[solver], weighted)
-                assert parameters[0].device.type == "meta"
-                assert len(costs) == 3
+        for activation, loss, plan in cases_of_an_epoch():
+            parameters, _, costs, _ = one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, plan)
+            assert parameters[0].device.type == "meta"
+            assert len(costs) == 3
 
 
 def test_the_meta_device_would_notice():
@@ -216,26 +228,16 @@ def dtype_watch(request):
     return watched(Backend)(array_api_compat.numpy), nullcontext
 
 
-@tasks
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("activation", "loss", "plan"), list(cases_of_an_epoch()))
 @pytest.mark.parametrize("solver", OPTIMIZERS)
-def test_a_float32_network_does_no_float64_work(dtype_watch, activation, task, solver):
+def test_a_float32_network_does_no_float64_work(dtype_watch, activation, loss, plan, solver):
     backend, watch = dtype_watch
     for weighted in (False, True):
         Watched.seen = set()
-        objective = make_objective(backend, (4, 6, 3), activation, task)
-        X, y = problem(task, n=10)
-        y = one_hot(y, 3) if task == "classification" else y
-        X, y, weight = (backend.asarray(a, "float32") for a in (X, y, np.arange(10.0)))
-        theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
-        optimizer = OPTIMIZERS[solver]
-        state = optimizer.start(backend, [theta])
-        order = RandomState(0).permutation(10)
         with watch():
-            batches = minibatches(backend, X, y, weight if weighted else None, 4, order)
-            run_epoch(objective, optimizer, [theta], state, batches, objective.workspace(theta, 4))
+            one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, plan)
         assert "float32" in Watched.seen
-        assert Watched.seen <= {"float32", "bool", "int64"}
+        assert Watched.seen <= {"float32", "bool", "int64", "uint32"}
 
 
 def test_the_watch_would_notice():

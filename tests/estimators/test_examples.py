@@ -1,0 +1,25 @@
+"""The examples run, and what they assert holds."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(path)], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_they_are_all_there():
+    assert {p.stem for p in EXAMPLES} >= {
+        "custom_parts", "digits_on_every_backend", "grid_search", "regression", "stop_and_resume",
+    }  # fmt: skip
