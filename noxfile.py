@@ -58,15 +58,14 @@ def tests(session, backend):
         session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
     session.install(*group("test"))
     session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
-    session.run(
-        "pytest", "--ignore", "tests/estimators", "--ignore", "tests/with_jax", *([] if backend == "cupy" else IN_PARALLEL),
-        *session.posargs, env={"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD},
-    )  # fmt: skip
+    apart = ["--ignore", "tests/estimators", "--ignore", "tests/with_jax"]
+    environment = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
+    session.run("pytest", *apart, *([] if backend == "cupy" else IN_PARALLEL), *session.posargs, env=environment)
 
 
 @nox.session
 def estimators(session):
-    """scikit-learn's checks and tests on our estimators, and the examples. SCIPY_ARRAY_API turns array API checks on."""
+    """scikit-learn's checks and tests on our estimators, and the examples; SCIPY_ARRAY_API is for its array API."""
     session.install(*group("test"), *group("estimators"), ".")
     session.run(
         "pytest", "tests/estimators", *IN_PARALLEL, *session.posargs, env={"SCIPY_ARRAY_API": "1", **ONE_THREAD}
