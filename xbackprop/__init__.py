@@ -21,7 +21,7 @@ from xbackprop.errors import (
     NotFittedError,
 )
 from xbackprop.initializers import INITIALIZERS
-from xbackprop.losses import LOSSES, Loss
+from xbackprop.losses import LOSSES, Loss, huber_loss, quantile_loss
 from xbackprop.mlp import MLP
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ __all__ = [
     "check_gradient",
     "check_jvp",
     "check_vjp",
+    "huber_loss",
+    "quantile_loss",
     "verify",
 ]
 

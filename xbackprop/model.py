@@ -54,6 +54,7 @@ class Holder:
 
     _model: Model | None
     feature_names_in_: list[str] | None
+    n_iter_: int
 
     if TYPE_CHECKING:
 

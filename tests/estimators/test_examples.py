@@ -1,11 +1,14 @@
 """The examples run, and what they assert holds."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import xbackprop
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.py"))
 
@@ -23,3 +26,12 @@ def test_they_are_all_there():
     assert {p.stem for p in EXAMPLES} >= {
         "custom_parts", "digits_on_every_backend", "grid_search", "regression", "stop_and_resume",
     }  # fmt: skip
+
+
+def test_the_page_for_those_who_come_from_scikit_learn(recwarn):
+    page = (Path(__file__).parents[2] / "docs" / "scikit-learn.md").read_text()
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(block, "scikit-learn.md", "exec"), {})
+    for cls in (xbackprop.MLPClassifier, xbackprop.MLPRegressor):
+        for parameter in cls().get_params():
+            assert f"`{parameter}`" in page, parameter
