@@ -162,8 +162,8 @@ class Perceptron(BaseEstimator):
         self.network_ = network
         self._library = library_of(X)
         self._publish()
-        model = network._fitted(where)
-        if not np.isfinite(model.objective.backend.to_host(model.theta)).all():
+        xp, theta = network._model.objective.backend.xp, network._model.theta  # type: ignore[union-attr]
+        if not bool(xp.all(xp.isfinite(theta))):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
@@ -236,6 +236,7 @@ class Perceptron(BaseEstimator):
                 sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         else:
             X = checks.table(type(self).__name__, X, None if reset else self.n_features_in_)
+            y = np.asarray(y) if is_host_array(y) else y
             self.n_features_in_ = X.shape[1]
         if is_sparse(y):
             y = y.toarray()

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, make_multilabel_classification
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
@@ -260,3 +260,17 @@ def test_warnings_are_scikit_learns():
         classifier(max_iter=1).fit(X_DIGITS, Y_DIGITS)
     assert [w.category for w in caught] == [ConvergenceWarning]
     assert caught[0].filename == __file__
+
+
+def test_digits_with_dropout_and_a_schedule():
+    X, y = load_digits(return_X_y=True)
+    accuracies = []
+    for seed in range(5):
+        kept, held_out = train_test_split(np.arange(len(y)), random_state=seed, stratify=y)
+        net = MLPClassifier(
+            (256, 128), dropout=0.3, label_smoothing=0.05, learning_rate="one_cycle", learning_rate_init=0.005,
+            batch_size=64, max_iter=60, n_iter_no_change=60, random_state=seed,
+        )  # fmt: skip
+        net.fit(X[kept] / 16, y[kept])
+        accuracies.append(net.score(X[held_out] / 16, y[held_out]))
+    assert np.mean(accuracies) >= 0.98
