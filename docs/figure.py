@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from xbackprop import ACTIVATIONS
 from xbackprop.backend import load
+from xbackprop.settings import TASKS
 from xbackprop.verification.complex_step import TOLERANCE
 from xbackprop.verification.matrix import installed, matrix
 from xbackprop.verification.paper import TOLERANCE as PAPER
@@ -19,7 +20,7 @@ COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
 def gradients(axes):
     """Every activation: the paper's error and the complex step's, on every backend that is here."""
     homes = [(b.name, load(b.name)()) for b in installed() if b.reason is None]
-    cells = [cell for _, home in homes for cell in matrix(home, dtypes=["float64"])]
+    cells = [cell for _, home in homes for cell in matrix(home, dtypes=["float64"]) if cell.kind.loss in TASKS.values()]
     activations = list(ACTIVATIONS)
     for cell in cells:
         name = cell.kind.backend.name

@@ -11,6 +11,7 @@ from xbackprop import MLP
 from xbackprop.losses import LOSSES
 from xbackprop.objective import make_batch
 from xbackprop.settings import SOLVERS, TASK_LOSSES
+from xbackprop.verification.examine import METHODS
 
 X, _ = problem("classification", n=60)
 LABELS = X[:, :3].argmax(axis=1)
@@ -46,6 +47,23 @@ def test_every_loss_learns_and_passes_the_papers_check(backend, loss):
     assert net.loss_curve_[-1] < 0.6 * net.loss_curve_[0] or loss == "poisson"
     assert net.score(X, y) > 0.7
     assert net.gradient_check(X, y) < 1e-7
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_check_fails_a_loss(backend, loss):
+    """Every method there is, the definitions in 50 digits among them, with an elastic net, and weights."""
+    pytest.importorskip("torch", reason="torch is the oracle")
+    pytest.importorskip("mpmath", reason="mpmath is the reference")
+    y = TARGETS[loss]
+    task = next(task for task, losses in TASK_LOSSES.items() if loss in losses)
+    net = fit(y, backend, task=task, loss=loss, alpha=0.3, l1_ratio=0.5, max_iter=5)
+    few = [3, 8, 21, 40] if task == "regression" else [int(np.flatnonzero(k == LABELS)[0]) for k in (0, 1, 2, 0)]
+    report = xbackprop.verify(net, X[few], y[few], np.array([0.5, 1.0, 2.0, 1.5]), methods=METHODS, pictures=False)
+    assert not report.not_run
+    ran = {f.method for run in report.runs for f in run.findings}
+    assert ran == set(METHODS)
+    failed = [f for run in report.runs for f in run.findings if f.verdict is xbackprop.Verdict.FAIL]
+    assert not failed
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

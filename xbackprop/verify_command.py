@@ -150,7 +150,7 @@ def _figure(finding: Finding | None) -> str:
 
 def _line(place: str, activation: str, loss: str, dtype: str, cells: Sequence[str], end: str) -> str:
     columns = "".join(f"{cell:>13}" for cell in cells)
-    return f"{place:<10} {activation:<11}{loss:<19}{dtype:<8}{columns}  {end}".rstrip()
+    return f"{place:<10} {activation:<11}{loss:<21}{dtype:<8}{columns}  {end}".rstrip()
 
 
 def add_arguments(add: Callable[..., Any]) -> None:
