@@ -90,21 +90,24 @@ def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
 
 
 def _binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-    e = np.abs(z)
-    np.negative(e, out=e)
+    e = np.copysign(z, -1.0)  # -|z|
     np.exp(e, out=e)
-    cost = np.log1p(e)
-    cost += np.maximum(z, _row(0.0, z.shape[-1], z.dtype))
-    cost -= y * z
-    near = 1.0 / (1.0 + e)
+    costs = np.log1p(e)
+    costs += np.maximum(z, _row(0.0, z.shape[-1], z.dtype))
+    near = 1.0 + e
+    np.reciprocal(near, out=near)
     e *= near
     right = z > 0
-    delta = np.where(right, near, e)
+    delta, other = np.where(right, near, e), np.where(right, e, near)
     delta *= 1.0 - y
-    delta -= y * np.where(right, e, near)
+    other *= y
+    delta -= other
     delta *= share
-    cost *= share
-    return np.add.reduce(cost, axis=(-2, -1)), delta
+    if isinstance(share, float) and z.ndim == 2:
+        return share * (np.add.reduce(costs, axis=None) - np.vdot(y, z)), delta
+    costs -= y * z
+    costs *= share
+    return np.add.reduce(costs, axis=(-2, -1)), delta
 
 
 def _squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
@@ -312,6 +315,10 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(f"device: NumPy has no device but 'cpu', got {device!r}")
         super().__init__(array_api_compat.numpy)
+
+    def read(self, numbers: list[Array]) -> np.ndarray:
+        """As they stand."""
+        return np.array(numbers, dtype=np.float64)
 
     def to_host(self, x: Array) -> np.ndarray:
         """`x` itself."""

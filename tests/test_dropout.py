@@ -11,8 +11,10 @@ from xbackprop.backend import load
 from xbackprop.derivatives import hvp
 from xbackprop.dropout import masks, threefry
 from xbackprop.objective import make_batch
+from xbackprop.verification.examine import DEFAULT, examine
 from xbackprop.verification.network_subject import make_subject
 from xbackprop.verification.paper import paper_check
+from xbackprop.verification.verdicts import Verdict
 
 # Random123's known answers for Threefry-2x32: key and counter of zeros, of ones, and of the digits of π.
 KEYS = [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x13198A2E, 0x03707344)]
@@ -74,11 +76,25 @@ def test_with_masks_the_gradient_is_the_slope_of_the_cost_with_masks(backend, ta
     whole = paper_check(make_subject(objective, theta, batch._replace(masks=())))
     assert abs(result.worst.analytic - whole.worst.analytic) > 0 or result.error != whole.error
 
+    run = examine(objective, theta, batch)
+    assert run.verdict in (Verdict.PASS, Verdict.VACUOUS), run.notes
+    assert {f.method for f in run.findings} == set(DEFAULT)
     direction = backend.asarray(np.random.RandomState(3).standard_normal(objective.layout.n_parameters))
     h = 1e-6
     up, down = (objective.value_and_gradient([theta + s * h * direction], batch)[1][0] for s in (1, -1))
     found = hvp(objective, theta, direction, batch)
     np.testing.assert_allclose(backend.to_host(found), backend.to_host((up - down) / (2 * h)), rtol=1e-6, atol=1e-7)
+
+
+def test_the_definitions_in_fifty_digits_have_the_masks_too(backend):
+    objective = make_objective(backend, (4, 6, 5, 3), "gelu")
+    X, y = problem("classification", n=4)
+    dropped = masks(backend, 5, 0, 4, (6, 5), (0.4, 0.2), backend.xp.float64)
+    weight = backend.asarray(np.array([0.5, 1.0, 2.0, 1.0]))
+    batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)), weight, dropped)
+    run = examine(objective, backend.copy(backend.asarray(random_theta(objective))), batch, methods=["reference"])
+    assert {f.method for f in run.findings} == {"reference"}
+    assert all(f.verdict in (Verdict.PASS, Verdict.VACUOUS) for f in run.findings)
 
 
 def test_a_dropped_unit_has_no_part_in_the_gradient(backend):

@@ -105,6 +105,10 @@ class Backend:
         """`x` as a NumPy array. Waits for the device."""
         return np.asarray(array_api_compat.to_device(x, _default_device(self.xp)))
 
+    def read(self, numbers: list[Array]) -> np.ndarray:
+        """Arrays of one number each, together on the host in float64. Waits for the device once."""
+        return self.to_host(self.xp.stack(numbers)).astype(np.float64)
+
     def copy(self, x: Array) -> Array:
         """A copy of `x` that shares no memory with it."""
         return self.xp.asarray(x, copy=True)

@@ -5,25 +5,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from xbackprop.backend import Array
 from xbackprop.network import Cache, backward, deltas
 from xbackprop.objective import Batch, Objective
 from xbackprop.tangent import backward_tangent, forward_tangent
 
 
-def jvp(objective: Objective, theta: Array, direction: Array, X: Array, X_tangent: Array | None = None) -> Array:
+def jvp(
+    objective: Objective,
+    theta: Array,
+    direction: Array,
+    X: Array,
+    X_tangent: Array | None = None,
+    masks: Sequence[Array] = (),
+) -> Array:
     """Jv = ż_L (n, n_L): how the logits change as θ moves along v, and X along Ẋ, by forward mode."""
     xp, backend, layout = objective.backend.xp, objective.backend, objective.layout
-    layers, cache = layout.layers(xp, theta), objective.forward(theta, X)
+    layers, cache = layout.layers(xp, theta), objective.forward(theta, X, masks)
     return forward_tangent(
         backend, layers, objective.activations, cache, layout.layers(xp, direction), X_tangent
     ).z[-1]  # fmt: skip
 
 
-def vjp(objective: Objective, theta: Array, cotangent: Array, X: Array) -> Array:
+def vjp(objective: Objective, theta: Array, cotangent: Array, X: Array, masks: Sequence[Array] = ()) -> Array:
     """Jᵀw (P,) of the logits, for w (n, n_L): the backward pass started with w in the place of δ_L."""
     xp, backend, layout = objective.backend.xp, objective.backend, objective.layout
-    layers, cache = layout.layers(xp, theta), objective.forward(theta, X)
+    layers, cache = layout.layers(xp, theta), objective.forward(theta, X, masks)
     return layout.flatten(xp, backward(backend, layers, objective.activations, cache, cotangent))
 
 

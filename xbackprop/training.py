@@ -168,9 +168,8 @@ def read_epoch(backend: Backend, parameters: Parameters, costs: list[Array], row
 
     The one place that waits for the device.
     """
-    xp = backend.xp
-    sums = [xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
-    numbers = backend.to_host(xp.stack([*costs, *sums])).astype(np.float64)
+    sums = [backend.xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
+    numbers = backend.read([*costs, *sums])
     cost = float(numbers[: len(costs)] @ rows) / sum(rows)
     return cost, bool(np.isfinite(numbers).all())
 

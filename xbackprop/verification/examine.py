@@ -39,7 +39,7 @@ def _taylor(point: Point) -> Outcome:
 
 
 def _dot_product(point: Point) -> Outcome:
-    return Outcome(dot_product.check(point.objective, point.theta, point.batch.X, point.problem, point.seed))
+    return Outcome(dot_product.check(point.objective, point.theta, point.batch, point.problem, point.seed))
 
 
 def _oracle(point: Point) -> Outcome:

@@ -57,6 +57,7 @@ def _observer(objective: Objective, batch: Batch) -> Observed:
 
 
 def cast_batch(objective: Objective, batch: Batch, dtype: Any) -> Batch:
-    """X and y in another dtype; weights stay as they are, and real."""
+    """X, y and masks in another dtype; weights stay as they are, and real."""
     xp = objective.backend.xp
-    return batch._replace(X=xp.astype(batch.X, dtype), y=xp.astype(batch.y, dtype))
+    masks = [xp.astype(mask, dtype) for mask in batch.masks]
+    return batch._replace(X=xp.astype(batch.X, dtype), y=xp.astype(batch.y, dtype), masks=masks)

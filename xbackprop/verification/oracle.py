@@ -30,6 +30,7 @@ def torch_gradient(
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
     l1_over_n: float = 0.0,
+    masks: Sequence[np.ndarray] = (),
 ) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
     """C and (∂C/∂W_l, ∂C/∂b_l) by torch.autograd on the CPU, in the dtype of what comes in.
 
@@ -42,7 +43,7 @@ def torch_gradient(
     loss : a name out of `LOSSES` or a `Loss`; of a user's own, C runs on tensors, and its δ is not used.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
     share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n, l1_over_n : α/n, λ/n.
+    alpha_over_n, l1_over_n : α/n, λ/n. masks : of dropout, (n, n_l) for every hidden layer, or none.
 
     Returns
     -------
@@ -66,6 +67,7 @@ def torch_gradient(
         for l, (W, b) in enumerate(parameters):
             z = functional.linear(h, W.T, torch.reshape(b, (-1,)))
             h = _torch_activation(activations[l])(z) if l < len(activations) else z
+            h = h * torch.tensor(masks[l]) if l < len(masks) else h
         cost = _torch_cost(loss, z, torch.tensor(y), torch.as_tensor(np.asarray(share)))
         cost = cost + 0.5 * alpha_over_n * sum(torch.sum(torch.square(W)) for W, _ in parameters)
         cost = cost + l1_over_n * sum(torch.linalg.vector_norm(W, ord=1) for W, _ in parameters)

@@ -17,7 +17,7 @@ class Problem(NamedTuple):
     """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
 
     layers : (W_l (n_in, n_out), b_l (1, n_out)), l = 1 … L. activations : one per hidden layer.
-    X, y, share : as in `objective.Batch`.
+    X, y, share, masks : as in `objective.Batch`.
     """
 
     layers: list[tuple[np.ndarray, np.ndarray]]
@@ -28,6 +28,7 @@ class Problem(NamedTuple):
     share: np.ndarray | float
     alpha_over_n: float
     l1_over_n: float = 0.0
+    masks: Sequence[np.ndarray] = ()
 
 
 def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem:
@@ -39,4 +40,5 @@ def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem
     share = batch.share if isinstance(batch.share, float) else host(batch.share)
     layers = objective.layout.layers(np, host(theta))
     l2, l1 = (strength * float(host(batch.inverse)) for strength in (objective.l2, objective.l1))
-    return Problem(layers, objective.hidden, objective.loss, host(batch.X), host(batch.y), share, l2, l1)
+    masks = [host(mask) for mask in batch.masks]
+    return Problem(layers, objective.hidden, objective.loss, host(batch.X), host(batch.y), share, l2, l1, masks)

@@ -43,6 +43,7 @@ def reference_cost(
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
     l1_over_n: float = 0.0,
+    masks: Sequence[np.ndarray] = (),
     digits: int = 50,
 ) -> Number:
     """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|, with z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l).
@@ -54,7 +55,7 @@ def reference_cost(
     loss : a name out of `LOSSES`.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
     share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n, l1_over_n : α/n, λ/n.
+    alpha_over_n, l1_over_n : α/n, λ/n. masks : of dropout, (n, n_l) for every hidden layer, or none.
     digits : decimal digits to calculate with.
 
     Returns
@@ -68,7 +69,7 @@ def reference_cost(
     """
     mp = _mpmath()
     with mp.workdps(digits):
-        return _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n)(_network(mp, layers))[0]
+        return _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n, masks)(_network(mp, layers))[0]
 
 
 def reference_gradient(
@@ -80,6 +81,7 @@ def reference_gradient(
     share: np.ndarray | float,
     alpha_over_n: float = 0.0,
     l1_over_n: float = 0.0,
+    masks: Sequence[np.ndarray] = (),
     digits: int = 50,
 ) -> tuple[Number, list[tuple[np.ndarray, np.ndarray]]]:
     """C and (∂C/∂W_l, ∂C/∂b_l) by central differences, (C(θ + h e_p) - C(θ - h e_p)) / 2h.
@@ -101,7 +103,7 @@ def reference_gradient(
     """
     mp = _mpmath()
     with mp.workdps(digits):
-        observe = _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n)
+        observe = _objective(mp, activations, loss, X, y, share, alpha_over_n, l1_over_n, masks)
         network = _network(mp, layers)
         cost, here = observe(network)
         h = mp.ldexp(1, -(mp.prec // 3))
@@ -203,21 +205,24 @@ def _objective(
     share: np.ndarray | float,
     alpha_over_n: float,
     l1_over_n: float,
+    masks: Sequence[np.ndarray],
 ) -> Callable[[Network], tuple[Number, list[bool]]]:
     """C of a network, and for every unit of a function in two pieces whether z > 0."""
     functions, sample_cost = _functions(mp), _loss(mp, loss)
     names = [*(_name(activation, functions) for activation in activations), "identity"]
     shares = np.broadcast_to(np.reshape(share, (-1, 1)), (len(X), 1))
-    samples = list(zip(_rows(mp, X), _rows(mp, y), _rows(mp, shares), strict=True))
+    stay = list(zip(*(_rows(mp, mask) for mask in masks), strict=True)) if masks else [()] * len(X)
+    samples = list(zip(_rows(mp, X), _rows(mp, y), _rows(mp, shares), stay, strict=True))
 
     def observe(network: Network) -> tuple[Number, list[bool]]:
         cost, branches = mp.mpf(0), []
-        for x, target, (part,) in samples:
+        for x, target, (part,), kept in samples:
             h = x
-            for (W, b), name in zip(network, names, strict=True):
+            for l, ((W, b), name) in enumerate(zip(network, names, strict=True)):
                 columns = zip(b, *W, strict=True)
                 z = [bias + sum(u * w for u, w in zip(h, column, strict=True)) for bias, *column in columns]
                 h = [functions[name](v) for v in z]
+                h = [v * m for v, m in zip(h, kept[l], strict=True)] if l < len(kept) else h
                 if name in _TWO_PIECES:
                     branches += [v > 0 for v in z]
             cost += part * sample_cost(h, target)

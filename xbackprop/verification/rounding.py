@@ -37,9 +37,9 @@ def rounding_bound(problem: Problem, dtype: np.dtype) -> list[tuple[np.ndarray, 
     """u e for every ∂C/∂W_l and ∂C/∂b_l, in the shapes of the layers; dtype is the gradient's, u its spacing at 1."""
     u = float(np.finfo(dtype).eps)
     underflow = float(np.finfo(dtype).tiny) / u
-    layers, hidden, loss, X, y, share, alpha_over_n, l1_over_n = problem
+    layers, hidden, loss, X, y, share, alpha_over_n, l1_over_n, masks = problem
     host, activations = Backend(xp), [*hidden, IDENTITY]
-    cache = forward(host, layers, activations, X)
+    cache = forward(host, layers, activations, X, masks)
     e_z, e_h = _forward_errors(layers, activations, cache, underflow)
     _, delta = loss.value_and_delta(xp, cache.z[-1], y, share)
     e_delta = _output_error(loss, cache.z[-1], y, share, delta, e_z[-1]) + underflow
@@ -57,6 +57,8 @@ def rounding_bound(problem: Problem, dtype: np.dtype) -> list[tuple[np.ndarray, 
             slope = np.abs(f.df(xp, z, cache.f[l - 2]))
             e_slope = slope + 1.0 + _curvature(f, z, cache.f[l - 2]) * e
             e_slope = np.where(_undecided(f, z, CLOSE * u * e), 1 / u, e_slope)
+            if masks:
+                slope, e_slope = slope * masks[l - 2], e_slope * masks[l - 2]
             carried = (e_delta + _lost(W.shape[1]) * size) @ np.abs(W).T
             e_delta = carried * (slope + u * e_slope) + np.abs(delta_l @ W.T) * e_slope + underflow
     return errors[::-1]
@@ -78,10 +80,11 @@ def _undecided(f: Activation, z: np.ndarray, e: np.ndarray) -> np.ndarray:
 def tangent_scale(problem: Problem, cache: Cache, direction: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Jv (n, n_L) with every term of it made positive: what the rounding of Jv is relative to."""
     moved = np.zeros_like(cache.h[0])
+    masks = problem.masks
     activations = [*problem.activations, IDENTITY]
     for l, ((W, _), (V, v), f) in enumerate(zip(problem.layers, direction, activations, strict=True)):
         moved = np.abs(cache.h[l]) @ np.abs(V) + np.abs(v) + moved @ np.abs(W)
-        moved *= np.abs(f.df(xp, cache.z[l], cache.f[l]))
+        moved *= np.abs(f.df(xp, cache.z[l], cache.f[l])) * (masks[l] if l < len(masks) else 1.0)
     return moved
 
 
@@ -90,7 +93,8 @@ def _forward_errors(layers, activations, cache, underflow):  # type: ignore[no-u
     for l, ((W, b), f) in enumerate(zip(layers, activations, strict=True)):
         e_z.append((e_h[-1] + _lost(len(W)) * np.abs(cache.h[l])) @ np.abs(W) + np.abs(b))
         size, slope = np.abs(cache.z[l]), np.abs(f.df(xp, cache.z[l], cache.f[l]))
-        e_h.append(slope * e_z[-1] + np.abs(cache.f[l]) + np.minimum(size, 1.0) + underflow * (cache.h[l + 1] != 0))
+        e_f = slope * e_z[-1] + np.abs(cache.f[l]) + np.minimum(size, 1.0) + underflow * (cache.f[l] != 0)
+        e_h.append(e_f * cache.masks[l] if l < len(cache.masks) else e_f)
     return e_z, e_h
 
 
