@@ -114,12 +114,12 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (n_samples, n_classes), in the library and on the device of X."""
         X = self._table(X, "predict_proba")
-        return self.network_.predict_proba(X)
+        return self.network_._predict_proba(X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Their logarithms, finite where a probability is too small for a number."""
         X = self._table(X, "predict_log_proba")
-        return self.network_.predict_log_proba(X)
+        return self.network_._predict_log_proba(X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of whole rows for labels in columns."""

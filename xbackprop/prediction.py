@@ -9,7 +9,7 @@ from xbackprop import checks
 from xbackprop.backend import Array, Namespace, follow, is_sparse, transfer
 from xbackprop.batches import dense
 from xbackprop.data import dtype_name
-from xbackprop.model import Holder, Model
+from xbackprop.model import Holder
 
 LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
 
@@ -22,9 +22,45 @@ class Prediction(Holder):
 
         Shape (n_samples,); (n_samples, n_outputs) where y had two axes. Text labels come as a NumPy array.
         """
-        model = self._fitted("MLP.predict")
-        targets, loss = model.targets, model.objective.loss
-        decided = self._outputs("MLP.predict", X, lambda xp, z: targets.decide(xp, z, loss))
+        return self._predict(self._table("MLP.predict", X))
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probabilities (n_samples, n_classes); with labels in columns, that of each."""
+        self._classifier("MLP.predict_proba")
+        return self._predict_proba(self._table("MLP.predict_proba", X))
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Their logarithms, which stay finite where a probability is too small for a number."""
+        self._classifier("MLP.predict_log_proba")
+        return self._predict_log_proba(self._table("MLP.predict_log_proba", X))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Accuracy, of whole rows where y has two axes; or for a regression R²: see `xbackprop.metrics`."""
+        model = self._fitted("MLP.score")
+        plain = model.targets._replace(smoothing=0.0, weights=None)
+        X = self._table("MLP.score", X)
+        n, backend, dtype = X.shape[0], model.objective.backend, dtype_name(model.theta)
+        y, _ = plain.encode("MLP.score", y, n, dtype)
+        weight = None if sample_weight is None else checks.weights("MLP.score", sample_weight, n)
+        z = self._logits(X)
+        with backend.scope():
+            y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
+            return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
+
+    def _classifier(self, where: str) -> None:
+        if self._fitted(where).targets.kind == "numbers":
+            raise ValueError(f"{where}: a regression has no probabilities; call predict")
+
+    def _table(self, where: str, X: Any) -> Any:
+        """X, checked, in its own library."""
+        self._fitted(where)
+        return checks.table(where, X, self.n_features_in_, self.feature_names_in_)
+
+    # The same for a checked X.
+
+    def _predict(self, X: Any) -> Array:
+        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
+        decided = self._outputs(X, lambda xp, z: targets.decide(xp, z, loss))
         if targets.kind == "numbers":
             return decided[:, 0] if targets.vector else decided
         if targets.kind == "multilabel":
@@ -35,42 +71,17 @@ class Prediction(Holder):
             return classes[home.to_host(decided)]
         return home.xp.take(home.asarray(classes), decided, axis=0)
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n_samples, n_classes); with labels in columns, that of each."""
-        model = self._classifier("MLP.predict_proba")
-        targets, loss = model.targets, model.objective.loss
-        return self._outputs("MLP.predict_proba", X, lambda xp, z: targets.probabilities(xp, z, loss))
+    def _predict_proba(self, X: Any) -> Array:
+        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
+        return self._outputs(X, lambda xp, z: targets.probabilities(xp, z, loss))
 
-    def predict_log_proba(self, X: Any) -> Array:
-        """Their logarithms, which stay finite where a probability is too small for a number."""
-        model = self._classifier("MLP.predict_log_proba")
-        targets, loss = model.targets, model.objective.loss
-        return self._outputs("MLP.predict_log_proba", X, lambda xp, z: targets.log_probabilities(xp, z, loss))
+    def _predict_log_proba(self, X: Any) -> Array:
+        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
+        return self._outputs(X, lambda xp, z: targets.log_probabilities(xp, z, loss))
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy, of whole rows where y has two axes; or for a regression R²: see `xbackprop.metrics`."""
-        model = self._fitted("MLP.score")
-        plain = model.targets._replace(smoothing=0.0, weights=None)
-        X = checks.table("MLP.score", X, self.n_features_in_, self.feature_names_in_)
-        n, backend, dtype = X.shape[0], model.objective.backend, dtype_name(model.theta)
-        y, _ = plain.encode("MLP.score", y, n, dtype)
-        weight = None if sample_weight is None else checks.weights("MLP.score", sample_weight, n)
-        z = self._logits(X)
-        with backend.scope():
-            y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
-            return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
-
-    def _classifier(self, where: str) -> Model:
-        model = self._fitted(where)
-        if model.targets.kind == "numbers":
-            raise ValueError(f"{where}: a regression has no probabilities; call predict")
-        return model
-
-    def _outputs(self, where: str, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
+    def _outputs(self, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
         """function(z_L) for the rows of X, where X lives."""
-        model = self._fitted(where)
-        X = checks.table(where, X, self.n_features_in_, self.feature_names_in_)
-        return transfer(self._logits(X, function), model.objective.backend, follow(X))
+        return transfer(self._logits(X, function), self._fitted("MLP.predict").objective.backend, follow(X))
 
     def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] | None = None) -> Array:
         """z_L, or a function of it, for the rows of a checked X, on the network's backend."""

@@ -112,7 +112,7 @@ class Perceptron(BaseEstimator):
     def predict(self, X: Any) -> Array:
         """The labels, or the numbers, for the rows of X, in the library and on the device of X."""
         X = self._table(X, "predict")
-        return self.network_.predict(X)
+        return self.network_._predict(X)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, as `MLP.save`: no pickle, readable by every backend, and by `MLP.load` too."""
