@@ -13,7 +13,7 @@ from functools import partial
 from statistics import geometric_mean, median
 
 import numpy as np
-from harness import ratio, take_turns
+from harness import ratio, take_turns, write
 
 ROWS = 1_000_000
 #: Epochs of a timed fit: some tenths of a second of it.
@@ -101,5 +101,8 @@ def measure(rounds: int) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    print(measure(parser.parse_args().rounds))
+    parser.add_argument("--quick", action="store_true", help="few rounds, printed and not written")
+    quick = parser.parse_args().quick
+    text = measure(3 if quick else 11)
+    if not quick:
+        write(text, "estimators")

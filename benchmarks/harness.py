@@ -11,8 +11,10 @@ import os
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from statistics import median
 
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 THREADS = os.cpu_count() or 1
 #: Seconds between turns: the threads of a BLAS spin for some 30 ms after its last product, on cores that others need.
 PAUSE = 0.1
@@ -52,6 +54,14 @@ def take_turns(contenders: dict[str, Callable[[], Callable[[], int]]], rounds: i
     for process in processes:
         process.join()
     return seconds
+
+
+def write(text: str, part: str) -> None:
+    """Put a table into docs/benchmarks.md, between the marks of its part."""
+    begin, end = f"<!-- {part} -->", f"<!-- /{part} -->"
+    page = PAGE.read_text()
+    head, tail = page.split(begin)[0], page.split(end)[1]
+    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:

@@ -8,15 +8,12 @@ import subprocess
 import sys
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from statistics import geometric_mean, median
 
 import checking
 from contenders import LARGE, NETS, SMALL, products, sklearn_epoch, torch_epoch, xbackprop_epoch
-from harness import THREADS, ratio, take_turns
+from harness import THREADS, ratio, take_turns, write
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- measured -->", "<!-- /measured -->"
 #: What is divided by what, per net.
 RATIOS = {
     "NumPy vs scikit-learn": ("scikit-learn", "NumPy"),
@@ -106,6 +103,4 @@ if __name__ == "__main__":
     text = report(*measure(runs, rounds), runs)
     print(text)
     if not quick:
-        page = PAGE.read_text()
-        head, tail = page.split(BEGIN)[0], page.split(END)[1]
-        PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}")
+        write(text, "measured")

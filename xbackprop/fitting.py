@@ -151,10 +151,11 @@ class Fitting(Holder):
         if settings.sizes != layout.sizes[1:-1]:
             raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
         objective = make_objective(settings, model.objective.backend, layout, model.targets)
+        progress = model.progress.copy(objective.backend)
         fresh = settings.plan.optimizer.start(objective.backend, [model.theta])
-        if len(fresh.moments[0]) != len(model.progress.state.moments[0]):  # another solver
-            model.progress.state = fresh
-        return model._replace(objective=objective, settings=settings_to_json(self))
+        if len(fresh.moments[0]) != len(progress.state.moments[0]):  # another solver
+            progress.state = fresh
+        return model._replace(objective=objective, progress=progress, settings=settings_to_json(self))
 
     def _keep(self, model: Model, X: Any) -> None:
         """Make this the network."""

@@ -125,10 +125,9 @@ class Perceptron(BaseEstimator):
         network = MLP.load(path, **options)
         if network.task != cls._task:
             raise ValueError(f"{cls.__name__}.load: {path} has a {network.task}")
-        estimator = cls()
-        names = set(estimator.get_params()) - {"init", "loss"}
-        estimator.set_params(**{name: getattr(network, name) for name in names if hasattr(network, name)})
+        estimator = cls(**{name: getattr(network, name) for name in cls().get_params()})
         estimator.network_ = network
+        estimator._library = network._fitted(cls.__name__).objective.backend.library
         estimator._publish()
         return estimator
 

@@ -6,9 +6,10 @@ read once, when the epoch is over.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,6 +117,12 @@ class Progress:
     kept: np.ndarray | None = None
     held_out: np.ndarray | None = None
     end: str = ""
+
+    def copy(self, backend: Backend) -> Progress:
+        """One to go on with, so that this one is as it was if that fails. The stream of random numbers is shared."""
+        moments = [tuple(map(backend.copy, arrays)) for arrays in self.state.moments]
+        curves = {name: list(getattr(self, name)) for name in ("loss_curve", "validation_scores", "validation_losses")}
+        return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
 
 
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
