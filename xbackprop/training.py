@@ -121,7 +121,9 @@ class Progress:
     def copy(self, backend: Backend) -> Progress:
         """One to go on with, so that this one is as it was if that fails. The stream of random numbers is shared."""
         moments = [tuple(map(backend.copy, arrays)) for arrays in self.state.moments]
-        curves = {name: list(getattr(self, name)) for name in ("loss_curve", "validation_scores", "validation_losses")}
+        curves: dict[str, Any] = {
+            name: list(getattr(self, name)) for name in ("loss_curve", "validation_scores", "validation_losses")
+        }
         return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
 
 
