@@ -76,6 +76,10 @@ def read_settings(where: str, net: Any) -> Settings:
     if net.backend is not None and not isinstance(net.backend, str | Backend):
         raise ValueError(f"{where}: backend must be a name, a Backend or None, got {net.backend!r}")
     task = checks.one_of(where, "task", net.task, TASKS)
+    if not (net.scoring is None or callable(net.scoring) or net.scoring == "loss"):
+        raise ValueError(
+            f"{where}: scoring must be None, 'loss' or a function (net, X, y) -> number, got {net.scoring!r}"
+        )
     plan = _plan(where, net, len(sizes))
     lbfgs = net.solver == "lbfgs"
     if lbfgs and (any(plan.dropout) or plan.weight_decay or plan.clip_norm):
@@ -179,6 +183,8 @@ def _checkpoint(where: str, net: Any) -> Checkpoint | None:
         if net.resume:
             raise ValueError(f"{where}: resume needs the folder of the checkpoint: checkpoint='folder'")
         return None
+    if not isinstance(net.checkpoint, str | PathLike):
+        raise ValueError(f"{where}: checkpoint must be a folder or None, got {net.checkpoint!r}")
     if net.solver == "lbfgs":
         raise ValueError(f"{where}: solver 'lbfgs' cannot be stopped and resumed; checkpoint must be None")
     return Checkpoint(Path(net.checkpoint), epochs, minutes)

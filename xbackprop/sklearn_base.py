@@ -9,9 +9,11 @@ scikit-learn is imported here, and nowhere else in the library but for `datasets
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from os import PathLike
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -36,6 +38,7 @@ from xbackprop.backend import Array, is_host_array, is_sparse, library_of
 from xbackprop.data import pick
 from xbackprop.fitting import Split
 from xbackprop.mlp import MLP
+from xbackprop.settings import read_settings
 from xbackprop.targets import on_host
 from xbackprop.training import Epoch
 
@@ -44,6 +47,7 @@ __all__ = [
     "check_is_fitted", "step_by_step",
 ]  # fmt: skip
 
+_DEFAULTS = {name: p.default for name, p in inspect.signature(MLP).parameters.items()}
 _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
 #: scikit-learn's schedules, which it applies to sgd alone.
 _OF_SGD = ("invscaling", "adaptive")
@@ -140,7 +144,11 @@ class Perceptron(BaseEstimator):
         own = {"task": self._task, "learning_rate": learning_rate, "scoring": scoring}
         if self.random_state is None:
             own["random_state"] = check_random_state(None)  # the global one, which np.random.seed sets
-        return {**given, **own}
+        if isinstance(self.scoring, str) and self.scoring != "loss":
+            get_scorer(self.scoring)  # an unknown name is said here
+        settings = {**given, **own}
+        read_settings(type(self).__name__, SimpleNamespace(**{**_DEFAULTS, **settings}))
+        return settings
 
     def _network(self) -> MLP:
         return MLP(**self._settings())

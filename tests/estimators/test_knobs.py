@@ -238,11 +238,14 @@ def test_ctrl_c_keeps_the_model():
         ({"clip_norm": 0}, "clip_norm must be a positive number"),
         ({"solver": "lbfgs", "dropout": 0.1}, "'lbfgs' has no dropout"),
         ({"backend": "abacus"}, "unknown backend"),
+        ({"scoring": "acc"}, "'acc' is not a valid scoring value"),
+        ({"checkpoint": 3}, "checkpoint must be a folder"),
     ],
 )
 def test_bad_parameters_are_named(bad, words):
-    with pytest.raises((ValueError, xbackprop.BackendError), match=words):
+    with pytest.raises((ValueError, xbackprop.BackendError), match=words) as error:
         classifier(**bad).fit(X_DIGITS, Y_DIGITS)
+    assert str(error.value).startswith("MLPClassifier") or "backend" in bad or "scoring" in bad
 
 
 def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
