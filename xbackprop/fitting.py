@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -233,13 +234,16 @@ class Fitting(Holder):
     def _lbfgs(self, settings: Settings, model: Model, data: Data, callback: Callable[[Epoch], None] | None) -> Array:
         """θ by SciPy's L-BFGS, all rows at once."""
         n, progress = data.X.shape[0], model.progress
+        began = time.perf_counter()
 
         def note(cost: float) -> None:
+            nonlocal began
+            before, began = began, time.perf_counter()
             progress.epoch += 1
             progress.samples += n
             progress.loss_curve.append(cost)
             if callback is not None:
-                callback(Epoch(progress.epoch, cost, n, math.nan))
+                callback(Epoch(progress.epoch, cost, n, began - before))
 
         plan = settings.plan
         theta, progress.end, self._words = lbfgs.minimise(

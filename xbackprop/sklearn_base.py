@@ -68,6 +68,8 @@ def _write(views: list[Array], arrays: list[Array]) -> None:
 
 def _print_epoch(epoch: Epoch) -> None:
     print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
+    if epoch.score is not None:
+        print(f"Validation score: {epoch.score:f}")
 
 
 class Perceptron(BaseEstimator):

@@ -26,17 +26,19 @@ CUT = 5.0  # what it divides the rate by
 
 
 class Epoch(NamedTuple):
-    """What a callback is told after each epoch. `seconds` is the wall time of this epoch alone."""
+    """What a callback is told after each epoch: `seconds` of this epoch alone, `score` of held-out rows if there are any."""
 
     number: int
     loss: float
     samples: int
     seconds: float
+    score: float | None = None
 
 
 def print_epoch(epoch: Epoch) -> None:
     """The callback behind `verbose`: a line per epoch."""
-    print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {epoch.samples / epoch.seconds:,.0f} samples/s")
+    score = "" if epoch.score is None else f"held-out score {epoch.score:.4f}, "
+    print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {score}{epoch.samples / epoch.seconds:,.0f} samples/s")
 
 
 class Plateau:
@@ -242,7 +244,8 @@ def train(
             progress.loss_curve.append(loss)
             _note(progress, plan, parameters[0], loss, evaluate, backend)
             if callback is not None:
-                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began))
+                score = progress.validation_scores[-1] if evaluate else None
+                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
         except KeyboardInterrupt:
             parameters, progress.end = [before], "interrupted"
             progress.state = plan.optimizer.start(backend, parameters)

@@ -202,3 +202,13 @@ def test_the_same_on_every_array_library():
     for ours, expected in zip(weights_of(b), weights_of(a), strict=True):
         np.testing.assert_allclose(ours.numpy(), expected, atol=1e-9)
     assert isinstance(b.predict(torch.from_numpy(X)), torch.Tensor)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_verbose_prints_the_same_lines(capsys, early_stopping):
+    X, y = TABLES["binary"]
+    printed = []
+    for e in both("binary", verbose=True, early_stopping=early_stopping, max_iter=4):
+        fitted([e], X, y)
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
