@@ -26,7 +26,7 @@ CUT = 5.0  # what it divides the rate by
 
 
 class Epoch(NamedTuple):
-    """What a callback is told after each epoch: `seconds` of this one alone, `score` of held-out rows, if there are any."""
+    """What a callback is told after each epoch: `seconds` of it alone, `score` of the held-out rows, if any."""
 
     number: int
     loss: float
