@@ -110,8 +110,8 @@ def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
     return (y * log_h).mul_(share).sum((-2, -1)).neg_(), log_h.exp().sub_(y).mul_(share)
 
 
-def _relu(xp: Namespace, z: Array) -> Array:
-    return torch.relu(z)
+def _relu(xp: Namespace, z: Array, out: Array | None = None) -> Array:
+    return torch.relu(z) if out is None else torch.relu_(z)
 
 
 def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:

@@ -38,6 +38,8 @@ class Activation:
     init : the initializer that suits it, used by ``init="auto"``.
     joints : the points where f′ has a corner; adaptive differences, which need more, do not cross these either.
     d2f : ``d2f(xp, z, h) -> f″(z)``, from the left at a kink; only Hessian-vector products need it.
+    in_place : whether f takes a third argument, an array that it may write h into, such as z itself; f′ and f″ must
+        then be the same at h as at z.
     """
 
     f: Callable[[Namespace, Array], Array]
@@ -47,6 +49,7 @@ class Activation:
     init: str = "glorot_uniform"
     d2f: Callable[[Namespace, Array, Array], Array] | None = None
     joints: tuple[float, ...] = ()
+    in_place: bool = False
 
 
 def _step(xp: Namespace, z: Array) -> Array:
@@ -69,7 +72,7 @@ def zero(xp: Namespace, z: Array, h: Array) -> Array:
     return xp.zeros_like(z)
 
 
-def relu(xp: Namespace, z: Array) -> Array:
+def relu(xp: Namespace, z: Array, out: Array | None = None) -> Array:
     """h = max(z, 0). Nair and Hinton, 2010."""
     return positive_part(xp, z)
 
@@ -226,7 +229,7 @@ def d2_mish(xp: Namespace, z: Array, h: Array) -> Array:
 _HE = "he_normal"
 _ROWS = (
     Activation(identity, d_identity, "identity", d2f=zero),
-    Activation(relu, d_relu, "relu", kinks=(0.0,), init=_HE, d2f=zero),
+    Activation(relu, d_relu, "relu", kinks=(0.0,), init=_HE, d2f=zero, in_place=True),
     Activation(leaky_relu, d_leaky_relu, "leaky_relu", kinks=(0.0,), init=_HE, d2f=zero),
     Activation(tanh, d_tanh, "tanh", d2f=d2_tanh),
     Activation(logistic, d_logistic, "logistic", d2f=d2_logistic),

@@ -29,11 +29,14 @@ class Cache(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Arrays that a backend may overwrite with results instead of making new ones."""
+    """Arrays that a backend may overwrite with results instead of making new ones.
+
+    Where f may work in place, z_l makes room for h_l. A forward pass needs no more than z.
+    """
 
     z: Sequence[Array]
-    delta: Sequence[Array]
-    gradients: Layers
+    delta: Sequence[Array] = ()
+    gradients: Layers = ()
 
 
 def affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
@@ -73,7 +76,8 @@ def forward(
     outs = buffers.z if buffers else [None] * len(layers)
     for l, ((W, b), activation, out) in enumerate(zip(layers, activations, outs, strict=True)):
         cache.z.append(backend.bind(affine)(cache.h[-1], W, b, out))
-        cache.f.append(backend.bind(activation.f)(cache.z[-1]))
+        lent = (cache.z[-1],) if buffers and activation.in_place else ()
+        cache.f.append(backend.bind(activation.f)(cache.z[-1], *lent))
         cache.h.append(cache.f[-1] * masks[l] if l < len(masks) else cache.f[-1])
     return cache
 

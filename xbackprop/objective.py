@@ -178,12 +178,16 @@ class Objective:
             return None
         xp = self.backend.xp
         gradient = xp.zeros_like(theta)
-
-        def rows(sizes: Sequence[int]) -> list[Array]:
-            return [xp.zeros((n, size), dtype=theta.dtype, device=self.backend.device) for size in sizes]
-
-        buffers = Buffers(rows(self.layout.sizes[1:]), rows(self.layout.sizes[1:-1]), self.layout.layers(xp, gradient))
+        deltas = self._rows(theta, n, self.layout.sizes[1:-1])
+        buffers = Buffers(self._rows(theta, n, self.layout.sizes[1:]), deltas, self.layout.layers(xp, gradient))
         return Workspace(theta, self.layout.layers(xp, theta), gradient, buffers)
+
+    def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
+        """Memory for forward passes of n rows; None where a library cannot reuse it."""
+        return Buffers(self._rows(theta, n, self.layout.sizes[1:])) if self.backend.reuses_buffers else None
+
+    def _rows(self, theta: Array, n: int, sizes: Sequence[int]) -> list[Array]:
+        return [self.backend.xp.zeros((n, size), dtype=theta.dtype, device=self.backend.device) for size in sizes]
 
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)

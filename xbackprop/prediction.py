@@ -9,7 +9,9 @@ from xbackprop import checks
 from xbackprop.backend import Array, Namespace, follow, is_sparse, transfer
 from xbackprop.batches import dense
 from xbackprop.data import dtype_name
+from xbackprop.losses import linear
 from xbackprop.model import Holder
+from xbackprop.network import forward
 
 LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
 
@@ -83,13 +85,13 @@ class Prediction(Holder):
         """function(z_L) for the rows of X, where X lives."""
         return transfer(self._logits(X, function), self._fitted("MLP.predict").objective.backend, follow(X))
 
-    def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] | None = None) -> Array:
+    def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] = linear) -> Array:
         """z_L, or a function of it, for the rows of a checked X, on the network's backend."""
         model = self._fitted("MLP.predict")
         objective, backend, theta = model.objective, model.objective.backend, model.theta
         home, dtype, n = follow(X), dtype_name(theta), X.shape[0]
-        rows = max(LEAST_ROWS, backend.chunk // (2 * sum(objective.layout.sizes)))
-        chunks = []
+        rows = min(n, max(LEAST_ROWS, backend.chunk // (2 * sum(objective.layout.sizes))))
+        layers, lent, chunks = model.layers(), None, []
         with backend.scope():
             for start in range(0, n, rows):
                 part = X[start : min(start + rows, n), ...] if not is_sparse(X) else X[start : start + rows]
@@ -98,6 +100,9 @@ class Prediction(Holder):
                     if is_sparse(X)
                     else transfer(part, home, backend, dtype)
                 )
-                z = objective.forward(theta, x).z[-1]
-                chunks.append(z if function is None else function(backend.xp, z))
+                if n > rows and (lent is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
+                    lent = objective.forward_buffers(theta, x.shape[0])
+                z = forward(backend, layers, objective.activations, x, buffers=lent).z[-1]
+                outputs = function(backend.xp, z)
+                chunks.append(backend.copy(outputs) if lent else outputs)  # which may be a view of what is lent
             return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]
