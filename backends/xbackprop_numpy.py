@@ -94,14 +94,8 @@ def _binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | floa
     np.exp(e, out=e)
     costs = np.log1p(e)
     costs += np.maximum(z, _row(0.0, z.shape[-1], z.dtype))
-    near = 1.0 + e
-    np.reciprocal(near, out=near)
-    e *= near
-    right = z > 0
-    delta, other = np.where(right, near, e), np.where(right, e, near)
-    delta *= 1.0 - y
-    other *= y
-    delta -= other
+    far = e / (1.0 + e)
+    delta = np.where(z > 0, (1.0 - y) - far, far - y)
     delta *= share
     if isinstance(share, float) and z.ndim == 2:
         return share * (np.add.reduce(costs, axis=None) - np.vdot(y, z)), delta

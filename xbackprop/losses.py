@@ -96,14 +96,13 @@ def exponential(xp: Namespace, z: Array) -> Array:
 def binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
     """C = -Σ_x share_x Σ_k [y log σ(z) + (1-y) log σ(-z)],  δ_L = share (σ(z) - y): every output a yes or no.
 
-    The cost is log(1 + exp(-|z|)) + max(z, 0) - y z, in which no logarithm meets a zero; and σ(z) - y is taken as
-    (1-y) σ(z) - y σ(-z), which keeps its digits where the two are nearly equal.
+    The cost is log(1 + exp(-|z|)) + max(z, 0) - y z, in which no logarithm meets a zero; and for z > 0 the
+    slope σ(z) - y is taken as (1-y) - σ(-z), which keeps its digits where σ(z) is nearly 1.
     """
     e = xp.exp(-absolute(xp, z))
-    near, far = 1.0 / (1.0 + e), e / (1.0 + e)  # σ(|z|), σ(-|z|)
-    right = real_part(xp, z) > 0
+    far = e / (1.0 + e)  # σ(-|z|)
     cost = xp.log1p(e) + (positive_part(xp, z) - y * z)
-    delta = (1.0 - y) * xp.where(right, near, far) - y * xp.where(right, far, near)
+    delta = xp.where(real_part(xp, z) > 0, (1.0 - y) - far, far - y)
     return xp.sum(share * cost, axis=(-2, -1)), share * delta
 
 
