@@ -131,6 +131,8 @@ def test_frames_names_and_metadata():
         routed.fit(frame, Y_CANCER, sample_weight=weight)
     by_hand = classifier().fit(StandardScaler().fit_transform(frame), Y_CANCER, weight)
     equal(routed[-1], by_hand)
+    named = make_pipeline(StandardScaler(), classifier()).set_output(transform="pandas").fit(frame, Y_CANCER)
+    assert list(named[-1].feature_names_in_) == list("abcd")
 
 
 @pytest.mark.parametrize("make", [classifier, regressor])

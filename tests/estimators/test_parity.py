@@ -1,5 +1,6 @@
 """The estimators beside scikit-learn's own: the same weights and the same losses, to rounding."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -69,6 +70,15 @@ def equal(a, b, limit=1e-9):
         assert theirs_.dtype == ours.dtype
         assert theirs_.shape == ours.shape
         np.testing.assert_allclose(ours, theirs_, rtol=0, atol=limit)
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_parameters_have_scikit_learns_names_order_and_defaults(name):
+    """Theirs first, what may be given by position too; ours after them, by keyword alone."""
+    a, b = (list(inspect.signature(getattr(module, name)).parameters.values()) for module in (theirs, xbackprop))
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in b]
+    assert plain[: len(a)] == a
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in b[len(a) :])
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
