@@ -121,8 +121,8 @@ def _row_max(z: Array) -> Array:
 
 
 def _zeros(z: Array) -> Array:
-    """Zeros that z can be compared with: a scalar takes four times as long as an array of z's shape, a row twice."""
-    if z.nbytes <= BLOCK_BYTES:
+    """Zeros that z can be compared with: a scalar takes four times as long as zeros of its shape, a short row twice."""
+    if z.shape[-1] <= 256 and z.nbytes <= BLOCK_BYTES:
         return _row(0.0, BLOCK_BYTES // z.itemsize, z.dtype)[: z.size].reshape(z.shape)
     return _row(0.0, z.shape[-1], z.dtype)
 
