@@ -271,3 +271,20 @@ def test_the_penalty_is_free_of_the_batch(backend):
         bare = make_objective(backend, (4, 6, 3), alpha=0.0).value([theta], batch)
         costs.append(float(backend.to_host(objective.value([theta], batch) - bare)))
     assert costs[0] == pytest.approx(3 * costs[1], rel=1e-10)
+
+
+def test_a_file_takes_no_loss_for_another_of_its_name(tmp_path):
+    path = tmp_path / "net.safetensors"
+    for loss in (xbackprop.huber_loss(2.0), xbackprop.quantile_loss(0.9)):
+        net = fit(NUMBERS, task="regression", loss=loss, max_iter=2)
+        net.save(path)
+        with pytest.raises(xbackprop.ModelFileError, match="was trained with the loss"):
+            MLP.load(path)
+        again = MLP.load(path, losses=[loss])
+        assert again.loss_and_gradient(X, NUMBERS)[0] == net.loss_and_gradient(X, NUMBERS)[0]
+    net = fit(NUMBERS, task="regression", loss="quantile", quantile=0.9, max_iter=2)
+    net.save(path)
+    assert MLP.load(path).loss_and_gradient(X, NUMBERS)[0] == net.loss_and_gradient(X, NUMBERS)[0]
+    impostor = xbackprop.Loss(LOSSES["squared_error"].value_and_delta, lambda xp, z: z, name="poisson")
+    with pytest.raises(ValueError, match="the loss 'poisson' is not xbackprop's"):
+        fit(NUMBERS, task="regression", loss=impostor, max_iter=2).save(path)

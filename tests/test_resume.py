@@ -142,6 +142,19 @@ def test_a_checkpoint_is_a_model_file(tmp_path):
     assert loaded.loss_curve_ == net.loss_curve_
 
 
+def test_a_warm_start_goes_on_in_memory_whatever_the_file_says(tmp_path):
+    X, y = problem("classification", n=40)
+    settings = {**FULL, "learning_rate": "constant"}
+    whole = quiet(MLP(max_iter=8, **settings).fit, X, y)
+    net = MLP(max_iter=4, warm_start=True, checkpoint=tmp_path, resume=True, **settings)
+    for _ in range(2):
+        quiet(net.fit, X, y)
+        assert net.n_iter_ == 4
+    same(net, whole)
+    net.partial_fit(X, y)
+    assert len(net.loss_curve_) == 9
+
+
 def test_how_often(tmp_path):
     X, y = problem("classification", n=40)
 

@@ -106,7 +106,8 @@ class Fitting(Holder):
         split : in place of the network's own. score : of the held-out rows, at the present weights.
         infinite_loss : whether that something is not finite is no reason to stop.
         """
-        if go_on and self._model is not None:
+        go_on = go_on and self._model is not None
+        if go_on:
             settings = read_settings(where, self)
             data = self._same(where, X, y, sample_weight)
             model = self._going_on(where, settings)
@@ -116,7 +117,7 @@ class Fitting(Holder):
         n, progress = data.X.shape[0], model.progress
         if epochs is None:
             progress.begun = progress.epoch
-        if settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
+        if not go_on and settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
             model = _read_checkpoint(where, settings, model, n)
             progress = model.progress
             if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:

@@ -151,13 +151,14 @@ def flat_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tang
     return xp.zeros_like(z_tangent)
 
 
-def quantile_loss(quantile: float = 0.5, name: str = "quantile", scale: float = 1.0) -> Loss:
+def quantile_loss(quantile: float = 0.5, name: str | None = None, scale: float = 1.0) -> Loss:
     """C = Σ_x share_x Σ_k r (1-q) for r > 0, else -r q,  r = z - y: its minimum is the q-quantile. Koenker and Bassett,
     1978.
 
     At r = 0, where the slope jumps from -q to 1-q, δ_L is 0.
     """
     value_and_delta = partial(_two_slopes, below=scale * quantile, above=scale * (1.0 - quantile))
+    name = name or ("quantile" if quantile == 0.5 else f"quantile({quantile:g})")
     return Loss(value_and_delta, linear, name, flat_tangent, kinks=(0.0,))
 
 
@@ -170,9 +171,10 @@ def _two_slopes(
     return xp.sum(share * (slope * residual), axis=(-2, -1)), share * slope
 
 
-def huber_loss(width: float = 1.0, name: str = "huber") -> Loss:
+def huber_loss(width: float = 1.0) -> Loss:
     """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share r, cut at ±w. Huber, 1964."""
     value_and_delta, tangent = partial(_huber, width=width), partial(_huber_tangent, width=width)
+    name = "huber" if width == 1.0 else f"huber({width:g})"
     return Loss(value_and_delta, linear, name, tangent, joints=(-width, width))
 
 

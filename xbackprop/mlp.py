@@ -10,11 +10,11 @@ import numpy as np
 from numpy.random import RandomState
 
 from xbackprop import storage
-from xbackprop.activations import Activation
+from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Array, Backend, load, resolve
 from xbackprop.errors import ModelFileError
 from xbackprop.gradients import Gradients
-from xbackprop.losses import Loss
+from xbackprop.losses import LOSSES, Loss
 from xbackprop.model import Model, make_objective
 from xbackprop.network import Layout
 from xbackprop.prediction import Prediction
@@ -175,6 +175,12 @@ class MLP(Gradients, Prediction):
         others: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """A model file; a checkpoint has a progress and other tensors besides."""
+        for kind, part, known in _named(model):
+            if known.get(part.name, part) is not part:
+                raise ValueError(
+                    f"MLP.save: the {kind} {part.name!r} is not xbackprop's, and a file knows it by its name; give "
+                    f"yours another name"
+                )
         layers = [tuple(map(model.objective.backend.to_host, layer)) for layer in model.layers()]
         targets = model.targets._asdict()
         for name, pack in (("classes", storage.pack_labels), ("weights", np.ndarray.tolist)):
@@ -223,6 +229,12 @@ class MLP(Gradients, Prediction):
 
     def __repr__(self) -> str:
         return f"MLP({', '.join(f'{name}={value!r}' for name, value in changed_settings(self).items())})"
+
+
+def _named(model: Model) -> list[tuple[str, Activation | Loss, Mapping[str, Any]]]:
+    """What a file knows by its name, and the rows that have these names already."""
+    hidden = [("activation", f, ACTIVATIONS) for f in model.objective.hidden]
+    return [*hidden, ("loss", model.objective.loss, LOSSES)]
 
 
 def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
