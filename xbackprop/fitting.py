@@ -117,7 +117,8 @@ class Fitting(Holder):
         n, progress = data.X.shape[0], model.progress
         if epochs is None:
             progress.begun = progress.epoch
-        if not go_on and settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
+        fresh = not go_on and epochs is None
+        if fresh and settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
             model = _read_checkpoint(where, settings, model, n)
             progress = model.progress
             if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:
