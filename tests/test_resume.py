@@ -118,14 +118,14 @@ def test_partial_fit_may_meet_the_classes_bit_by_bit(backend):
 def test_ctrl_c_keeps_the_weights_of_the_last_whole_epoch(backend):
     X, y = problem("classification", n=40)
     settings = {**FULL, "learning_rate": "constant", "backend": backend}
-    whole = quiet(MLP(max_iter=3, **settings).fit, X, y)
+    whole = quiet(MLP(max_iter=4, **settings).fit, X, y)
 
     def interrupt(epoch):
         if epoch.number == 4:
             raise KeyboardInterrupt
 
     net = MLP(max_iter=50, **settings)
-    with pytest.warns(RuntimeWarning, match=r"^MLP\.fit: interrupted; the network keeps the weights of epoch"):
+    with pytest.warns(RuntimeWarning, match=r"^MLP\.fit: interrupted; the network keeps the weights of epoch 4"):
         net.fit(X, y, callback=interrupt)
     for ours, theirs in zip(weights_of(net), weights_of(whole), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -247,3 +247,57 @@ def test_a_run_that_is_killed_again_and_again_ends_as_the_one_that_was_not(tmp_p
     for name in whole:
         np.testing.assert_array_equal(killed[name], whole[name])
     assert [p.name for p in (tmp_path / "killed").iterdir()] == [FILE]
+
+
+def test_after_a_divergence_training_can_go_on(backend):
+    X, y = problem("regression", n=40)
+    how = {
+        "task": "regression",
+        "solver": "sgd",
+        "batch_size": 8,
+        "max_iter": 3,
+        "tol": 0.0,
+        "random_state": 0,
+        "warm_start": True,
+    }
+    net = MLP((4,), backend=backend, learning_rate_init=0.01, **how)
+    quiet(net.fit, X, y)
+    net.learning_rate_init = 1e200
+    with pytest.raises(xbackprop.DivergenceError):
+        net.fit(X, y)
+    net.learning_rate_init = 1e-4
+    net.partial_fit(X, y)
+    assert np.isfinite(net.loss_curve_).all()
+
+
+@pytest.mark.parametrize(("first", "second"), [("sgd", "rmsprop"), ("rmsprop", "adagrad"), ("adagrad", "sgd")])
+def test_another_solver_starts_with_moments_of_its_own(backend, first, second):
+    X, y = problem("classification", n=40)
+    net = MLP((4,), solver=first, max_iter=3, tol=0.0, random_state=0, warm_start=True, backend=backend)
+    quiet(net.fit, X, y)
+    net.solver = second
+    quiet(net.fit, X, y)
+    assert np.isfinite(net.loss_curve_).all()
+    assert net._model.progress.state.t < net._model.progress.epoch * 2
+
+
+def test_a_run_on_other_data_is_refused(backend, tmp_path):
+    X, y = problem("classification", n=40)
+    settings = {**FULL, "backend": backend, "max_iter": 2}
+    quiet(MLP(checkpoint=tmp_path, **settings).fit, X, y)
+    for others in ((-X, y), (X, (y + 1) % 3), (X[::-1].copy(), y[::-1].copy())):
+        with pytest.raises(ValueError, match="of another run: its data were others"):
+            MLP(checkpoint=tmp_path, resume=True, **settings).fit(*others)
+
+
+def test_a_scorer_that_fails_leaves_the_network_as_it_was(backend):
+    X, y = problem("classification", n=40)
+    net = MLP((4,), max_iter=5, random_state=0, backend=backend)
+    before = weights_of(quiet(net.fit, X, y))
+    curve = list(net.loss_curve_)
+    net.early_stopping, net.scoring = True, lambda net, X, y: 1 / (3 - len(net.loss_curve_))
+    with pytest.raises(ZeroDivisionError):
+        net.fit(X, y)
+    for ours, kept in zip(weights_of(net), before, strict=True):
+        np.testing.assert_array_equal(ours, kept)
+    assert net.loss_curve_ == curve

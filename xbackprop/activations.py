@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from xbackprop.backend import Array, Namespace
 from xbackprop.special import absolute, erf, is_complex, negative_part, positive_part, real_part
@@ -50,6 +51,12 @@ class Activation:
     d2f: Callable[[Namespace, Array, Array], Array] | None = None
     joints: tuple[float, ...] = ()
     in_place: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A row of the table is pickled and copied by its name, so that it stays that row."""
+        if ACTIVATIONS.get(self.name) is self:
+            return _row_of, (self.name,)
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
 
 
 def _step(xp: Namespace, z: Array) -> Array:
@@ -243,3 +250,7 @@ _ROWS = (
 
 ACTIVATIONS: dict[str, Activation] = {row.name: row for row in _ROWS}
 IDENTITY = ACTIVATIONS["identity"]
+
+
+def _row_of(name: str) -> Activation:
+    return ACTIVATIONS[name]

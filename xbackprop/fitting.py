@@ -85,7 +85,17 @@ class Fitting(Holder):
         dtype = dtype or dtype_name(model.theta)
         return read_data(where, model.objective.backend, model.targets, dtype, X, y, sample_weight)
 
-    def _fit(
+    def _fit(self, *arguments: Any, **how: Any) -> str:
+        """`_fit_or_fail`, after which, if it raises, the network is as it was."""
+        before = dict(vars(self))
+        try:
+            return self._fit_or_fail(*arguments, **how)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _fit_or_fail(
         self,
         where: str,
         X: Any,
@@ -119,12 +129,13 @@ class Fitting(Holder):
             progress.begun = progress.epoch
         fresh = not go_on and epochs is None
         if fresh and settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
-            model = _read_checkpoint(where, settings, model, n)
+            model = _read_checkpoint(where, settings, model, data)
             progress = model.progress
             if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:
                 self._keep(_final(model), X)
                 return progress.end
         callback = callback or (print_epoch if settings.verbose else None)
+        fingerprint = data.fingerprint() if settings.checkpoint else None
         with data.backend.scope():
             if settings.lbfgs:
                 theta = self._lbfgs(settings, model, data, callback)
@@ -137,7 +148,7 @@ class Fitting(Holder):
                     evaluate = self._evaluator(model, data.rows(held_out), X, pick(y, held_out), score)
                     data = data.rows(rows)
                     plan = replace(plan, batch_size=min(len(rows), plan.batch_size))
-                saver = self._saver(settings, model, checks.feature_names(X), n)
+                saver = self._saver(settings, model, checks.feature_names(X), n, fingerprint)
                 start = model.theta if progress.last_theta is None else progress.last_theta
                 theta = train(
                     model.objective, plan, start, progress, data.X, data.y, data.weight,
@@ -156,7 +167,9 @@ class Fitting(Holder):
         objective = make_objective(settings, model.objective.backend, layout, model.targets)
         progress = model.progress.copy(objective.backend)
         fresh = settings.plan.optimizer.start(objective.backend, [model.theta])
-        if len(fresh.moments[0]) != len(progress.state.moments[0]):  # another solver
+        solvers = (self.solver, model.settings["solver"])
+        same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
+        if not same or len(fresh.moments[0]) != len(progress.state.moments[0]):  # with momentum now, or without
             progress.state = fresh
         return model._replace(objective=objective, progress=progress, settings=settings_to_json(self))
 
@@ -254,7 +267,7 @@ class Fitting(Holder):
         )  # fmt: skip
         return theta
 
-    def _saver(self, settings: Settings, model: Model, names: list[str] | None, n: int) -> Saver | None:
+    def _saver(self, settings: Settings, model: Model, names: list[str] | None, n: int, data: Any) -> Saver | None:
         """What writes checkpoints, if there are to be any."""
         if settings.checkpoint is None:
             return None
@@ -262,13 +275,15 @@ class Fitting(Holder):
 
         def write(theta: Array, progress: Progress) -> None:
             numbers, tensors = pack(model.objective.backend, progress)
+            tensors["progress.data"] = data
             self._write(path, model._replace(theta=theta), names, progress.loss_curve, {**numbers, "rows": n}, tensors)
 
         return Saver(settings.checkpoint, write)
 
 
-def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> Model:
-    """The model in the file, which must be of this network and as many rows."""
+def _read_checkpoint(where: str, settings: Settings, model: Model, data: Data) -> Model:
+    """The model in the file, which must be of this network and these data."""
+    n = data.X.shape[0]
     assert settings.checkpoint is not None
     layers, configuration, tensors = storage.load(settings.checkpoint.path)
     backend, layout = model.objective.backend, model.objective.layout
@@ -282,6 +297,8 @@ def _read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> Mo
             f"{where}: {settings.checkpoint.path} is of another run: layers {sizes} and {numbers['rows']} rows, where "
             f"here are {layout.sizes} and {n}" + (f"; other settings: {', '.join(differ)}" if differ else "")
         )
+    if not np.allclose(tensors["progress.data"], data.fingerprint(), rtol=1e-5, atol=1e-8):
+        raise ValueError(f"{where}: {settings.checkpoint.path} is of another run: its data were others")
     theta = backend.copy(backend.asarray(layout.flatten(np, layers), dtype_name(model.theta)))
     return model._replace(theta=theta, progress=unpack(backend, settings.plan, numbers, tensors))
 

@@ -8,8 +8,9 @@ sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw. It stands her
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
+from typing import Any
 
 import array_api_compat
 
@@ -39,6 +40,12 @@ class Loss:
     delta_tangent: Callable[[Namespace, Array, Array, Array | float, Array], Array] | None = None
     kinks: tuple[float, ...] = ()
     joints: tuple[float, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A row of the table is pickled and copied by its name, so that it stays that row."""
+        if LOSSES.get(self.name) is self:
+            return _row_of, (self.name,)
+        return type(self), tuple(getattr(self, f.name) for f in fields(self))
 
 
 def _row_max(xp: Namespace, z: Array) -> Array:
@@ -201,3 +208,7 @@ _ROWS = (
 )
 
 LOSSES: dict[str, Loss] = {row.name: row for row in _ROWS}
+
+
+def _row_of(name: str) -> Loss:
+    return LOSSES[name]

@@ -134,6 +134,8 @@ class Perceptron(BaseEstimator):
         estimator = cls(**{name: getattr(network, name) for name in cls().get_params()})
         estimator.network_ = network
         estimator._library = network._fitted(cls.__name__).objective.backend.library
+        if network.feature_names_in_ is not None:
+            estimator.feature_names_in_ = np.array(network.feature_names_in_, dtype=object)
         estimator._publish()
         return estimator
 
@@ -167,7 +169,16 @@ class Perceptron(BaseEstimator):
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
             )
-        end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
+        before = dict(vars(self))
+        try:
+            end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
+        except BaseException:  # a scorer has seen networks that are not to stay
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        network.feature_names_in_ = getattr(self, "feature_names_in_", None)
+        if network.feature_names_in_ is not None:
+            network.feature_names_in_ = [str(name) for name in network.feature_names_in_]
         self.network_ = network
         self._library = library_of(X)
         self._publish()
@@ -198,7 +209,7 @@ class Perceptron(BaseEstimator):
         self.n_layers_, self.t_ = len(network.coefs_) + 1, progress.samples
         self.out_activation_ = _OUTPUTS.get(model.objective.loss.output.__name__, "custom")
         self.loss_curve_, self.loss_ = network.loss_curve_, (network.loss_curve_ or [np.inf])[-1]
-        stopping = self.early_stopping
+        stopping = self.early_stopping and self.solver != "lbfgs"
         self.best_loss_ = None if stopping else progress.plateau.best
         self.validation_scores_ = list(progress.validation_scores) if stopping else None
         self.validation_loss_curve_ = list(progress.validation_losses) if stopping else None
@@ -301,7 +312,9 @@ class Perceptron(BaseEstimator):
             assert rows is not None
             self.network_ = network
             self._publish()
-            return scorer(self, pick(X, rows), pick(y, rows))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "X does not have valid feature names")  # they have been taken off
+                return scorer(self, pick(X, rows), pick(y, rows))
 
         return score
 

@@ -210,7 +210,8 @@ def train(
     Returns
     -------
     θ. `progress.end` says why training ended: "max_iter"; "converged"; "diverged", when θ is from before the epoch
-    that was not finite; "interrupted" by Ctrl-C, when θ is from before that epoch and the optimizer starts anew.
+    that was not finite; "interrupted" by Ctrl-C, when θ is that of the last whole epoch. Where an epoch was broken off,
+    the optimizer starts anew.
     """
     backend = objective.backend
     parameters = [backend.copy(theta)]
@@ -221,7 +222,7 @@ def train(
     progress.end, progress.last_theta = "", None
     for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        before = backend.copy(parameters[0]) if backend.reuses_buffers else parameters[0]
+        before, whole = (backend.copy(parameters[0]) if backend.reuses_buffers else parameters[0]), False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
             parameters, progress.state, costs, rows = run_epoch(
@@ -238,7 +239,9 @@ def train(
             loss, finite = read_epoch(backend, parameters, costs, rows)
             if not (finite or plan.infinite_loss):
                 parameters, progress.end = [before], "diverged"
+                progress.state = plan.optimizer.start(backend, parameters)
                 break
+            before, whole = parameters[0], True
             progress.epoch += 1
             progress.samples += n
             progress.loss_curve.append(loss)
@@ -248,7 +251,8 @@ def train(
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
         except KeyboardInterrupt:
             parameters, progress.end = [before], "interrupted"
-            progress.state = plan.optimizer.start(backend, parameters)
+            if not whole:
+                progress.state = plan.optimizer.start(backend, parameters)
             break
         if not left:
             progress.end = progress.end or "max_iter"

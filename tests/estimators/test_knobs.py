@@ -279,3 +279,45 @@ def test_digits_with_dropout_and_a_schedule():
         net.fit(X[kept] / 16, y[kept])
         accuracies.append(net.score(X[held_out] / 16, y[held_out]))
     assert np.mean(accuracies) >= 0.98
+
+
+def test_copies_keep_their_own_rows(tmp_path):
+    """Copied and unpickled networks know xbackprop's losses and activations for what they are."""
+    net = classifier().fit(X_CANCER, Y_CANCER)
+    for again in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert np.isfinite(again.predict_log_proba(1e5 * X_CANCER)).all()
+        again.save(tmp_path / "net.safetensors")
+        np.testing.assert_array_equal(
+            MLPClassifier.load(tmp_path / "net.safetensors").predict_proba(X_CANCER), net.predict_proba(X_CANCER)
+        )
+
+
+def test_names_of_columns_go_into_the_file(tmp_path):
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame(X_CANCER[:, :3], columns=list("abc"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        net = classifier(early_stopping=True, scoring="accuracy").fit(frame, Y_CANCER)
+    net.save(tmp_path / "net.safetensors")
+    again = MLPClassifier.load(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(again.predict(frame), net.predict(frame))
+    with pytest.raises(ValueError, match="feature names"):
+        again.predict(frame[list("cba")])
+    with pytest.raises(ValueError, match="must have the columns"):
+        xbackprop.MLP.load(tmp_path / "net.safetensors").predict(frame[list("cba")])
+
+
+def test_a_scorer_that_fails_leaves_the_estimator_as_it_was():
+    calls = []
+
+    def scorer(estimator, X, y):
+        calls.append(1)
+        return 1 / (4 - len(calls))
+
+    net = classifier().fit(X_CANCER, Y_CANCER)
+    before = [np.array(W) for W in net.coefs_]
+    with pytest.raises(ZeroDivisionError):
+        net.set_params(early_stopping=True, scoring=scorer).fit(X_CANCER, Y_CANCER)
+    for W, kept in zip(net.coefs_, before, strict=True):
+        np.testing.assert_array_equal(W, kept)
