@@ -176,6 +176,11 @@ def follow(x: Any, device: Any = None) -> Backend:
     return Backend(array_api_compat.array_namespace(x), device)
 
 
+def on_host(x: Any) -> np.ndarray:
+    """`x`, of any library, as a NumPy array."""
+    return np.asarray(x) if is_host_array(x) else follow(x).to_host(x)
+
+
 def resolve(backend: str | Backend | None, device: Any = None, like: Any = None) -> Backend:
     """The backend that a user means: by name, as an instance, or None, which follows the library of `like`."""
     if isinstance(backend, Backend):

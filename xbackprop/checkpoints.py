@@ -11,10 +11,9 @@ import numpy as np
 
 from xbackprop.backend import Array, Backend
 from xbackprop.optimizers import State
-from xbackprop.training import Plan, Plateau, Progress
+from xbackprop.training import CURVES, Plan, Plateau, Progress
 
 FILE = "checkpoint.safetensors"
-_CURVES = ("loss_curve", "validation_scores", "validation_losses")
 _COUNTS = ("seed", "epoch", "samples", "begun", "end")
 _ROWS = ("order", "kept", "held_out")
 _THETAS = ("best_theta", "last_theta")
@@ -66,7 +65,7 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     }  # fmt: skip
     floats = [progress.factor, progress.best_score, plateau.best, gauss]
     tensors = {"rng": np.asarray(keys), "floats": np.array(floats, dtype=np.float64)}
-    tensors |= {name: np.array(getattr(progress, name), dtype=np.float64) for name in _CURVES}
+    tensors |= {name: np.array(getattr(progress, name), dtype=np.float64) for name in CURVES}
     tensors |= {name: getattr(progress, name) for name in _ROWS if getattr(progress, name) is not None}
     tensors |= {
         name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None
@@ -86,7 +85,7 @@ def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[
     n_moments = sum(name.startswith("moments.") for name in parts)
     moments = tuple(backend.copy(backend.asarray(parts[f"moments.{i}"])) for i in range(n_moments))
     restored: dict[str, Any] = {name: numbers[name] for name in _COUNTS}
-    restored |= {name: parts[name].tolist() for name in _CURVES}
+    restored |= {name: parts[name].tolist() for name in CURVES}
     restored |= {name: parts.get(name) for name in _ROWS}
     restored |= {name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts}
     state = State(numbers["t"], [moments])

@@ -14,7 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xbackprop.backend import Array, follow, is_host_array, is_sparse
+from xbackprop.backend import Array, follow, is_host_array, is_sparse, on_host
 
 
 def whole(where: str, name: str, value: Any, at_least: int) -> int:
@@ -141,7 +141,7 @@ def finite(where: str, name: str, x: Array) -> Array:
 
 def labels(where: str, y: Any, n: int) -> np.ndarray:
     """A classification's y, (n,), on the host; any values that can be sorted."""
-    y = np.asarray(y) if is_host_array(y) else follow(y).to_host(y)
+    y = on_host(y)
     if y.ndim != 1 or y.shape[0] != n:
         raise ValueError(f"{where}: y must have shape ({n},), one label for each row of X, got {y.shape}")
     if y.dtype.kind in "fc" and not np.isfinite(y).all():
@@ -151,7 +151,7 @@ def labels(where: str, y: Any, n: int) -> np.ndarray:
 
 def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.ndarray:
     """A multilabel y (n, n_labels) of zeros and ones, on the host."""
-    y = np.asarray(y) if is_host_array(y) else follow(y).to_host(y)
+    y = on_host(y)
     if y.ndim != 2 or y.shape[0] != n or n_labels not in (None, y.shape[1]):
         raise ValueError(
             f"{where}: y must have shape ({n}, {'n_labels' if n_labels is None else n_labels}), got {y.shape}"

@@ -12,7 +12,7 @@ from os import PathLike
 from typing import Any, Self
 
 from xbackprop.activations import Activation
-from xbackprop.backend import Array, Backend, is_host_array
+from xbackprop.backend import Array, Backend, is_host_array, on_host
 from xbackprop.losses import Loss
 from xbackprop.sklearn_base import (
     ClassifierMixin,
@@ -23,7 +23,6 @@ from xbackprop.sklearn_base import (
     check_is_fitted,
     step_by_step,
 )
-from xbackprop.targets import on_host
 
 
 class MLPClassifier(ClassifierMixin, Perceptron):

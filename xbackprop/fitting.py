@@ -127,15 +127,15 @@ class Fitting(Holder):
         n, progress = data.X.shape[0], model.progress
         if epochs is None:
             progress.begun = progress.epoch
+        fingerprint = data.fingerprint() if settings.checkpoint else None
         fresh = not go_on and epochs is None
         if fresh and settings.resume and settings.checkpoint and settings.checkpoint.path.exists():
-            model = _read_checkpoint(where, settings, model, data)
+            model = _read_checkpoint(where, settings, model, n, fingerprint)
             progress = model.progress
             if progress.end == "converged" or progress.epoch >= progress.begun + settings.plan.max_iter:
                 self._keep(_final(model), X)
                 return progress.end
         callback = callback or (print_epoch if settings.verbose else None)
-        fingerprint = data.fingerprint() if settings.checkpoint else None
         with data.backend.scope():
             if settings.lbfgs:
                 theta = self._lbfgs(settings, model, data, callback)
@@ -228,16 +228,17 @@ class Fitting(Holder):
         objective, targets, batch = model.objective, held_out.targets, held_out.batch()
         xp, to_host = objective.backend.xp, objective.backend.to_host
         by_loss = self.scoring == "loss"
+        if score is None and callable(self.scoring):
+
+            def score() -> float:
+                return self.scoring(self, held_out.X, y)
 
         def evaluate(theta: Array) -> tuple[float, float]:
             cost, z = objective.value_and_logits(theta, batch)
             loss = float(to_host(cost))
             if by_loss:
                 return -loss, loss
-            if score is None and callable(self.scoring):
-                self._keep(model._replace(theta=theta), X)
-                found = float(self.scoring(self, held_out.X, y))
-            elif score is None:
+            if score is None:
                 found = float(to_host(targets.score(xp, z, batch.y, objective.loss, held_out.weight)))
             else:
                 self._keep(model._replace(theta=theta), X)
@@ -281,9 +282,8 @@ class Fitting(Holder):
         return Saver(settings.checkpoint, write)
 
 
-def _read_checkpoint(where: str, settings: Settings, model: Model, data: Data) -> Model:
-    """The model in the file, which must be of this network and these data."""
-    n = data.X.shape[0]
+def _read_checkpoint(where: str, settings: Settings, model: Model, n: int, fingerprint: Any) -> Model:
+    """The model in the file, which must be of this network and of these n rows of data."""
     assert settings.checkpoint is not None
     layers, configuration, tensors = storage.load(settings.checkpoint.path)
     backend, layout = model.objective.backend, model.objective.layout
@@ -297,7 +297,7 @@ def _read_checkpoint(where: str, settings: Settings, model: Model, data: Data) -
             f"{where}: {settings.checkpoint.path} is of another run: layers {sizes} and {numbers['rows']} rows, where "
             f"here are {layout.sizes} and {n}" + (f"; other settings: {', '.join(differ)}" if differ else "")
         )
-    if not np.allclose(tensors["progress.data"], data.fingerprint(), rtol=1e-5, atol=1e-8):
+    if not np.allclose(tensors["progress.data"], fingerprint, rtol=1e-5, atol=1e-8):
         raise ValueError(f"{where}: {settings.checkpoint.path} is of another run: its data were others")
     theta = backend.copy(backend.asarray(layout.flatten(np, layers), dtype_name(model.theta)))
     return model._replace(theta=theta, progress=unpack(backend, settings.plan, numbers, tensors))

@@ -7,9 +7,9 @@ class that holds the hyperparameters and calls it. A backend that reuses buffers
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from xbackprop.backend import Array, Backend, Namespace
 
@@ -19,30 +19,6 @@ class State(NamedTuple):
 
     t: int
     moments: list[tuple[Array, ...]]
-
-
-class Optimizer(Protocol):
-    """Anything that can start on, and then update, a list of parameter arrays."""
-
-    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """The state before the first step."""
-        ...
-
-    def update(
-        self,
-        backend: Backend,
-        parameters: Sequence[Array],
-        gradients: Sequence[Array],
-        state: State,
-        rate: float | None = None,
-    ) -> tuple[list[Array], State]:
-        """The parameters and the state after one step of rate η, `learning_rate_init` where none is given."""
-        ...
-
-    @property
-    def learning_rate_init(self) -> float:
-        """η where no schedule changes it."""
-        ...
 
 
 def sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:
@@ -102,16 +78,26 @@ def clip_norm(xp: Namespace, g: Array, limit: float) -> Array:
 
 
 @dataclass(frozen=True)
-class SGD:
-    """Stochastic gradient descent: plain (μ = 0), with momentum, or with Nesterov's."""
+class Optimizer:
+    """A step and its constants. A kind of optimizer says how many moments it keeps, and which step it takes.
+
+    learning_rate_init : η where no schedule changes it.
+    """
 
     learning_rate_init: float = 1e-3
-    momentum: float = 0.9
-    nesterovs_momentum: bool = True
+
+    @property
+    def n_moments(self) -> int:
+        """Arrays like θ that it remembers."""
+        raise NotImplementedError
+
+    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:
+        """The function of the t-th step, from t = 1, and its constants."""
+        raise NotImplementedError
 
     def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """Velocities of zero."""
-        return State(0, [(backend.xp.zeros_like(p),) if self.momentum else () for p in parameters])
+        """Moments of zero, before the first step."""
+        return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
 
     def update(
         self,
@@ -121,95 +107,82 @@ class SGD:
         state: State,
         rate: float | None = None,
     ) -> tuple[list[Array], State]:
-        """One step of size η."""
-        rate, momentum = self.learning_rate_init if rate is None else rate, self.momentum
-        if not momentum:
-            return _apply(backend, sgd_step, parameters, gradients, state, (rate,))
-        step = nesterov_step if self.nesterovs_momentum else momentum_step
-        return _apply(backend, step, parameters, gradients, state, (rate, momentum))
+        """The parameters and the state after one step of rate η, `learning_rate_init` where none is given."""
+        function, constants = self.step(state.t + 1, self.learning_rate_init if rate is None else rate)
+        step = backend.bind(function)
+        results = [
+            step(theta, g, *moments, *constants)
+            for theta, g, moments in zip(parameters, gradients, state.moments, strict=True)
+        ]
+        return [theta for theta, *_ in results], State(state.t + 1, [tuple(moments) for _, *moments in results])
 
 
 @dataclass(frozen=True)
-class Adam:
+class SGD(Optimizer):
+    """Stochastic gradient descent: plain (μ = 0), with momentum, or with Nesterov's."""
+
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+
+    @property
+    def n_moments(self) -> int:
+        """A velocity, where there is momentum."""
+        return 1 if self.momentum else 0
+
+    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
+        """Of size η."""
+        if not self.momentum:
+            return sgd_step, (rate,)
+        return nesterov_step if self.nesterovs_momentum else momentum_step, (rate, self.momentum)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
     """Adam as scikit-learn has it: the bias correction is in the rate, and ε is added to the uncorrected √v."""
 
-    learning_rate_init: float = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
 
-    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """Moments of zero."""
-        return State(0, [(backend.xp.zeros_like(p), backend.xp.zeros_like(p)) for p in parameters])
+    @property
+    def n_moments(self) -> int:
+        """Moving means of g and of g²."""
+        return 2
 
-    def update(
-        self,
-        backend: Backend,
-        parameters: Sequence[Array],
-        gradients: Sequence[Array],
-        state: State,
-        rate: float | None = None,
-    ) -> tuple[list[Array], State]:
-        """One step, of rate η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
-        t, rate = state.t + 1, self.learning_rate_init if rate is None else rate
+    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:
+        """Of rate η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
         rate = rate * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
-        return _apply(backend, adam_step, parameters, gradients, state, (rate, self.beta_1, self.beta_2, self.epsilon))
+        return adam_step, (rate, self.beta_1, self.beta_2, self.epsilon)
 
 
 @dataclass(frozen=True)
-class RMSProp:
+class RMSProp(Optimizer):
     """The gradient over the root of a moving mean of its square."""
 
-    learning_rate_init: float = 1e-3
     rho: float = 0.9
     epsilon: float = 1e-8
 
-    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """Mean squares of zero."""
-        return State(0, [(backend.xp.zeros_like(p),) for p in parameters])
+    @property
+    def n_moments(self) -> int:
+        """The moving mean of g²."""
+        return 1
 
-    def update(
-        self,
-        backend: Backend,
-        parameters: Sequence[Array],
-        gradients: Sequence[Array],
-        state: State,
-        rate: float | None = None,
-    ) -> tuple[list[Array], State]:
-        """One step of rate η."""
-        rate = self.learning_rate_init if rate is None else rate
-        return _apply(backend, rmsprop_step, parameters, gradients, state, (rate, self.rho, self.epsilon))
+    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
+        """Of rate η."""
+        return rmsprop_step, (rate, self.rho, self.epsilon)
 
 
 @dataclass(frozen=True)
-class Adagrad:
+class Adagrad(Optimizer):
     """The gradient over the root of the sum of its squares so far."""
 
-    learning_rate_init: float = 1e-3
     epsilon: float = 1e-8
 
-    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """Sums of zero."""
-        return State(0, [(backend.xp.zeros_like(p),) for p in parameters])
+    @property
+    def n_moments(self) -> int:
+        """The sum of g²."""
+        return 1
 
-    def update(
-        self,
-        backend: Backend,
-        parameters: Sequence[Array],
-        gradients: Sequence[Array],
-        state: State,
-        rate: float | None = None,
-    ) -> tuple[list[Array], State]:
-        """One step of rate η."""
-        rate = self.learning_rate_init if rate is None else rate
-        return _apply(backend, adagrad_step, parameters, gradients, state, (rate, self.epsilon))
-
-
-def _apply(backend, step, parameters, gradients, state, constants):  # type: ignore[no-untyped-def]
-    """One step on every parameter array."""
-    step = backend.bind(step)
-    results = [
-        step(theta, g, *moments, *constants)
-        for theta, g, moments in zip(parameters, gradients, state.moments, strict=True)
-    ]
-    return [theta for theta, *_ in results], State(state.t + 1, [tuple(moments) for _, *moments in results])
+    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
+        """Of rate η."""
+        return adagrad_step, (rate, self.epsilon)

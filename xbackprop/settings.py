@@ -56,7 +56,6 @@ class Settings(NamedTuple):
     lbfgs: bool
     max_fun: int
     validation_fraction: float
-    warm_start: bool
     checkpoint: Checkpoint | None
     resume: bool
     random_state: int | RandomState | None
@@ -101,7 +100,6 @@ def read_settings(where: str, net: Any) -> Settings:
         validation_fraction=checks.number(
             where, "validation_fraction", net.validation_fraction, lambda v: 0 <= v < 1, "a number in [0, 1)"
         ),
-        warm_start=bool(net.warm_start),
         checkpoint=_checkpoint(where, net),
         resume=bool(net.resume),
         random_state=_random_state(where, net.random_state),

@@ -34,12 +34,11 @@ except ImportError as error:
     ) from error
 
 from xbackprop import checks
-from xbackprop.backend import Array, is_host_array, is_sparse, library_of
+from xbackprop.backend import Array, is_host_array, is_sparse, library_of, on_host
 from xbackprop.data import pick
 from xbackprop.fitting import Split
 from xbackprop.mlp import MLP
 from xbackprop.settings import read_settings
-from xbackprop.targets import on_host
 from xbackprop.training import Epoch
 
 __all__ = [
@@ -94,8 +93,7 @@ class Perceptron(BaseEstimator):
         X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
         if again and self._task == "classification":
             self._check_same_classes(y)
-        network = self.network_ if again else self._network()
-        vars(network).update(self._settings())
+        network = self._network(again)
         return self._train(network, X, y, sample_weight, go_on=again, callback=callback)
 
     @available_if(step_by_step)
@@ -108,8 +106,7 @@ class Perceptron(BaseEstimator):
             raise ValueError("partial_fit does not support early_stopping=True")
         again = hasattr(self, "network_")
         X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
-        network = self.network_ if again else self._network()
-        vars(network).update(self._settings())
+        network = self._network(again)
         if again:  # scikit-learn's random numbers start anew with every call
             progress = network._fitted("partial_fit").progress
             progress.rng, progress.order = check_random_state(self.random_state), None
@@ -154,8 +151,13 @@ class Perceptron(BaseEstimator):
         read_settings(type(self).__name__, SimpleNamespace(**{**_DEFAULTS, **settings}))
         return settings
 
-    def _network(self) -> MLP:
-        return MLP(**self._settings())
+    def _network(self, again: bool) -> MLP:
+        """The network as it is, or a new one, with the parameters as they are now."""
+        settings = self._settings()
+        if not again:
+            return MLP(**settings)
+        vars(self.network_).update(settings)
+        return self.network_
 
     def _train(self, network: MLP, X: Any, y: Any, sample_weight: Any, **how: Any) -> Self:
         """Train the network, and publish what came of it."""
@@ -176,9 +178,8 @@ class Perceptron(BaseEstimator):
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
-        network.feature_names_in_ = getattr(self, "feature_names_in_", None)
-        if network.feature_names_in_ is not None:
-            network.feature_names_in_ = [str(name) for name in network.feature_names_in_]
+        if hasattr(self, "feature_names_in_"):  # the network has seen an array
+            network.feature_names_in_ = [str(name) for name in self.feature_names_in_]
         self.network_ = network
         self._library = library_of(X)
         self._publish()

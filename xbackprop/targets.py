@@ -17,7 +17,7 @@ import numpy as np
 
 from xbackprop import checks
 from xbackprop.activations import softplus
-from xbackprop.backend import Array, Namespace, follow, is_host_array
+from xbackprop.backend import Array, Namespace, on_host
 from xbackprop.losses import LOSSES, Loss, log_softmax
 from xbackprop.metrics import accuracy, r2
 
@@ -165,8 +165,3 @@ def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndar
     if unknown:
         raise ValueError(f"{where}: class_weight has the label {unknown[0]!r}, which is not in y")
     return np.array([checks.non_negative(where, f"class_weight[{c!r}]", weight.get(c, 1.0)) for c in classes.tolist()])
-
-
-def on_host(y: Any) -> np.ndarray:
-    """y as a NumPy array."""
-    return np.asarray(y) if is_host_array(y) else follow(y).to_host(y)

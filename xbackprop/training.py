@@ -23,6 +23,7 @@ from xbackprop.schedules import Moment, Schedule, constant
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
 CUT = 5.0  # what it divides the rate by
+CURVES = ("loss_curve", "validation_scores", "validation_losses")  # of a `Progress`
 
 
 class Epoch(NamedTuple):
@@ -123,9 +124,7 @@ class Progress:
     def copy(self, backend: Backend) -> Progress:
         """One to go on with, so that this one is as it was if that fails. The stream of random numbers is shared."""
         moments = [tuple(map(backend.copy, arrays)) for arrays in self.state.moments]
-        curves: dict[str, Any] = {
-            name: list(getattr(self, name)) for name in ("loss_curve", "validation_scores", "validation_losses")
-        }
+        curves: dict[str, Any] = {name: list(getattr(self, name)) for name in CURVES}
         return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
 
 
