@@ -23,7 +23,6 @@ from xbackprop.objective import add_l1_gradient, add_penalty_gradient
 from xbackprop.optimizers import (
     adagrad_step,
     adam_step,
-    decay_step,
     momentum_step,
     nesterov_step,
     rmsprop_step,
@@ -144,11 +143,6 @@ def _add_l1_gradient(work: Array, g: Array, w: Array, rate: Array | float) -> No
     np.sign(w, out=work)
     work *= rate
     g += work
-
-
-def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
-    theta[:n] *= factor
-    return theta
 
 
 # Optimizer steps in place, with one array to work in; `_in_blocks` gives them the signature of the generic ones.
@@ -299,7 +293,6 @@ class NumpyBackend(Backend):
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _first(_in_blocks(_add_penalty_gradient, 2)),
         add_l1_gradient: _first(_in_blocks(_add_l1_gradient, 2)),
-        decay_step: _decay_step,
         uniform_bits: _uniform_bits,
         cross_entropy: _cross_entropy,
         binary_cross_entropy: _binary_cross_entropy,

@@ -17,7 +17,6 @@ from xbackprop.objective import add_l1_gradient, add_penalty_gradient
 from xbackprop.optimizers import (
     adagrad_step,
     adam_step,
-    decay_step,
     momentum_step,
     nesterov_step,
     rmsprop_step,
@@ -55,11 +54,6 @@ def _add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float
 
 def _add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
     return g.add_(w.sign().mul_(rate))
-
-
-def _decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
-    theta[:n].mul_(factor)
-    return theta
 
 
 def _rmsprop_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float):  # type: ignore[no-untyped-def]
@@ -130,7 +124,6 @@ class TorchBackend(Backend):
         hidden_delta: _hidden_delta,
         add_penalty_gradient: _add_penalty_gradient,
         add_l1_gradient: _add_l1_gradient,
-        decay_step: _decay_step,
         rmsprop_step: _rmsprop_step,
         adagrad_step: _adagrad_step,
         sgd_step: _sgd_step,

@@ -96,7 +96,7 @@ def problem(task: str, n: int = 12, features: int = 4, outputs: int = 3, seed: i
 
 def make_objective(backend: Backend, sizes, activation: str = "tanh", task: str = "classification", alpha: float = 0.1):
     """C(θ) of a network with the same activation in every hidden layer."""
-    hidden = [ACTIVATIONS[activation]] * (len(sizes) - 2)
+    hidden = (ACTIVATIONS[activation],) * (len(sizes) - 2)
     return Objective(backend, Layout(sizes), hidden, LOSSES[TASKS[task]], alpha)
 
 

@@ -9,7 +9,7 @@ from helpers import make_objective, one_hot, problem, random_theta
 import xbackprop
 from xbackprop.backend import load
 from xbackprop.derivatives import hvp
-from xbackprop.dropout import masks, threefry
+from xbackprop.dropout import Masks, threefry
 from xbackprop.objective import make_batch
 from xbackprop.verification.examine import DEFAULT, examine
 from xbackprop.verification.network_subject import make_subject
@@ -35,7 +35,7 @@ def test_the_generator_gives_the_published_numbers(backend, rounds):
 
 def make(backend, seed=7, step=3, rows=40, widths=(30, 17), rates=(0.3, 0.5), dtype="float64"):
     dtype = getattr(backend.xp, dtype)
-    return [backend.to_host(m) for m in masks(backend, seed, step, rows, widths, rates, dtype)]
+    return [backend.to_host(m) for m in Masks(backend, seed, step, rows, widths, rates, dtype)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -68,7 +68,7 @@ def test_with_masks_the_gradient_is_the_slope_of_the_cost_with_masks(backend, ta
     objective = make_objective(backend, (4, 6, 5, 3), activation, task)
     X, y = problem(task)
     y = one_hot(y, 3) if task == "classification" else y
-    dropped = masks(backend, 1, 0, 12, (6, 5), (0.4, 0.2), backend.xp.float64)
+    dropped = Masks(backend, 1, 0, 12, (6, 5), (0.4, 0.2), backend.xp.float64)
     batch = make_batch(backend, backend.asarray(X), backend.asarray(y), None, dropped)
     theta = backend.copy(backend.asarray(random_theta(objective)))
     result = paper_check(make_subject(objective, theta, batch))
@@ -89,7 +89,7 @@ def test_with_masks_the_gradient_is_the_slope_of_the_cost_with_masks(backend, ta
 def test_the_definitions_in_fifty_digits_have_the_masks_too(backend):
     objective = make_objective(backend, (4, 6, 5, 3), "gelu")
     X, y = problem("classification", n=4)
-    dropped = masks(backend, 5, 0, 4, (6, 5), (0.4, 0.2), backend.xp.float64)
+    dropped = Masks(backend, 5, 0, 4, (6, 5), (0.4, 0.2), backend.xp.float64)
     weight = backend.asarray(np.array([0.5, 1.0, 2.0, 1.0]))
     batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)), weight, dropped)
     run = examine(objective, backend.copy(backend.asarray(random_theta(objective))), batch, methods=["reference"])

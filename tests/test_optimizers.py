@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from helpers import relative
+from helpers import make_objective, relative
 from numpy.random import RandomState
 
-from xbackprop.optimizers import SGD, Adagrad, Adam, RMSProp, clip_norm, decay_step
+from xbackprop.optimizers import SGD, Adagrad, Adam, RMSProp, State, clip_norm
 
 theirs = pytest.importorskip("sklearn.neural_network._stochastic_optimizers", reason="scikit-learn is the oracle")
 
-RATE = 0.03
+RATE, FAST = 0.03, 0.3
 
 
 def torch_s(name, rate=RATE, **how):
@@ -32,15 +32,22 @@ def torch_s(name, rate=RATE, **how):
 
 
 CASES = {
-    "sgd": (SGD(RATE, 0.0), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.0, nesterov=False)),
-    "momentum": (SGD(RATE, 0.8, False), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=False)),
-    "nesterov": (SGD(RATE, 0.8, True), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=True)),
-    "adam": (Adam(RATE), lambda p: theirs.AdamOptimizer(p, RATE)),
-    "adam, other constants": (Adam(RATE, 0.7, 0.9, 1e-3), lambda p: theirs.AdamOptimizer(p, RATE, 0.7, 0.9, 1e-3)),
-    "rmsprop": (RMSProp(RATE, 0.9), torch_s("RMSprop", alpha=0.9)),
-    "adagrad": (Adagrad(0.3), torch_s("Adagrad", 0.3)),
+    "sgd": (SGD(0.0), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.0, nesterov=False)),
+    "momentum": (SGD(0.8, False), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=False)),
+    "nesterov": (SGD(0.8, True), lambda p: theirs.SGDOptimizer(p, RATE, momentum=0.8, nesterov=True)),
+    "adam": (Adam(), lambda p: theirs.AdamOptimizer(p, RATE)),
+    "adam, other constants": (Adam(0.7, 0.9, 1e-3), lambda p: theirs.AdamOptimizer(p, RATE, 0.7, 0.9, 1e-3)),
+    "rmsprop": (RMSProp(0.9), torch_s("RMSprop", alpha=0.9)),
+    "adagrad": (Adagrad(), torch_s("Adagrad", FAST)),
 }
 cases = pytest.mark.parametrize("case", CASES)
+
+
+def update(backend, optimizer, parameters, gradients, state):
+    """A step at a constant η, for Adagrad, whose steps shorten, a larger one."""
+    rate = optimizer.rate(state.t + 1, FAST if isinstance(optimizer, Adagrad) else RATE)
+    parameters, moments = optimizer.update(backend, parameters, gradients, state.moments, rate)
+    return parameters, State(state.t + 1, moments)
 
 
 def run_ours(backend, optimizer, start, gradients, dtype="float64"):
@@ -48,7 +55,7 @@ def run_ours(backend, optimizer, start, gradients, dtype="float64"):
     parameters = [backend.copy(backend.asarray(p, dtype)) for p in start]
     state = optimizer.start(backend, parameters)
     for step in gradients:
-        parameters, state = optimizer.update(backend, parameters, [backend.asarray(g, dtype) for g in step], state)
+        parameters, state = update(backend, optimizer, parameters, [backend.asarray(g, dtype) for g in step], state)
     assert state.t == len(gradients)
     assert all(str(p.dtype).endswith(dtype) for p in parameters)
     return [np.array(backend.to_host(p)) for p in parameters]
@@ -111,7 +118,7 @@ def test_an_update_leaves_gradients_alone(backend):
     for optimizer, _ in CASES.values():
         parameters = [backend.copy(backend.asarray(np.ones(10)))]
         gradient = backend.asarray(np.linspace(-1, 1, 10))
-        optimizer.update(backend, parameters, [gradient], optimizer.start(backend, parameters))
+        update(backend, optimizer, parameters, [gradient], optimizer.start(backend, parameters))
         np.testing.assert_array_equal(backend.to_host(gradient), np.linspace(-1, 1, 10))
 
 
@@ -121,7 +128,7 @@ def test_without_buffers_an_update_leaves_parameters_alone(backend):
         pytest.skip(f"{backend!r} updates in place, as it says")
     for optimizer, _ in CASES.values():
         theta = backend.copy(backend.asarray(np.ones(10)))
-        (after,), _ = optimizer.update(backend, [theta], [theta], optimizer.start(backend, [theta]))
+        (after,), _ = update(backend, optimizer, [theta], [theta], optimizer.start(backend, [theta]))
         np.testing.assert_array_equal(backend.to_host(theta), np.ones(10))
         assert (backend.to_host(after) < 1).all()
 
@@ -129,7 +136,7 @@ def test_without_buffers_an_update_leaves_parameters_alone(backend):
 def test_adams_first_step_is_the_learning_rate_whatever_the_gradient(backend):
     """m̂/√v̂ = g/|g| at t = 1: the step is -η sign(g), but for ε."""
     g = np.array([1e-3, -1.0, 1e4])
-    (after,) = run_ours(backend, Adam(RATE), [np.zeros(3)], [[g]])
+    (after,) = run_ours(backend, Adam(), [np.zeros(3)], [[g]])
     np.testing.assert_allclose(after, -RATE * np.sign(g), rtol=1e-3)
 
 
@@ -141,40 +148,49 @@ def test_finds_the_minimum_of_a_bowl(backend, case):
     target = backend.asarray(minimum)
     state = optimizer.start(backend, theta)
     for _ in range(600):
-        theta, state = optimizer.update(backend, theta, [theta[0] - target], state)
+        theta, state = update(backend, optimizer, theta, [theta[0] - target], state)
     assert relative(backend.to_host(theta[0]), minimum) < 1e-2
 
 
 def test_decay_shrinks_the_weights_and_leaves_the_biases(backend):
-    theta = backend.copy(backend.asarray(np.arange(1.0, 8.0)))
-    shrunk = backend.to_host(backend.bind(decay_step)(theta, 5, 0.9))
-    np.testing.assert_allclose(shrunk, [0.9, 1.8, 2.7, 3.6, 4.5, 6, 7], rtol=1e-15)
+    theta = backend.copy(backend.asarray(np.arange(1.0, 9.0)))
+    (shrunk,) = make_objective(backend, (5, 1, 1)).decay([theta], 0.1)
+    np.testing.assert_allclose(backend.to_host(shrunk), [0.9, 1.8, 2.7, 3.6, 4.5, 5.4, 7, 8], rtol=1e-15)
 
 
 def test_adamw_is_torchs(backend):
     """With ε of no weight: torch adds it to the corrected √v, scikit-learn to the uncorrected."""
     torch = pytest.importorskip("torch", reason="torch is the oracle")
-    start, gradients = sequence([(11,)], 50)
-    tensor = torch.tensor(start[0])
-    optimizer = torch.optim.AdamW([tensor], lr=RATE, weight_decay=0.2, eps=1e-300)
+    start, gradients = sequence([(13,)], 50)
+    weights, biases = torch.tensor(start[0][:9]), torch.tensor(start[0][9:])
+    groups = [{"params": [weights]}, {"params": [biases], "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, weight_decay=0.2, eps=1e-300)
     ours = [backend.copy(backend.asarray(start[0]))]
-    state = Adam(RATE, epsilon=1e-300).start(backend, ours)
+    adam = Adam(epsilon=1e-300)
+    state, objective = adam.start(backend, ours), make_objective(backend, (2, 3, 1))
     for (g,) in gradients:
-        tensor.grad = torch.from_numpy(g)
+        weights.grad, biases.grad = torch.from_numpy(g[:9]), torch.from_numpy(g[9:])
         optimizer.step()
-        ours = [backend.bind(decay_step)(ours[0], 11, 1 - RATE * 0.2)]
-        ours, state = Adam(RATE, epsilon=1e-300).update(backend, ours, [backend.asarray(g)], state)
-    assert relative(backend.to_host(ours[0]), tensor.numpy()) < 1e-12
+        ours, state = update(backend, adam, objective.decay(ours, RATE * 0.2), [backend.asarray(g)], state)
+    assert relative(backend.to_host(ours[0]), torch.cat([weights, biases]).numpy()) < 1e-12
 
 
 @pytest.mark.parametrize("limit", [1e-3, 1.0, 1e3])
 def test_clipping_shortens_what_is_too_long_and_turns_nothing(backend, limit):
     g = RandomState(0).standard_normal(50)
-    clipped = backend.to_host(clip_norm(backend.xp, backend.asarray(g), limit))
+    clipped = backend.to_host(clip_norm(backend.xp, [backend.asarray(g)], limit)[0])
     assert np.linalg.norm(clipped) == pytest.approx(min(limit, np.linalg.norm(g)), rel=1e-13)
     np.testing.assert_allclose(clipped / np.linalg.norm(clipped), g / np.linalg.norm(g), rtol=1e-12)
 
 
+def test_clipping_goes_by_the_norm_of_all_the_arrays(backend):
+    g = RandomState(0).standard_normal(50)
+    parts = clip_norm(backend.xp, [backend.asarray(g[:20]), backend.asarray(g[20:])], 1.0)
+    (whole,) = clip_norm(backend.xp, [backend.asarray(g)], 1.0)
+    joined = np.concatenate([backend.to_host(part) for part in parts])
+    np.testing.assert_allclose(joined, backend.to_host(whole), rtol=1e-13)
+
+
 def test_clipping_a_gradient_of_zero_gives_zero(backend):
     zero = backend.asarray(np.zeros(4))
-    np.testing.assert_array_equal(backend.to_host(clip_norm(backend.xp, zero, 1.0)), 0.0)
+    np.testing.assert_array_equal(backend.to_host(clip_norm(backend.xp, [zero], 1.0)[0]), 0.0)

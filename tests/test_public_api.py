@@ -23,9 +23,9 @@ ORDER = [
     "verification.oracle", "verification.reference", "verification.point", "verification.results",
     "verification.wording", "verification.text", "verification.plots", "verification.page",
     "verification.report", "verification.curves", "verification.outcome", "verification.examine",
-    "optimizers", "schedules", "dropout", "batches", "training", "checkpoints", "checks", "settings", "metrics",
-    "targets", "data", "lbfgs", "model", "prediction", "fitting", "gradients", "mlp", "sklearn_base", "estimators",
-    "verification.functions", "verification.products", "verification.verify", "verification.matrix",
+    "optimizers", "schedules", "dropout", "batches", "steps", "training", "checkpoints", "checks", "settings",
+    "metrics", "targets", "data", "lbfgs", "model", "prediction", "fitting", "gradients", "mlp", "sklearn_base",
+    "estimators", "verification.functions", "verification.products", "verification.verify", "verification.matrix",
     "datasets", "scaling", "progress", "verify_command", "cli", "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))

@@ -42,7 +42,7 @@ def test_a_factor_is_in_0_to_1(name, epoch, samples):
 
 def test_a_users_own_and_a_warm_up():
     halving = make_schedule(lambda epoch, epochs: 0.5**epoch, 0.5, 1, 0.1)
-    plan = Plan(xbackprop.settings.SGD(2.0, 0.0), schedule=halving, warmup=2.0)
+    plan = Plan(xbackprop.settings.SGD(0.0), 2.0, schedule=halving, warmup=2.0)
     rates = [plan.rate(Moment(k / 4, 10, 0), 1.0, 4) for k in range(12)]
     warm = [min(1, (k + 1) / 8) for k in range(12)]
     np.testing.assert_allclose(rates, [2.0 * 0.5 ** (k / 4) * w for k, w in enumerate(warm)], rtol=1e-15)

@@ -11,7 +11,7 @@ import copy
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -61,6 +61,16 @@ class Backend:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, xp=importlib.import_module(state["xp"]))
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Backend)
+            and (type(self), self.xp, self.device) == (type(other), other.xp, other.device)
+            and self.overrides is other.overrides
+        )
+
+    def __hash__(self) -> int:
+        return hash((type(self), str(self.device)))
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(device={str(self.device)!r})"
 
@@ -86,6 +96,24 @@ class Backend:
         except KeyError:
             bound = functools.partial(self.overrides.get(function, function), self.xp)
             return self._bound.setdefault(function, bound)
+
+    def compile(self, step: Callable) -> Callable:
+        """``run(carry, samples, rows, at, *lent) -> carry, results``: ``carry, result = step(carry, samples, rows[i],
+        at[i], *lent)`` for every i, one after the other.
+
+        Here, a loop. Where there is a compiler, it may be one call: `step` is a pure function of arrays, but for those
+        that are lent, and equal to another that does the same.
+        """
+
+        def run(carry: Any, samples: Any, rows: Any, at: Sequence[Any], *lent: Any) -> tuple[Any, list[Array]]:
+            results = []
+            for i, now in enumerate(at):
+                row = rows[i] if isinstance(rows, list) else rows[i, ...]
+                carry, result = step(carry, samples, row, now, *lent)
+                results.append(result)
+            return carry, results
+
+        return run
 
     def generic(self) -> Self:
         """The same library and device with nothing overridden: the readable functions, which carry complex numbers."""

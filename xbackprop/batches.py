@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,28 +10,48 @@ import numpy as np
 from xbackprop.backend import Array, Backend, Namespace, is_sparse
 from xbackprop.objective import Batch, make_batch
 
+Samples = tuple[Any, Array, Array | None]  # X, y, and the weights or None
 
-def minibatches(
-    backend: Backend, X: Any, y: Array, weight: Array | None, batch_size: int, order: np.ndarray | None
-) -> Iterator[Batch]:
-    """One epoch: every row once, `batch_size` at a time, the last batch perhaps smaller.
 
-    X : an array of the backend, or a sparse matrix on the host, whose rows are made dense a batch at a time.
-    order : a permutation of the rows, sent to the device once, or None for the rows as they stand.
+def pieces(
+    backend: Backend, samples: Samples, batch_size: int, order: np.ndarray | None
+) -> Iterator[tuple[Samples, Any, list[int]]]:
+    """One epoch, every row once, in pieces whose batches are all of one size: mostly one, and a last smaller batch.
+
+    Of each piece the samples; the rows of its batches, (m, size) numbers on the device, or m slices if there is no
+    `order`, a permutation of the rows; and their m sizes. X may be a sparse matrix on the host: then each batch is a
+    piece, made dense.
     """
+    X: Any = samples[0]
     n = X.shape[0]
+    if is_sparse(X):
+        for start in range(0, n, batch_size):
+            chosen: Any = slice(start, min(start + batch_size, n))
+            rows = chosen if order is None else order[chosen]
+            y, weight = _take(backend, samples[1:], rows if order is None else backend.asarray(rows))
+            yield (dense(backend, X[rows]), y, weight), [slice(None)], [y.shape[0]]
+        return
+    numbers = None if order is None else backend.asarray(order)
+    whole = n // batch_size * batch_size
+    for first, last, size in ((0, whole, batch_size), (whole, n, n - whole)):
+        starts = range(first, last, size or 1)
+        if starts:
+            rows = [slice(start, start + size) for start in starts]
+            if numbers is not None:
+                rows = backend.xp.reshape(numbers[first:last], (-1, size))
+            yield samples, rows, [size] * len(starts)
+
+
+def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:
+    """The batch of these rows: a slice, or numbers on the device."""
+    return make_batch(backend, *_take(backend, samples, rows))
+
+
+def _take(backend: Backend, arrays: Sequence[Array | None], rows: Any) -> list[Any]:
+    if isinstance(rows, slice):
+        return [None if a is None else a[rows, ...] for a in arrays]
     take = backend.bind(take_rows)
-    rows = None if order is None else backend.asarray(order)
-    for start in range(0, n, batch_size):
-        chosen = slice(start, min(start + batch_size, n))
-        parts = (y,) if weight is None else (y, weight)
-        if rows is None or order is None:
-            cut = [part[chosen, ...] for part in parts]
-            x = dense(backend, X[chosen]) if is_sparse(X) else X[chosen, ...]
-        else:
-            cut = [take(part, rows[chosen]) for part in parts]
-            x = dense(backend, X[order[chosen]]) if is_sparse(X) else take(X, rows[chosen])
-        yield make_batch(backend, x, *cut)
+    return [None if a is None else take(a, rows) for a in arrays]
 
 
 def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:

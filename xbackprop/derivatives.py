@@ -79,8 +79,8 @@ def per_sample_gradients(objective: Objective, theta: Array, batch: Batch) -> li
     """
     layers = objective.layout.layers(objective.backend.xp, theta)
     cache, delta = _unshared(objective, theta, batch)
-    rows = Cache(*([a[:, None, :] for a in arrays] for arrays in cache))
-    return backward(objective.backend, layers, objective.activations, rows, delta[:, None, :])
+    z, f, h, masks = ([a[:, None, :] for a in arrays] for arrays in (cache.z, cache.f, cache.h, cache.masks))
+    return backward(objective.backend, layers, objective.activations, Cache(z, f, h, masks), delta[:, None, :])
 
 
 def per_sample_gradient_norms(objective: Objective, theta: Array, batch: Batch) -> Array:

@@ -8,6 +8,7 @@ they are the same on every library, are made on the device, and a resumed run fi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xbackprop.backend import Array, Backend, Namespace
@@ -43,17 +44,28 @@ def uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device:
     return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16])[:n]
 
 
-def masks(
-    backend: Backend, seed: int, step: int, rows: int, widths: Sequence[int], rates: Sequence[float], dtype: Any
-) -> list[Array]:
-    """For every hidden layer an array (rows, n_l): 0 with probability p_l, else 1/(1-p_l).
+@dataclass(frozen=True)
+class Masks(Sequence[Array]):
+    """For every hidden layer an array (rows, n_l): 0 with probability p_l, else 1/(1-p_l). Made when it is asked for,
+    and the same however often.
 
     seed, step : whole numbers below 2**32. rates : p_l, as the nearest multiple of 2**-16.
     """
-    made = []
-    for layer, (width, rate) in enumerate(zip(widths, rates, strict=True)):
-        dropped = round(rate * LEVELS)
-        bits = backend.bind(uniform_bits)((seed, layer), step, rows * width, backend.device)
-        stays = backend.xp.reshape(bits >= dropped, (rows, width))
-        made.append(backend.xp.astype(stays, dtype) * (LEVELS / (LEVELS - dropped)))
-    return made
+
+    backend: Backend
+    seed: int
+    step: int
+    rows: int
+    widths: Sequence[int]
+    rates: Sequence[float]
+    dtype: Any
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def __getitem__(self, layer: Any) -> Array:
+        width, dropped = self.widths[layer], round(self.rates[layer] * LEVELS)
+        key, backend = (self.seed, layer), self.backend
+        bits = backend.bind(uniform_bits)(key, self.step, self.rows * width, backend.device)
+        stays = backend.xp.reshape(bits >= dropped, (self.rows, width))
+        return backend.xp.astype(stays, self.dtype) * (LEVELS / (LEVELS - dropped))

@@ -16,16 +16,20 @@ Layers = Sequence[tuple[Array, Array]]  # (W_l, b_l) for l = 1 … L
 
 
 class Cache(NamedTuple):
-    """What the forward pass keeps for the backward pass.
+    """What the forward pass keeps for the backward pass; None for what it does not keep, to be computed again.
 
     z[l-1] = z_l, f[l-1] = f_l(z_l) and h[l] = h_l, l = 1 … L, with h[0] = X.
     masks : with dropout h_l = f_l(z_l) ⊙ masks[l-1] in every hidden layer; without, it is empty and h_l = f_l(z_l).
+    drawn : where the masks come from.
+    every : k, if only every k-th h_l is kept, and what lies above the last of them; 0 if all is.
     """
 
     z: list[Array]
     f: list[Array]
     h: list[Array]
-    masks: Sequence[Array] = ()
+    masks: list[Array]
+    drawn: Sequence[Array] = ()
+    every: int = 0
 
 
 class Buffers(NamedTuple):
@@ -66,20 +70,67 @@ def forward(
     X: Array,
     masks: Sequence[Array] = (),
     buffers: Buffers | None = None,
+    every: int = 0,
 ) -> Cache:
     """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L; with dropout h_l = f_l(z_l) ⊙ mask_l.
 
     X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits; `masks` (n, n_l)
-    one per hidden layer, or none.
+    one per hidden layer, or none; with `every` = k > 0 they must be the same when they are asked for again.
     """
-    cache = Cache([], [], [X], masks)
-    outs = buffers.z if buffers else [None] * len(layers)
-    for l, ((W, b), activation, out) in enumerate(zip(layers, activations, outs, strict=True)):
-        cache.z.append(backend.bind(affine)(cache.h[-1], W, b, out))
-        lent = (cache.z[-1],) if buffers and activation.in_place else ()
-        cache.f.append(backend.bind(activation.f)(cache.z[-1], *lent))
-        cache.h.append(cache.f[-1] * masks[l] if l < len(masks) else cache.f[-1])
+    L = len(layers)
+    cache = Cache([None] * L, [None] * L, [X] + [None] * L, [None] * len(masks), masks, every)
+    top = (L - 1) // every * every if every else 0  # the last h_l that is kept for itself
+    for l in range(1, L + 1):
+        advance(backend, layers, activations, cache, l, buffers)
+        if l <= top:
+            _forget(cache, l)
     return cache
+
+
+def advance(
+    backend: Backend,
+    layers: Layers,
+    activations: Sequence[Activation],
+    cache: Cache,
+    l: int,
+    buffers: Buffers | None = None,
+) -> None:
+    """z_l, f_l(z_l) and h_l from h_{l-1}, into the cache."""
+    (W, b), activation, out = layers[l - 1], activations[l - 1], buffers.z[l - 1] if buffers else None
+    z = backend.bind(affine)(cache.h[l - 1], W, b, out)
+    f = backend.bind(activation.f)(z, z) if buffers and activation.in_place else backend.bind(activation.f)(z)
+    cache.z[l - 1] = z
+    cache.f[l - 1] = cache.h[l] = f
+    if l <= len(cache.masks):
+        cache.masks[l - 1] = cache.drawn[l - 1]
+        cache.h[l] = f * cache.masks[l - 1]
+
+
+def _forget(cache: Cache, l: int) -> None:
+    """Keep of layer l only h_l, for the next one, and h_{l-1} only if it is a k-th."""
+    cache.z[l - 1] = cache.f[l - 1] = None
+    if cache.masks:
+        cache.masks[l - 1] = None
+    if (l - 1) % cache.every:
+        cache.h[l - 1] = None
+
+
+def recompute(
+    backend: Backend,
+    layers: Layers,
+    activations: Sequence[Activation],
+    cache: Cache,
+    l: int,
+    buffers: Buffers | None = None,
+) -> None:
+    """What is missing of layers l-k+1 … l, from h_{l-k}, in place of all that lies above: checkpointing, in time of
+    less than one more forward pass and memory of L/k + k layers. Griewank and Walther, 2000; Chen et al., 2016.
+    """
+    above = len(layers) - l
+    cache.z[l:], cache.f[l:], cache.h[l + 1 :] = [None] * above, [None] * above, [None] * above
+    cache.masks[l:] = [None] * len(cache.masks[l:])
+    for m in range(l - cache.every + 1, l + 1):
+        advance(backend, layers, activations, cache, m, buffers)
 
 
 def slope(backend: Backend, derivative: Callable[..., Array], cache: Cache, l: int) -> Array:
@@ -99,6 +150,8 @@ def deltas(
     """(l, δ_l) for l = L … 1, layer by layer from the output, where δ_L = `delta`, to the input."""
     yield len(layers), delta
     for l in reversed(range(1, len(layers))):  # W_{l+1} is layers[l][0], and z_l is cache.z[l-1]
+        if cache.z[l - 1] is None:
+            recompute(backend, layers, activations, cache, l, buffers)
         df = slope(backend, activations[l - 1].df, cache, l)
         out = buffers.delta[l - 1] if buffers else None
         delta = backend.bind(hidden_delta)(delta, layers[l][0], df, out)
@@ -130,6 +183,9 @@ class Layout:
     Parameters
     ----------
     sizes : (n_0, n_1, …, n_L), the width of the input, of every hidden layer and of the output.
+
+    Parameters and gradients come as a list of arrays: [θ], or for compilers that prefer leaves to one vector
+    [W_1 … W_L, b_1 … b_L].
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -137,6 +193,12 @@ class Layout:
         self.shapes = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
         self.n_weights = sum(n_in * n_out for n_in, n_out in self.shapes)
         self.n_parameters = self.n_weights + sum(self.sizes[1:])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Layout) and self.sizes == other.sizes
+
+    def __hash__(self) -> int:
+        return hash(self.sizes)
 
     def slices(self) -> Iterator[tuple[slice, slice]]:
         """The ranges of W_l and b_l in θ, for l = 1 … L."""
@@ -156,6 +218,28 @@ class Layout:
     def flatten(self, xp: Namespace, layers: Layers) -> Array:
         """θ (P,) from its layers: the inverse of `layers`."""
         return xp.concat([xp.reshape(W, (-1,)) for W, _ in layers] + [xp.reshape(b, (-1,)) for _, b in layers])
+
+    def leaves(self, xp: Namespace, theta: Array) -> list[Array]:
+        """[W_1 … W_L, b_1 … b_L] of θ."""
+        layers = self.layers(xp, theta)
+        return [W for W, _ in layers] + [b for _, b in layers]
+
+    def layers_of(self, xp: Namespace, parameters: list[Array]) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of parameters in either form."""
+        if len(parameters) == 1:
+            return self.layers(xp, parameters[0])
+        weights, biases = self.split(parameters)
+        return list(zip(weights, biases, strict=True))
+
+    def split(self, parameters: list[Array]) -> tuple[list[Array], list[Array]]:
+        """The weights and the biases of parameters in either form: [θ_w], [θ_b], or [W_1 …], [b_1 …]."""
+        if len(parameters) == 1:
+            return [parameters[0][..., : self.n_weights]], [parameters[0][..., self.n_weights :]]
+        return parameters[: len(self.shapes)], parameters[len(self.shapes) :]
+
+    def merge(self, xp: Namespace, weights: list[Array], biases: list[Array]) -> list[Array]:
+        """The inverse of `split`."""
+        return [xp.concat([*weights, *biases])] if len(weights) == 1 and weights[0].ndim == 1 else [*weights, *biases]
 
     def tensors(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
         """The range in θ and the shape of every W_l and b_l, under scikit-learn's names for them."""

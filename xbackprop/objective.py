@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from xbackprop.losses import Loss
 from xbackprop.network import Buffers, Cache, Layout, backward, forward
 from xbackprop.special import absolute, real_part
 
-Parameters = list[Array]  # [θ]: a list, so that optimizers serve libraries that prefer many leaves to one vector
+Parameters = list[Array]  # [θ], or the leaves [W_1 … W_L, b_1 … b_L]: see `Layout`
 
 
 class Batch(NamedTuple):
@@ -65,7 +65,7 @@ class Workspace(NamedTuple):
 
 
 def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
-    """∂C/∂w + (1-ρ)α/n w, the L2 part, for the range of θ that is weights. With reused buffers, in g itself."""
+    """∂C/∂w + (1-ρ)α/n w, the L2 part, for weights w. With reused buffers, in g itself."""
     return g + rate * w
 
 
@@ -84,6 +84,7 @@ class Objective:
     hidden : one activation per hidden layer.
     loss : a row of `losses.LOSSES`.
     alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ, the part of L1 in it (Zou and Hastie's elastic net).
+    every : k, if the gradient is to be had with only every k-th h_l kept, see `network.recompute`; 0 keeps all.
     """
 
     backend: Backend
@@ -92,6 +93,7 @@ class Objective:
     loss: Loss
     alpha: float
     l1_ratio: float = 0.0
+    every: int = 0
 
     @property
     def l1(self) -> float:
@@ -142,60 +144,97 @@ class Objective:
             w = real_part(xp, theta[..., : self.layout.n_weights])
             branches += [w > 0, w < 0]
         cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty(theta, batch) if self.alpha else cost), branches
+        return (cost + self._penalty([theta], batch) if self.alpha else cost), branches
 
     def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
         """C and z_L (n, n_L) at θ (P,)."""
         cache = self.forward(theta, batch.X, batch.masks)
         cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty(theta, batch) if self.alpha else cost), cache.z[-1]
+        return (cost + self._penalty([theta], batch) if self.alpha else cost), cache.z[-1]
 
     def value_and_gradient(
         self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
     ) -> tuple[Array, Parameters]:
-        """C and [∂C/∂θ] at θ (P,). With a workspace, the gradient is `workspace.gradient`."""
-        (theta,) = parameters
-        xp = self.backend.xp
-        layers = workspace.layers if workspace and workspace.theta is theta else self.layout.layers(xp, theta)
+        """C and ∂C/∂θ, in the form of the parameters. With a workspace, the gradient is `workspace.gradient`."""
+        xp, layout = self.backend.xp, self.layout
+        known = workspace is not None and workspace.theta is parameters[0]
+        layers = workspace.layers if workspace and known else layout.layers_of(xp, parameters)
         buffers = workspace.buffers if workspace else None
-        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers)
+        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.every)
         cost, delta = self._loss(cache, batch)
-        gradients = backward(self.backend, layers, self.activations, cache, delta, buffers)
-        g = workspace.gradient if workspace else self.layout.flatten(xp, gradients)
+        found = backward(self.backend, layers, self.activations, cache, delta, buffers)
+        if workspace:
+            gradients = [workspace.gradient]
+        elif len(parameters) == 1:
+            gradients = [layout.flatten(xp, found)]
+        else:
+            gradients = [dW for dW, _ in found] + [db for _, db in found]
         if self.alpha:
-            cost = cost + self._penalty(theta, batch)
-            n = self.layout.n_weights
-            weights = g[:n]
+            cost = cost + self._penalty(parameters, batch)
             for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
                 if strength:
-                    weights = self.backend.bind(add)(weights, theta[:n], strength * batch.inverse)
-            g = g if workspace else xp.concat([weights, g[n:]])
-        return cost, [g]
+                    rate = strength * batch.inverse
+                    gradients = self._add_to_weights(add, gradients, parameters, rate, in_place=workspace is not None)
+        return cost, gradients
+
+    def decay(self, parameters: Parameters, rate: Array | float) -> Parameters:
+        """w ← w - rate w for all weights; the biases stay. Loshchilov and Hutter, 2019."""
+        in_place = self.backend.reuses_buffers
+        return self._add_to_weights(add_penalty_gradient, parameters, parameters, -rate, in_place=in_place)
+
+    def _add_to_weights(
+        self, add: Callable[..., Array], to: Parameters, parameters: Parameters, rate: Array | float, *, in_place: bool
+    ) -> Parameters:
+        """`to`, a gradient or the parameters, whose weights are now ``add(xp, part, w, rate)``."""
+        parts, rest = self.layout.split(to)
+        weights, _ = self.layout.split(parameters)
+        sums = [self.backend.bind(add)(part, w, rate) for part, w in zip(parts, weights, strict=True)]
+        return to if in_place else self.layout.merge(self.backend.xp, sums, rest)
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
-        """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it."""
+        """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
+
+        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing those that are not kept share
+        the arrays of their places between two that are.
+        """
         if not self.backend.reuses_buffers:
             return None
-        xp = self.backend.xp
+        xp, sizes = self.backend.xp, self.layout.sizes[1:]
         gradient = xp.zeros_like(theta)
-        deltas = self._rows(theta, n, self.layout.sizes[1:-1])
-        buffers = Buffers(self._rows(theta, n, self.layout.sizes[1:]), deltas, self.layout.layers(xp, gradient))
+        L, k = len(sizes), self.every
+        places = [("δ", l % 2) for l in range(1, L)]
+        deltas = self._rows(theta, n, sizes[:-1], places)
+        own = [not k or l > (L - 1) // k * k or (l % k == 0 and f.in_place) for l, f in enumerate(self.activations, 1)]
+        z = self._rows(theta, n, sizes, [("z", l) if own[l - 1] else ("shared", l % k) for l in range(1, L + 1)])
+        buffers = Buffers(z, deltas, self.layout.layers(xp, gradient))
         return Workspace(theta, self.layout.layers(xp, theta), gradient, buffers)
 
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
         """Memory for forward passes of n rows; None where a library cannot reuse it."""
-        return Buffers(self._rows(theta, n, self.layout.sizes[1:])) if self.backend.reuses_buffers else None
+        sizes = self.layout.sizes[1:]
+        return Buffers(self._rows(theta, n, sizes, range(len(sizes)))) if self.backend.reuses_buffers else None
 
-    def _rows(self, theta: Array, n: int, sizes: Sequence[int]) -> list[Array]:
-        return [self.backend.xp.zeros((n, size), dtype=theta.dtype, device=self.backend.device) for size in sizes]
+    def _rows(self, theta: Array, n: int, sizes: Sequence[int], places: Sequence[Hashable]) -> list[Array]:
+        """Arrays (n, size); those of the same place lie in the same memory."""
+        xp = self.backend.xp
+        widest: dict[Hashable, int] = {}
+        for size, place in zip(sizes, places, strict=True):
+            widest[place] = max(size, widest.get(place, 0))
+        made = {
+            place: xp.zeros(n * size, dtype=theta.dtype, device=self.backend.device) for place, size in widest.items()
+        }
+        return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
 
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
 
-    def _penalty(self, theta: Array, batch: Batch) -> Array:
-        w = theta[..., : self.layout.n_weights]
-        squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
-        penalty = 0.5 * (self.l2 * batch.inverse) * squares  # α/n as the gradient has it, rounding and all
-        if not self.l1:
-            return penalty
-        return penalty + (self.l1 * batch.inverse) * self.backend.xp.sum(absolute(self.backend.xp, w), axis=-1)
+    def _penalty(self, parameters: Parameters, batch: Batch) -> Array:
+        xp, penalty = self.backend.xp, 0.0
+        for w in self.layout.split(parameters)[0]:
+            if w.ndim == 2 and len(parameters) > 1:
+                w = xp.reshape(w, (-1,))
+            squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
+            penalty = penalty + 0.5 * (self.l2 * batch.inverse) * squares  # α/n as the gradient has it
+            if self.l1:
+                penalty = penalty + (self.l1 * batch.inverse) * xp.sum(absolute(xp, w), axis=-1)
+        return penalty

@@ -65,35 +65,30 @@ def adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, e
     return theta - rate * g / (xp.sqrt(v) + epsilon), v
 
 
-def decay_step(xp: Namespace, theta: Array, n: int, factor: float) -> Array:
-    """θ_p ← (1 - ηλ) θ_p for the first n parameters, the weights: decay apart from the gradient. Loshchilov and Hutter,
-    2019.
-    """
-    return xp.concat([factor * theta[:n], theta[n:]])
-
-
-def clip_norm(xp: Namespace, g: Array, limit: float) -> Array:
-    """g ← g min(1, c/‖g‖): its direction stays. Pascanu, Mikolov and Bengio, 2013."""
-    return g * (limit / xp.maximum(xp.sqrt(g @ g), limit))
+def clip_norm(xp: Namespace, gradients: Sequence[Array], limit: float) -> list[Array]:
+    """g ← g min(1, c/‖g‖), ‖g‖ over all the arrays: its direction stays. Pascanu, Mikolov and Bengio, 2013."""
+    squares = sum(xp.sum(g * g) for g in gradients)
+    factor = limit / xp.maximum(xp.sqrt(squares), limit)
+    return [g * factor for g in gradients]
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A step and its constants. A kind of optimizer says how many moments it keeps, and which step it takes.
-
-    learning_rate_init : η where no schedule changes it.
-    """
-
-    learning_rate_init: float = 1e-3
+    """A step and its constants: how many moments it keeps, which step it takes, and with what beside the rate."""
 
     @property
     def n_moments(self) -> int:
         """Arrays like θ that it remembers."""
         raise NotImplementedError
 
-    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:
-        """The function of the t-th step, from t = 1, and its constants."""
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """The function of a step, and what it takes after the rate."""
         raise NotImplementedError
+
+    def rate(self, t: int, eta: float) -> float:  # noqa: ARG002, Adam alone needs t
+        """The rate of the t-th step, from t = 1, where the schedule says η."""
+        return eta
 
     def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
         """Moments of zero, before the first step."""
@@ -104,17 +99,17 @@ class Optimizer:
         backend: Backend,
         parameters: Sequence[Array],
         gradients: Sequence[Array],
-        state: State,
-        rate: float | None = None,
-    ) -> tuple[list[Array], State]:
-        """The parameters and the state after one step of rate η, `learning_rate_init` where none is given."""
-        function, constants = self.step(state.t + 1, self.learning_rate_init if rate is None else rate)
+        moments: Sequence[tuple[Array, ...]],
+        rate: Array | float,
+    ) -> tuple[list[Array], list[tuple[Array, ...]]]:
+        """The parameters and their moments after one step of this rate, see `rate`."""
+        function, constants = self.step
         step = backend.bind(function)
         results = [
-            step(theta, g, *moments, *constants)
-            for theta, g, moments in zip(parameters, gradients, state.moments, strict=True)
+            step(theta, g, *arrays, rate, *constants)
+            for theta, g, arrays in zip(parameters, gradients, moments, strict=True)
         ]
-        return [theta for theta, *_ in results], State(state.t + 1, [tuple(moments) for _, *moments in results])
+        return [theta for theta, *_ in results], [tuple(arrays) for _, *arrays in results]
 
 
 @dataclass(frozen=True)
@@ -129,11 +124,12 @@ class SGD(Optimizer):
         """A velocity, where there is momentum."""
         return 1 if self.momentum else 0
 
-    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
-        """Of size η."""
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """One of three."""
         if not self.momentum:
-            return sgd_step, (rate,)
-        return nesterov_step if self.nesterovs_momentum else momentum_step, (rate, self.momentum)
+            return sgd_step, ()
+        return nesterov_step if self.nesterovs_momentum else momentum_step, (self.momentum,)
 
 
 @dataclass(frozen=True)
@@ -149,10 +145,14 @@ class Adam(Optimizer):
         """Moving means of g and of g²."""
         return 2
 
-    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:
-        """Of rate η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
-        rate = rate * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
-        return adam_step, (rate, self.beta_1, self.beta_2, self.epsilon)
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With β₁, β₂ and ε."""
+        return adam_step, (self.beta_1, self.beta_2, self.epsilon)
+
+    def rate(self, t: int, eta: float) -> float:
+        """η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
+        return eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
 
 
 @dataclass(frozen=True)
@@ -167,9 +167,10 @@ class RMSProp(Optimizer):
         """The moving mean of g²."""
         return 1
 
-    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
-        """Of rate η."""
-        return rmsprop_step, (rate, self.rho, self.epsilon)
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With ρ and ε."""
+        return rmsprop_step, (self.rho, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ class Adagrad(Optimizer):
         """The sum of g²."""
         return 1
 
-    def step(self, t: int, rate: float) -> tuple[Callable, tuple[float, ...]]:  # noqa: ARG002, Adam alone needs t
-        """Of rate η."""
-        return adagrad_step, (rate, self.epsilon)
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With ε."""
+        return adagrad_step, (self.epsilon,)

@@ -124,6 +124,7 @@ def _plan(where: str, net: Any, n_hidden: int) -> Plan:
     patience = net.n_iter_no_change
     return Plan(
         optimizer=_optimizer(where, net),
+        learning_rate_init=checks.positive(where, "learning_rate_init", net.learning_rate_init),
         batch_size=AUTO_BATCH if net.batch_size == "auto" else checks.whole(where, "batch_size", net.batch_size, 1),
         max_iter=checks.whole(where, "max_iter", net.max_iter, 1),
         shuffle=bool(net.shuffle),
@@ -140,16 +141,15 @@ def _plan(where: str, net: Any, n_hidden: int) -> Plan:
 
 
 def _optimizer(where: str, net: Any) -> Optimizer:
-    """All rates and constants are checked, those of other solvers too."""
-    rate = checks.positive(where, "learning_rate_init", net.learning_rate_init)
+    """All constants are checked, those of other solvers too."""
     beta_1, beta_2 = checks.fraction(where, "beta_1", net.beta_1), checks.fraction(where, "beta_2", net.beta_2)
     rho, epsilon = checks.fraction(where, "rho", net.rho), checks.positive(where, "epsilon", net.epsilon)
     momentum = checks.share(where, "momentum", net.momentum)
-    adam = Adam(rate, beta_1, beta_2, epsilon)
+    adam = Adam(beta_1, beta_2, epsilon)
     optimizers: dict[str, Optimizer] = {
-        "sgd": SGD(rate, momentum, bool(net.nesterovs_momentum)),
-        "rmsprop": RMSProp(rate, rho, epsilon),
-        "adagrad": Adagrad(rate, epsilon),
+        "sgd": SGD(momentum, bool(net.nesterovs_momentum)),
+        "rmsprop": RMSProp(rho, epsilon),
+        "adagrad": Adagrad(epsilon),
     }
     return optimizers.get(net.solver, adam)
 

@@ -1,4 +1,4 @@
-"""The training loop: the one place where objective, optimizer and minibatches meet.
+"""The training loop: epochs, what is learnt from each, and when it is enough.
 
 Inside an epoch nothing waits for the device. The costs of the batches and a flag that says whether θ is finite are
 read once, when the epoch is over.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.backend import Array, Backend
-from xbackprop.batches import minibatches
-from xbackprop.dropout import masks
-from xbackprop.objective import Batch, Objective, Parameters, Workspace
-from xbackprop.optimizers import Optimizer, State, clip_norm, decay_step
+from xbackprop.objective import Objective
+from xbackprop.optimizers import Optimizer, State
 from xbackprop.schedules import Moment, Schedule, constant
+from xbackprop.steps import At, Step, read_epoch, run_epoch
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
 CUT = 5.0  # what it divides the rate by
@@ -62,7 +61,8 @@ class Plan:
 
     batch_size : rows of a step. max_iter : the most epochs. shuffle : whether an epoch has a new order of the rows.
     tol, patience : of `Plateau`. adaptive : divide the rate by 5 there, until it is 1e-6, before stopping.
-    schedule, warmup : by how much η differs from `learning_rate_init`; over so many epochs it rises from 0.
+    learning_rate_init : η where no schedule changes it. schedule, warmup : by how much η differs from that; over so
+    many epochs it rises from 0.
     clip_norm : the longest gradient. weight_decay : λ of the decay apart from the gradient.
     dropout : a rate for every hidden layer, or none.
     early_stopping : whether the score of held-out rows decides, and the best θ is kept.
@@ -70,6 +70,7 @@ class Plan:
     """
 
     optimizer: Optimizer
+    learning_rate_init: float = 1e-3
     batch_size: int = 200
     max_iter: int = 200
     shuffle: bool = True
@@ -80,14 +81,14 @@ class Plan:
     warmup: float = 0.0
     clip_norm: float | None = None
     weight_decay: float = 0.0
-    dropout: Sequence[float] = ()
+    dropout: tuple[float, ...] = ()
     early_stopping: bool = False
     infinite_loss: bool = False
 
     def rate(self, at: Moment, factor: float, n_steps: int) -> float:
         """η of the step at this moment of an epoch of `n_steps`; `factor` is what "adaptive" has made of it."""
         warm = min(1.0, (at.epoch + 1.0 / n_steps) / self.warmup) if self.warmup else 1.0
-        return self.optimizer.learning_rate_init * factor * self.schedule(at) * warm
+        return self.learning_rate_init * factor * self.schedule(at) * warm
 
 
 @dataclass
@@ -134,56 +135,6 @@ def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.Ra
     return Progress(plan.optimizer.start(backend, [theta]), rng, Plateau(plan.tol, plan.patience), seed)
 
 
-def run_epoch(
-    objective: Objective,
-    optimizer: Optimizer,
-    parameters: Parameters,
-    state: State,
-    batches: Iterable[Batch],
-    workspace: Workspace | None = None,
-    *,
-    rate: Callable[[int], float] | None = None,
-    plan: Plan | None = None,
-    seed: int = 0,
-) -> tuple[Parameters, State, list[Array], list[int]]:
-    """One step per batch. Returns the parameters, the optimizer's state, and each batch's cost and number of rows.
-
-    rate : η of the step of that number in this epoch. plan : for dropout, clipping and decay; none of them without.
-    seed : of the dropout masks.
-    """
-    costs: list[Array] = []
-    rows: list[int] = []
-    backend, layout = objective.backend, objective.layout
-    clip, decay, dropout = (plan.clip_norm, plan.weight_decay, plan.dropout) if plan else (None, 0.0, ())
-    for i, batch in enumerate(batches):
-        n = batch.X.shape[0]
-        if any(dropout):
-            batch = batch._replace(masks=masks(backend, seed, state.t, n, layout.sizes[1:-1], dropout, batch.X.dtype))
-        lent = workspace.rows(n) if workspace else None
-        cost, gradients = objective.value_and_gradient(parameters, batch, lent)
-        if clip:
-            gradients = [backend.bind(clip_norm)(g, clip) for g in gradients]
-        eta = rate(i) if rate else None
-        if decay:
-            factor = 1.0 - (optimizer.learning_rate_init if eta is None else eta) * decay
-            parameters = [backend.bind(decay_step)(p, layout.n_weights, factor) for p in parameters]
-        parameters, state = optimizer.update(backend, parameters, gradients, state, eta)
-        costs.append(cost)
-        rows.append(n)
-    return parameters, state, costs, rows
-
-
-def read_epoch(backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]) -> tuple[float, bool]:
-    """The mean cost of an epoch, over rows as scikit-learn's is, and whether it and θ are finite.
-
-    The one place that waits for the device.
-    """
-    sums = [backend.xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
-    numbers = backend.read([*costs, *sums])
-    cost = float(numbers[: len(costs)] @ rows) / sum(rows)
-    return cost, bool(np.isfinite(numbers).all())
-
-
 def train(
     objective: Objective,
     plan: Plan,
@@ -215,6 +166,7 @@ def train(
     backend = objective.backend
     parameters = [backend.copy(theta)]
     workspace = objective.workspace(parameters[0], plan.batch_size)
+    step = Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
     n = X.shape[0]
     n_steps = -(-n // plan.batch_size)
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
@@ -225,15 +177,14 @@ def train(
         try:
             order = _next_order(progress, n) if plan.shuffle else None
             parameters, progress.state, costs, rows = run_epoch(
-                objective,
-                plan.optimizer,
+                step,
                 parameters,
                 progress.state,
-                minibatches(backend, X, y, weight, plan.batch_size, order),
+                (X, y, weight),
+                plan.batch_size,
+                order,
+                step_numbers(plan, progress, n_steps),
                 workspace,
-                rate=_rates(plan, progress, n_steps),
-                plan=plan,
-                seed=progress.seed,
             )
             loss, finite = read_epoch(backend, parameters, costs, rows)
             if not (finite or plan.infinite_loss):
@@ -273,14 +224,17 @@ def _next_order(progress: Progress, n: int) -> np.ndarray:
     return progress.order
 
 
-def _rates(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int], float]:
-    """η of the i-th step of the epoch that begins."""
-    epoch, samples, factor = progress.epoch, progress.samples, progress.factor
-    if plan.schedule is constant and not plan.warmup:
-        eta = plan.optimizer.learning_rate_init * factor
-        return lambda _: eta
+def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int], At]:
+    """``(i, t) -> At`` of the steps of the epoch that begins."""
+    epoch, samples, factor, seed = progress.epoch, progress.samples, progress.factor, progress.seed
+    constant_rate = plan.learning_rate_init * factor if plan.schedule is constant and not plan.warmup else None
     epochs = progress.begun + plan.max_iter
-    return lambda i: plan.rate(Moment(epoch + i / n_steps, epochs, samples), factor, n_steps)
+
+    def at(i: int, t: int) -> At:
+        eta = constant_rate or plan.rate(Moment(epoch + i / n_steps, epochs, samples), factor, n_steps)
+        return At(t, plan.optimizer.rate(t + 1, eta), eta * plan.weight_decay, seed)
+
+    return at
 
 
 def _note(
@@ -300,7 +254,7 @@ def _note(
             progress.best_theta, progress.best_score = backend.copy(theta), max(score, progress.best_score)
         loss = -score
     if progress.plateau.reached(loss):
-        eta = plan.optimizer.learning_rate_init * progress.factor
+        eta = plan.learning_rate_init * progress.factor
         if plan.adaptive and eta > SMALLEST_RATE:
             progress.factor /= CUT
             progress.plateau.count = 0

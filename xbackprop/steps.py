@@ -1,0 +1,103 @@
+"""A step of training, as a pure function of arrays, and an epoch of them.
+
+θ, its moments, a batch and the numbers of the step go in; θ and its moments come out. So a backend that has a compiler
+can make one call of a whole epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xbackprop.backend import Array, Backend
+from xbackprop.batches import Samples, pieces, take_batch
+from xbackprop.dropout import Masks
+from xbackprop.objective import Objective, Parameters, Workspace
+from xbackprop.optimizers import Optimizer, State, clip_norm
+
+Carry = tuple[Parameters, list[tuple[Array, ...]]]  # the parameters, and the moments of each
+
+
+class At(NamedTuple):
+    """The numbers of one step: t, from 0; the optimizer's rate; ηλ, the decay of the weights; the seed of dropout."""
+
+    t: int
+    rate: float
+    decay: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step does: the same for the same values of its parts.
+
+    clip_norm : the longest gradient. decays : whether weights decay apart from the gradient. dropout : a rate for every
+    hidden layer, or none.
+    """
+
+    objective: Objective
+    optimizer: Optimizer
+    clip_norm: float | None = None
+    decays: bool = False
+    dropout: tuple[float, ...] = ()
+
+    def __call__(
+        self, carry: Carry, samples: Samples, rows: Any, at: At, workspace: Workspace | None = None
+    ) -> tuple[Carry, Array]:
+        """θ and moments after the step on these rows, and C before it."""
+        parameters, moments = carry
+        objective, backend = self.objective, self.objective.backend
+        batch = take_batch(backend, samples, rows)
+        n = batch.X.shape[0]
+        if any(self.dropout):
+            widths = objective.layout.sizes[1:-1]
+            batch = batch._replace(masks=Masks(backend, at.seed, at.t, n, widths, self.dropout, batch.X.dtype))
+        lent = workspace.rows(n) if workspace else None
+        cost, gradients = objective.value_and_gradient(parameters, batch, lent)
+        if self.clip_norm:
+            gradients = backend.bind(clip_norm)(gradients, self.clip_norm)
+        if self.decays:
+            parameters = objective.decay(parameters, at.decay)
+        return self.optimizer.update(backend, parameters, gradients, moments, at.rate), cost
+
+
+def run_epoch(
+    step: Step,
+    parameters: Parameters,
+    state: State,
+    samples: Samples,
+    batch_size: int,
+    order: np.ndarray | None,
+    at: Callable[[int, int], At],
+    workspace: Workspace | None = None,
+) -> tuple[Parameters, State, list[Array], list[int]]:
+    """One step per batch. Returns the parameters, the optimizer's state, each batch's cost and its number of rows.
+
+    at : ``(i, t) -> At`` of the i-th step of this epoch, which is the t-th of the run, both from 0.
+    """
+    backend = step.objective.backend
+    run = backend.compile(step)
+    carry: Carry = (parameters, state.moments)
+    costs: list[Array] = []
+    rows: list[int] = []
+    for piece, numbers, sizes in pieces(backend, samples, batch_size, order):
+        now = [at(i, state.t + i) for i in range(len(rows), len(rows) + len(sizes))]
+        carry, found = run(carry, piece, numbers, now, workspace)
+        costs += found
+        rows += sizes
+    parameters, moments = carry
+    return parameters, State(state.t + len(rows), moments), costs, rows
+
+
+def read_epoch(backend: Backend, parameters: Parameters, costs: list[Array], rows: list[int]) -> tuple[float, bool]:
+    """The mean cost of an epoch, over rows as scikit-learn's is, and whether it and θ are finite.
+
+    The one place that waits for the device.
+    """
+    sums = [backend.xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
+    numbers = backend.read([*costs, *sums])
+    cost = float(numbers[: len(rows)] @ rows) / sum(rows)
+    return cost, bool(np.isfinite(numbers).all())
