@@ -201,3 +201,23 @@ def test_in_a_shell(blobs):
     with subprocess.Popen([*command, "backends"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.close()
         assert process.stderr.read() == b""
+
+
+def test_complexity_prints_a_table_of_operations_and_bytes(run):
+    status, out, err = run("complexity", "100,50,10", "--batch-size", 20, "--checkpoint", "sqrt")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "100-50-10, batches of 20, float32, every layer kept"
+    assert lines[3].split()[:2] == ["forward", "110,000"]  # 20 (100·50 + 50·10)
+    assert lines[4].split()[:2] == ["backward", "120,000"]  # and 20 · 50 · 10 for δ_1
+    assert "multiply-adds a second, measured here" in lines[-1]
+
+
+@pytest.mark.parametrize("sizes", ["100", "100,0", "a,b"])
+def test_complexity_of_no_network_is_an_error(run, sizes, capsys):
+    try:
+        status, _, err = run("complexity", sizes)
+    except SystemExit as error:
+        status, err = error.code, capsys.readouterr().err
+    assert status == 2
+    assert "sizes" in err.lower()

@@ -24,9 +24,10 @@ ORDER = [
     "verification.wording", "verification.text", "verification.plots", "verification.page",
     "verification.report", "verification.curves", "verification.outcome", "verification.examine",
     "optimizers", "schedules", "dropout", "batches", "steps", "training", "checkpoints", "checks", "settings",
-    "metrics", "targets", "data", "lbfgs", "model", "prediction", "fitting", "gradients", "mlp", "sklearn_base",
-    "estimators", "verification.functions", "verification.products", "verification.verify", "verification.matrix",
-    "datasets", "scaling", "progress", "verify_command", "cli", "__main__",
+    "operations", "ledger", "complexity", "metrics", "targets", "data", "lbfgs", "model", "prediction", "fitting",
+    "gradients", "mlp", "sklearn_base", "estimators", "verification.functions", "verification.products",
+    "verification.verify", "verification.matrix", "datasets", "scaling", "progress", "verify_command", "cli",
+    "__main__",
 ]  # fmt: skip
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "xbackprop."))
 

@@ -15,6 +15,7 @@ import array_api_compat
 import numpy as np
 
 from xbackprop.backend import Array, follow, is_host_array, is_sparse, on_host
+from xbackprop.network import sqrt_layers
 
 
 def whole(where: str, name: str, value: Any, at_least: int) -> int:
@@ -59,13 +60,27 @@ def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
-def layer_sizes(where: str, value: Any) -> tuple[int, ...]:
-    """The widths of the hidden layers, from a whole number or a sequence of them."""
+def layer_sizes(where: str, value: Any, name: str = "hidden_layer_sizes", at_least: int = 0) -> tuple[int, ...]:
+    """Widths of layers, from a whole number or a sequence of them, of which there must be some at least."""
     if isinstance(value, Integral):
         value = (value,)
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ValueError(f"{where}: hidden_layer_sizes must be a sequence of whole numbers, got {value!r}")
-    return tuple(whole(where, f"hidden_layer_sizes[{i}]", size, 1) for i, size in enumerate(value))
+        raise ValueError(f"{where}: {name} must be a sequence of whole numbers, got {value!r}")
+    sizes = tuple(whole(where, f"{name}[{i}]", size, 1) for i, size in enumerate(value))
+    if len(sizes) < at_least:
+        raise ValueError(f"{where}: {name} must be at least {at_least} whole numbers, got {value!r}")
+    return sizes
+
+
+def every(where: str, value: Any, n_layers: int) -> int:
+    """k of `network.recompute`: of k layers the activations of one are kept; 0 keeps all."""
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        if value != "sqrt":
+            raise ValueError(f"{where}: checkpoint_activations must be a whole number, 'sqrt' or None, got {value!r}")
+        return sqrt_layers(n_layers)
+    return whole(where, "checkpoint_activations", value, 1)
 
 
 def feature_names(X: Any) -> list[str] | None:

@@ -1,4 +1,4 @@
-"""The command ``xbackprop``: train, predict, verify, backends."""
+"""The command ``xbackprop``: train, predict, verify, complexity, backends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ import numpy as np
 from xbackprop import __version__, verify_command
 from xbackprop.activations import ACTIVATIONS
 from xbackprop.backend import resolve
+from xbackprop.complexity import count, matrix_rate
 from xbackprop.datasets import BUNDLED, hold_out, read_dataset, read_features
 from xbackprop.errors import ConvergenceWarning, DivergenceError, GradientCheckError
 from xbackprop.mlp import MLP
+from xbackprop.optimizers import OPTIMIZERS
 from xbackprop.progress import progress
 from xbackprop.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.settings import SOLVERS, TASKS
@@ -125,6 +127,21 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+def complexity(args: argparse.Namespace) -> int:
+    """Print what a training step of a network costs."""
+    counted = count(
+        args.sizes, args.batch_size, activation=args.activation, solver=args.solver, dropout=args.dropout,
+        checkpoint_activations=args.checkpoint, dtype=args.dtype, backend=resolve(args.backend),
+    )  # fmt: skip
+    rate = matrix_rate(args.backend, args.dtype, parse_device(args.device))
+    print(counted)
+    print(
+        f"\nthe matrix products of a step at {rate / 1e9:,.1f}e9 multiply-adds a second, measured here: "
+        f"{counted.seconds(rate) * 1e3:,.3g} ms"
+    )
+    return 0
+
+
 def backends(args: argparse.Namespace) -> int:
     """Print the backends that are installed."""
     for name, version, devices, reason in installed():
@@ -170,19 +187,26 @@ def _size(net: MLP) -> int:
 
 def _hidden(text: str) -> tuple[int, ...]:
     """ "64,32" as (64, 32); nothing, or "none", as ()."""
-    if text.strip() in ("", "none"):
-        return ()
+    return () if text.strip() in ("", "none") else _widths(text)
+
+
+def _widths(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(width) for width in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected whole numbers as in 64,32, or none, got {text!r}") from None
 
 
-def _batch_size(text: str) -> int | str:
-    try:
-        return text if text == "auto" else int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a whole number or auto, got {text!r}") from None
+def _number_or(word: str) -> Callable[[str], int | str]:
+    """How an option reads a whole number, or this word."""
+
+    def read(text: str) -> int | str:
+        try:
+            return text if text == word else int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"expected a whole number or {word}, got {text!r}") from None
+
+    return read
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -235,7 +259,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--solver", choices=SOLVERS, default="adam", help="(default %(default)s)")
     add("--learning-rate", type=float, metavar="RATE", default=1e-3, help="the step size (default %(default)s)")
     add("--alpha", type=float, metavar="STRENGTH", default=0.1, help="of the L2 penalty (default %(default)s)")
-    add("--batch-size", type=_batch_size, metavar="N", default=32, help="samples a step, or auto (default %(default)s)")
+    add(
+        "--batch-size",
+        type=_number_or("auto"),
+        metavar="N",
+        default=32,
+        help="samples a step, or auto (default %(default)s)",
+    )
     add("--dtype", choices=["float32", "float64"], default="float64", help="(default %(default)s)")
     place(add, "numpy")
 
@@ -248,5 +278,15 @@ def _parser() -> argparse.ArgumentParser:
 
     says = "verify gradients; exits with 0 if all passed, 1 if one failed, 2 if undecided under --strict, 3 if not run"
     verify_command.add_arguments(command("verify", verify_command.run, says))
+    add = command("complexity", complexity, "count what a training step costs: operations, bytes, time")
+    add("sizes", type=_widths, metavar="SIZES", help="of all layers, from the input to the output, as in 784,256,10")
+    add("--batch-size", type=int, metavar="M", default=200, help="samples a step (default %(default)s)")
+    add("--activation", choices=list(ACTIVATIONS), metavar="NAME", default="relu", help="(default %(default)s)")
+    add("--solver", choices=list(OPTIMIZERS), default="adam", help="(default %(default)s)")
+    add("--dropout", type=float, metavar="RATE", default=0.0, help="(default %(default)s)")
+    add("--checkpoint", type=_number_or("sqrt"), metavar="K", help="keep the activations of every K-th layer; or sqrt")
+    add("--dtype", choices=["float32", "float64"], default="float32", help="(default %(default)s)")
+    place(add, "numpy")
+
     command("backends", backends, "list the array libraries that can be used, and their devices")
     return parser

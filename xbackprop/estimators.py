@@ -35,8 +35,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     ----------
     hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
     loss : "log_loss", that of the classes; "cross_entropy", with two outputs for two classes; or an `xbackprop.Loss`.
-    class_weight, label_smoothing, l1_ratio, weight_decay, dropout, clip_norm, rho, step_epochs, step_factor, warmup,
-    checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : as in `MLP`.
+    class_weight, label_smoothing, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs,
+    step_factor, warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : `MLP`'s.
     scoring : of early stopping: None for accuracy, "loss", or any scorer of scikit-learn, by name or as a function.
     init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
 
@@ -86,6 +86,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         weight_decay: float | str = "auto",
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
+        checkpoint_activations: int | str | None = None,
         rho: float = 0.9,
         step_epochs: int = 10,
         step_factor: float = 0.1,
@@ -145,8 +146,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
     loss : "squared_error", ½‖z - y‖², and "poisson", half the deviance, as scikit-learn's; "mean_squared_error", the
         paper's; "absolute_error", "huber", "quantile"; or an `xbackprop.Loss`.
     hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
-    quantile, l1_ratio, weight_decay, dropout, clip_norm, rho, step_epochs, step_factor, warmup, checkpoint,
-    checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : as in `MLP`.
+    quantile, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs, step_factor,
+    warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : `MLP`'s.
     scoring : of early stopping: None for R², "loss", or any scorer of scikit-learn, by name or as a function.
     init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
 
@@ -195,6 +196,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         weight_decay: float | str = "auto",
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
+        checkpoint_activations: int | str | None = None,
         rho: float = 0.9,
         step_epochs: int = 10,
         step_factor: float = 0.1,

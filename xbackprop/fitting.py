@@ -310,6 +310,7 @@ _MAY_CHANGE = (
     "tol",
     "n_iter_no_change",
     "checkpoint_epochs",
+    "checkpoint_activations",
     "checkpoint_minutes",
     "random_state",
 )

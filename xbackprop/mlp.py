@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.random import RandomState
 
-from xbackprop import storage
+from xbackprop import checks, storage
 from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Array, Backend, load, resolve
+from xbackprop.data import dtype_name
 from xbackprop.errors import ModelFileError
 from xbackprop.gradients import Gradients
 from xbackprop.losses import LOSSES, Loss
@@ -21,6 +22,9 @@ from xbackprop.prediction import Prediction
 from xbackprop.settings import changed_settings, read_settings, settings_from_json
 from xbackprop.targets import Targets
 from xbackprop.training import start_progress
+
+if TYPE_CHECKING:
+    from xbackprop.complexity import Complexity
 
 
 class MLP(Gradients, Prediction):
@@ -46,6 +50,8 @@ class MLP(Gradients, Prediction):
     weight_decay : λ of θ ← (1 - ηλ) θ, apart from the gradient; "auto" is 0.01 for adamw and 0 for the others.
     dropout : the probability with which a hidden unit is left out of a step, or one for each hidden layer.
     clip_norm : the longest gradient; None for any.
+    checkpoint_activations : k keeps the activations of every k-th layer only and computes the others again on the way
+        back: the same gradients, bit by bit, in less memory and more time. "sqrt" is √L, with memory O(√L).
     batch_size : samples per step; "auto" is min(200, n_samples).
     learning_rate : how the rate changes, see `xbackprop.schedules`: "constant", "invscaling" (with power_t),
         "adaptive", "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a
@@ -98,6 +104,7 @@ class MLP(Gradients, Prediction):
         weight_decay: float | str = "auto",
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
+        checkpoint_activations: int | str | None = None,
         batch_size: int | str = "auto",
         learning_rate: str | Callable[[float, int], float] = "constant",
         learning_rate_init: float = 1e-3,
@@ -159,6 +166,18 @@ class MLP(Gradients, Prediction):
     def n_outputs_(self) -> int:
         """The width of the output: classes, or regression targets."""
         return self._fitted("MLP.n_outputs_").objective.layout.sizes[-1]
+
+    def complexity(self, batch_size: int | None = None) -> Complexity:
+        """What a training step of this network costs: multiply-adds, operations, bytes; see `xbackprop.complexity`.
+
+        batch_size : m, by default the one of the settings.
+        """
+        from xbackprop.complexity import count_step  # which training has no need of
+
+        where = "MLP.complexity"
+        model, plan = self._fitted(where), read_settings(where, self).plan
+        m = plan.batch_size if batch_size is None else checks.whole(where, "batch_size", batch_size, 1)
+        return count_step(model.objective, plan.optimizer, m, dtype_name(model.theta), any(plan.dropout))
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""

@@ -6,6 +6,7 @@ works on the last two axes: a stack of networks, with a leading axis on every W 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -115,6 +116,11 @@ def _forget(cache: Cache, l: int) -> None:
         cache.h[l - 1] = None
 
 
+def sqrt_layers(n_layers: int) -> int:
+    """k ≈ √L, with which about 2√L layers are held at a time."""
+    return max(1, round(math.sqrt(n_layers)))
+
+
 def recompute(
     backend: Backend,
     layers: Layers,
@@ -152,9 +158,9 @@ def deltas(
     for l in reversed(range(1, len(layers))):  # W_{l+1} is layers[l][0], and z_l is cache.z[l-1]
         if cache.z[l - 1] is None:
             recompute(backend, layers, activations, cache, l, buffers)
-        df = slope(backend, activations[l - 1].df, cache, l)
         out = buffers.delta[l - 1] if buffers else None
-        delta = backend.bind(hidden_delta)(delta, layers[l][0], df, out)
+        W, df = layers[l][0], activations[l - 1].df
+        delta = backend.bind(hidden_delta)(delta, W, slope(backend, df, cache, l), out)
         yield l, delta
 
 

@@ -194,18 +194,16 @@ class Objective:
     def workspace(self, theta: Array, n: int) -> Workspace | None:
         """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
 
-        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing those that are not kept share
-        the arrays of their places between two that are.
+        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing only those whose h_l is kept
+        and may lie there, while the others share the arrays of their places between two such.
         """
         if not self.backend.reuses_buffers:
             return None
         xp, sizes = self.backend.xp, self.layout.sizes[1:]
         gradient = xp.zeros_like(theta)
         L, k = len(sizes), self.every
-        places = [("δ", l % 2) for l in range(1, L)]
-        deltas = self._rows(theta, n, sizes[:-1], places)
-        own = [not k or l > (L - 1) // k * k or (l % k == 0 and f.in_place) for l, f in enumerate(self.activations, 1)]
-        z = self._rows(theta, n, sizes, [("z", l) if own[l - 1] else ("shared", l % k) for l in range(1, L + 1)])
+        places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
+        z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
         buffers = Buffers(z, deltas, self.layout.layers(xp, gradient))
         return Workspace(theta, self.layout.layers(xp, theta), gradient, buffers)
 

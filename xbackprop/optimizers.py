@@ -188,3 +188,13 @@ class Adagrad(Optimizer):
     def step(self) -> tuple[Callable, tuple[float, ...]]:
         """With ε."""
         return adagrad_step, (self.epsilon,)
+
+
+#: By the names of solvers.
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "adamw": Adam,
+    "sgd": SGD,
+    "rmsprop": RMSProp,
+    "adagrad": Adagrad,
+}

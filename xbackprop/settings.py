@@ -18,7 +18,7 @@ from xbackprop.checkpoints import Checkpoint
 from xbackprop.errors import ModelFileError
 from xbackprop.initializers import INITIALIZERS
 from xbackprop.losses import LOSSES, Loss, quantile_loss
-from xbackprop.optimizers import SGD, Adagrad, Adam, Optimizer, RMSProp
+from xbackprop.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, Optimizer, RMSProp
 from xbackprop.schedules import SCHEDULES, make_schedule
 from xbackprop.training import Plan
 
@@ -29,7 +29,7 @@ TASK_LOSSES = {
     "regression": ("mean_squared_error", "squared_error", "absolute_error", "huber", "poisson", "quantile"),
 }
 LOG_LOSS = "log_loss"  # scikit-learn's: binary for two classes, which share one output, and for labels in columns
-SOLVERS = ("adam", "adamw", "sgd", "rmsprop", "adagrad", "lbfgs")
+SOLVERS = (*OPTIMIZERS, "lbfgs")
 DECAY = 0.01  # of adamw, as in torch
 AUTO_BATCH = 200
 _ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not of a network: they go into no file
@@ -39,6 +39,7 @@ class Settings(NamedTuple):
     """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
 
     loss : None where the targets decide. log_loss : whether they do as scikit-learn's: two classes share one output.
+    every : of the layers, how many there are from one whose activations are kept to the next.
     plan : of training by steps. lbfgs : whether SciPy trains instead.
     """
 
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     log_loss: bool
     alpha: float
     l1_ratio: float
+    every: int
     label_smoothing: float
     class_weight: Any
     plan: Plan
@@ -92,6 +94,7 @@ def read_settings(where: str, net: Any) -> Settings:
         log_loss=isinstance(net.loss, str) and net.loss == LOG_LOSS,
         alpha=checks.non_negative(where, "alpha", net.alpha),
         l1_ratio=checks.share(where, "l1_ratio", net.l1_ratio),
+        every=checks.every(where, net.checkpoint_activations, len(sizes) + 1),
         label_smoothing=checks.fraction(where, "label_smoothing", net.label_smoothing),
         class_weight=net.class_weight,
         plan=plan,
@@ -145,13 +148,14 @@ def _optimizer(where: str, net: Any) -> Optimizer:
     beta_1, beta_2 = checks.fraction(where, "beta_1", net.beta_1), checks.fraction(where, "beta_2", net.beta_2)
     rho, epsilon = checks.fraction(where, "rho", net.rho), checks.positive(where, "epsilon", net.epsilon)
     momentum = checks.share(where, "momentum", net.momentum)
-    adam = Adam(beta_1, beta_2, epsilon)
-    optimizers: dict[str, Optimizer] = {
-        "sgd": SGD(momentum, bool(net.nesterovs_momentum)),
-        "rmsprop": RMSProp(rho, epsilon),
-        "adagrad": Adagrad(epsilon),
+    constants: dict[type[Optimizer], tuple[Any, ...]] = {
+        SGD: (momentum, bool(net.nesterovs_momentum)),
+        Adam: (beta_1, beta_2, epsilon),
+        RMSProp: (rho, epsilon),
+        Adagrad: (epsilon,),
     }
-    return optimizers.get(net.solver, adam)
+    kind = OPTIMIZERS.get(net.solver, Adam)
+    return kind(*constants[kind])
 
 
 def _dropout(where: str, value: Any, n_hidden: int) -> tuple[float, ...]:
