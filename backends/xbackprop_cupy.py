@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend, is_host_array
+from xbackprop.backend import Array, Backend, extended, is_host_array
 from xbackprop.errors import BackendError
 from xbackprop.optimizers import adam_step
 
@@ -19,6 +18,8 @@ except ImportError as error:
     raise BackendError(
         "backend 'cupy' needs CuPy, which is not installed: pip install 'xbackprop[cupy-cuda12x]' (or cupy-cuda13x)"
     ) from error
+
+NAMESPACE = extended(array_api_compat.cupy, erf=erf)
 
 _adam_kernel = cupy.ElementwiseKernel(
     "T theta, T g, T m, T v, float64 rate, float64 beta_1, float64 beta_2, float64 epsilon",
@@ -49,8 +50,11 @@ class CupyBackend(Backend):
         number = device.id if isinstance(device, cupy.cuda.Device) else device
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < count:
             raise BackendError(f"device: CuPy sees {count} GPU(s), numbered from 0, got {device!r}")
-        xp = SimpleNamespace(**{**vars(array_api_compat.cupy), "erf": erf})
-        super().__init__(xp, cupy.cuda.Device(number))
+        super().__init__(NAMESPACE, cupy.cuda.Device(number))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A device cannot be pickled: its number goes instead."""
+        return type(self), (self.device.id,)
 
     @classmethod
     def devices(cls) -> list[str]:

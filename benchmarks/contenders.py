@@ -1,4 +1,7 @@
-"""What takes part in the benchmark of training steps: one function per contender, each an epoch of steps."""
+"""What takes part in the benchmark of training steps: one function per contender, each an epoch of steps.
+
+All take the same batches of the same data: relu, softmax cross-entropy, an L2 penalty α/(2n) Σ‖W‖² on the weights.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,12 @@ NETS: dict[str, tuple[tuple[int, ...], int]] = {
     "784-256-128-10": ((784, 256, 128, 10), 128),
     "784-512-512-10": ((784, 512, 512, 10), 256),
     "1024-2048-2048-1024-10": ((1024, 2048, 2048, 1024, 10), 512),
+    "20 × 256": ((256, *[256] * 20, 10), 256),
+    "4096-wide": ((1024, 4096, 4096, 10), 256),
 }
-SMALL, LARGE = list(NETS)[:3], list(NETS)[3:]
-ALPHA = 1e-4
+SMALL, LARGE = list(NETS)[:3], list(NETS)[3:6]
+SIX = SMALL + LARGE
+ALPHA, ETA = 1e-4, 1e-3
 
 Work = Callable[[], int]
 
@@ -28,53 +34,56 @@ def steps_in(sizes: tuple[int, ...]) -> int:
     return max(3, min(1000, int(2e7 / weights)))
 
 
-def data(net: str) -> tuple[np.ndarray, np.ndarray]:
-    """Standard normal inputs and random labels, float32: what is learned does not matter to the clock."""
+def data(net: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Standard normal inputs and random labels: what is learned does not matter to the clock."""
     sizes, batch_size = NETS[net]
     rng = np.random.RandomState(0)
     n = batch_size * steps_in(sizes)
-    return rng.standard_normal((n, sizes[0])).astype(np.float32), rng.randint(0, sizes[-1], n)
+    return rng.standard_normal((n, sizes[0])).astype(dtype), rng.randint(0, sizes[-1], n)
 
 
-def xbackprop_epoch(net: str, backend: str, solver: str, alpha: float = ALPHA, device: str | None = None) -> Work:
+def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", alpha: float = ALPHA) -> Work:
     from xbackprop.activations import ACTIVATIONS
     from xbackprop.backend import resolve
-    from xbackprop.batches import minibatches
     from xbackprop.losses import LOSSES
     from xbackprop.network import Layout
     from xbackprop.objective import Objective
     from xbackprop.optimizers import SGD, Adam
-    from xbackprop.training import read_epoch, run_epoch
+    from xbackprop.steps import At, Step, read_epoch, run_epoch
 
     sizes, batch_size = NETS[net]
-    X, labels = data(net)
+    X, labels = data(net, dtype)
     rng = np.random.RandomState(1)
-    library = resolve(backend, device)
+    name, _, device = backend.partition(":")
+    library = resolve(name, device or None)
     layout = Layout(sizes)
-    objective = Objective(library, layout, [ACTIVATIONS["relu"]] * (len(sizes) - 2), LOSSES["cross_entropy"], alpha)
-    optimizer = Adam() if solver == "adam" else SGD(learning_rate_init=1e-3, momentum=0.0)
+    objective = Objective(library, layout, (ACTIVATIONS["relu"],) * (len(sizes) - 2), LOSSES["cross_entropy"], alpha)
+    optimizer = Adam() if solver == "adam" else SGD(momentum=0.0)
+    step = Step(objective, optimizer)
     with library.scope():
-        X, y = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=np.float32)[labels])
-        parameters = [library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(np.float32))]
+        samples = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=dtype)[labels]), None
+        parameters = [library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))]
         state = optimizer.start(library, parameters)
         workspace = objective.workspace(parameters[0], batch_size)
 
     def epoch() -> int:
         nonlocal parameters, state
         with library.scope():
-            batches = minibatches(library, X, y, None, batch_size, rng.permutation(X.shape[0]))
-            parameters, state, costs, totals = run_epoch(objective, optimizer, parameters, state, batches, workspace)
-            read_epoch(library, parameters, costs, totals)
-        return len(costs)
+            parameters, state, costs, rows = run_epoch(
+                step, parameters, state, samples, batch_size, rng.permutation(len(X)),
+                lambda _, t: At(t, optimizer.rate(t + 1, ETA)), workspace,
+            )  # fmt: skip
+            read_epoch(library, parameters, costs, rows)
+        return len(rows)
 
     return epoch
 
 
-def sklearn_epoch(net: str) -> Work:
+def sklearn_epoch(net: str, dtype: str) -> Work:
     from sklearn.neural_network import MLPClassifier
 
     sizes, batch_size = NETS[net]
-    X, labels = data(net)
+    X, labels = data(net, dtype)
     classifier = MLPClassifier(sizes[1:-1], batch_size=batch_size, alpha=ALPHA, random_state=1)
     classes = np.arange(sizes[-1])
 
@@ -85,25 +94,31 @@ def sklearn_epoch(net: str) -> Work:
     return epoch
 
 
-def torch_epoch(net: str, device: str = "cpu") -> Work:
+def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = False) -> Work:
+    """`nn.Sequential`, autograd, and torch's fused Adam; or all of a step through `torch.compile`."""
     import torch
 
     torch.set_float32_matmul_precision("highest")
     sizes, batch_size = NETS[net]
-    X, y = (torch.from_numpy(a).to(device) for a in data(net))
+    X, y = (torch.from_numpy(a).to(device) for a in data(net, dtype))
     layers: list[torch.nn.Module] = []
     for n_in, n_out in pairwise(sizes):
-        layers += [torch.nn.Linear(n_in, n_out), torch.nn.ReLU()]
+        layers += [torch.nn.Linear(n_in, n_out, dtype=X.dtype), torch.nn.ReLU()]
     model = torch.nn.Sequential(*layers[:-1]).to(device)
     weights = [p for p in model.parameters() if p.ndim == 2]
     biases = [p for p in model.parameters() if p.ndim == 1]
     groups = [{"params": weights, "weight_decay": ALPHA / batch_size}, {"params": biases}]
-    optimizer = torch.optim.Adam(groups, lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(groups, lr=ETA, fused=True)
+
+    def loss_of(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(model(x), labels)
+
+    forward = torch.compile(loss_of) if compiled else loss_of
 
     def epoch() -> int:
         for rows in torch.randperm(len(X), device=device).split(batch_size):
             optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(X[rows]), y[rows])
+            loss = forward(X[rows], y[rows])
             loss.backward()
             optimizer.step()
         loss.item()
@@ -112,13 +127,53 @@ def torch_epoch(net: str, device: str = "cpu") -> Work:
     return epoch
 
 
-def products(net: str, library: str) -> Work:
+def optax_epoch(net: str, dtype: str) -> Work:
+    """`jax.grad` and optax's Adam in one jitted scan over the epoch, the carry donated."""
+    import jax
+    import jax.numpy as jnp
+    import optax
+
+    jax.config.update("jax_enable_x64", dtype == "float64")
+    sizes, batch_size = NETS[net]
+    X, y = map(jnp.asarray, data(net, dtype))
+    rng = np.random.RandomState(1)
+    layers = [(jnp.asarray(0.03 * rng.standard_normal(s), dtype), jnp.zeros(s[1], dtype)) for s in pairwise(sizes)]
+    adam = optax.adam(ETA)
+
+    def loss(layers: list, x: jax.Array, labels: jax.Array) -> jax.Array:
+        h = x
+        for W, b in layers[:-1]:
+            h = jax.nn.relu(h @ W + b)
+        W, b = layers[-1]
+        costs = optax.softmax_cross_entropy_with_integer_labels(h @ W + b, labels)
+        return costs.mean() + 0.5 * ALPHA / batch_size * sum(jnp.vdot(W, W) for W, _ in layers)
+
+    def step(carry: tuple, rows: jax.Array) -> tuple:
+        layers, state = carry
+        cost, gradient = jax.value_and_grad(loss)(layers, X[rows], y[rows])
+        updates, state = adam.update(gradient, state)
+        return (optax.apply_updates(layers, updates), state), cost
+
+    run = jax.jit(lambda carry, rows: jax.lax.scan(step, carry, rows), donate_argnums=0)
+    carry = (layers, adam.init(layers))
+
+    def epoch() -> int:
+        nonlocal carry
+        rows = rng.permutation(len(X)).reshape(-1, batch_size)
+        carry, costs = run(carry, rows)
+        np.asarray(costs)
+        return len(rows)
+
+    return epoch
+
+
+def products(net: str, dtype: str, library: str = "numpy") -> Work:
     """The bare matrix products of steps over new rows of X each time, into arrays that are there already."""
     sizes, n = NETS[net]
     rng = np.random.RandomState(0)
-    X, _ = data(net)
-    W = [rng.standard_normal(shape).astype(np.float32) for shape in pairwise(sizes)]
-    h = [rng.standard_normal((n, size)).astype(np.float32) for size in sizes]
+    X, _ = data(net, dtype)
+    W = [rng.standard_normal(shape).astype(dtype) for shape in pairwise(sizes)]
+    h = [rng.standard_normal((n, size)).astype(dtype) for size in sizes]
     if library == "torch":
         import torch
 

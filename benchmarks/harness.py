@@ -22,7 +22,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, str(THREADS))
 
 
-def _serve(setup: Callable[[], Callable[[], int]], pipe: Connection) -> None:
+def _serve(setup: Callable[[], Callable[[], float]], pipe: Connection, own: bool) -> None:
     work = setup()
     work()
     pipe.send("ready")
@@ -30,17 +30,22 @@ def _serve(setup: Callable[[], Callable[[], int]], pipe: Connection) -> None:
         time.sleep(PAUSE)
         work()  # caches and threads as they are in the midst of training
         began = time.perf_counter()
-        units = work()
-        pipe.send((time.perf_counter() - began) / units)
+        said = work()
+        pipe.send(said if own else (time.perf_counter() - began) / said)
 
 
-def take_turns(contenders: dict[str, Callable[[], Callable[[], int]]], rounds: int) -> dict[str, list[float]]:
-    """Seconds per unit of work: for each contender one figure a round, all contenders in every round."""
+def take_turns(
+    contenders: dict[str, Callable[[], Callable[[], float]]], rounds: int, own: bool = False
+) -> dict[str, list[float]]:
+    """Seconds per unit of work: for each contender one figure a round, all contenders in every round.
+
+    own : the figure is what the contender says, seconds that it has measured itself.
+    """
     spawn = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, setup in contenders.items():
         pipes[name], theirs = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(setup, theirs), daemon=True)
+        process = spawn.Process(target=_serve, args=(setup, theirs, own), daemon=True)
         process.start()
         pipes[name].recv()
         processes.append(process)

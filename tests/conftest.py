@@ -10,7 +10,9 @@ from helpers import make_backend, selected_backends
 
 # No deadline: a first call imports libraries. Derandomised: a run that passed passes again.
 hypothesis.settings.register_profile("xbackprop", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("xbackprop")
+# JAX compiles every function for every shape anew: there, fewer of the shapes that hypothesis thinks of.
+hypothesis.settings.register_profile("compiled", hypothesis.settings.get_profile("xbackprop"), max_examples=12)
+hypothesis.settings.load_profile("compiled" if selected_backends() == ["jax"] else "xbackprop")
 
 
 @pytest.fixture(params=selected_backends())

@@ -16,7 +16,7 @@ from xbackprop.network import Layout
 from xbackprop.objective import Objective
 from xbackprop.settings import TASKS
 
-BACKENDS = ("numpy", "numpy-readonly", "strict", "strict-device1", "torch", "cupy", "torch-cuda")
+BACKENDS = ("numpy", "numpy-readonly", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda")
 DTYPES = ("float32", "float64")
 
 
@@ -72,6 +72,9 @@ def _make_backend(name: str) -> Backend:
     if name.startswith("strict"):
         strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
         return Backend(strict, strict.Device("device1") if name == "strict-device1" else None)
+    if name == "jax":
+        pytest.importorskip("jax", reason="JAX is not installed")
+        return load("jax")()
     if name == "cupy":
         cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
         if not cupy.cuda.is_available():
@@ -115,6 +118,13 @@ def relative(a, b) -> float:
     assert a.shape == b.shape
     scale = max(np.linalg.norm(a), np.linalg.norm(b))
     return float(np.linalg.norm(a - b) / scale) if scale else 0.0
+
+
+def least(backend, dtype: str = "float64") -> float:
+    """The smallest positive number of a library: XLA, beneath JAX, has no subnormal ones, and takes them for zero."""
+    finfo = np.finfo(dtype)
+    half = backend.asarray(np.array([finfo.tiny / 2]), dtype) * 1.0
+    return float(finfo.smallest_subnormal if backend.to_host(half)[0] else finfo.tiny)
 
 
 def weights_of(net) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import DTYPES
+from helpers import DTYPES, least
 
 from xbackprop.activations import ACTIVATIONS, LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 
@@ -79,6 +79,7 @@ def test_the_table_has_the_promised_rows():
 def test_f_and_its_derivative_are_right_to_rounding(backend, name, dtype):
     points = POINTS.astype(dtype)
     unit, tiny = float(np.finfo(dtype).eps), float(np.finfo(dtype).tiny)
+    flushed = 2 * least(backend, dtype)  # of an exp(z), which silu and mish multiply by z
     with mp.workdps(60):
         for ours, true_f, scale in zip(
             evaluate(backend, name, points, dtype), TRUTH[name], SCALE.get(name, TRUTH[name]), strict=True
@@ -86,7 +87,7 @@ def test_f_and_its_derivative_are_right_to_rounding(backend, name, dtype):
             for z, value in zip(points, ours, strict=True):
                 z = mp.mpf(float(z))
                 error = abs(mp.mpf(float(value)) - true_f(z))
-                assert error <= 8 * unit * abs(scale(z)) + 2 * tiny, f"at z = {z}"
+                assert error <= 8 * unit * abs(scale(z)) + 2 * tiny + flushed * abs(z), f"at z = {z}"
 
 
 @pytest.mark.parametrize("name", NAMES)

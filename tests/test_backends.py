@@ -100,7 +100,7 @@ def test_a_copy_shares_no_memory(backend):
     host = np.array(backend.to_host(x))
     try:
         y[...] = 2.0
-    except ValueError:
+    except (ValueError, TypeError):
         return  # an array that cannot be written shares nothing that could be
     np.testing.assert_array_equal(backend.to_host(x), host)
 

@@ -297,7 +297,10 @@ def test_loss_and_gradient(backend, task):
 def test_writing_into_coefs_changes_the_network(backend):
     X, y = problem("regression")
     net = fitted(backend, "regression")
-    net.coefs_[1][...] = 0.0
+    try:
+        net.coefs_[1][...] = 0.0
+    except TypeError:
+        pytest.skip(f"the arrays of {backend!r} cannot be written to")
     net.intercepts_[1][...] = backend.asarray(np.array([1.0, 2.0, 3.0]))
     np.testing.assert_array_equal(net.predict(X), np.tile([1.0, 2.0, 3.0], (12, 1)))
 

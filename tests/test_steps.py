@@ -108,7 +108,7 @@ def test_steps_with_lent_memory_are_steps_without(backend, task, solver):
         workspace = objective.workspace(theta, 5) if lend else None
         samples, step = (backend.asarray(X), backend.asarray(y), None), Step(objective, optimizer)
         (theta,), _, costs, _ = run_epoch(step, [theta], state, samples, 5, None, lambda i, t: At(t, ETA), workspace)
-        return backend.to_host(theta), [float(backend.to_host(c)) for c in costs]
+        return backend.to_host(theta), backend.read(costs)
 
     (lent, lent_costs), (plain, plain_costs) = run(True), run(False)
     assert relative(lent, plain) < 1e-13

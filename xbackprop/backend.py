@@ -13,6 +13,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import array_api_compat
@@ -147,6 +148,13 @@ class Backend:
         Here, no warnings of overflow: a loss that is no longer finite is an error at the end of its epoch.
         """
         return np.errstate(over="ignore", divide="ignore", invalid="ignore")
+
+
+def extended(xp: Namespace, **functions: Callable) -> Namespace:
+    """A namespace like `xp` that has these functions too."""
+    namespace = ModuleType(xp.__name__)
+    vars(namespace).update(vars(xp), **functions)
+    return namespace
 
 
 def _default_device(xp: Namespace) -> Any:

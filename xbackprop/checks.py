@@ -145,7 +145,8 @@ def finite(where: str, name: str, x: Array) -> Array:
         finite(where, f"{name}.data", x.data)
         return x
     xp = array_api_compat.array_namespace(x)
-    with np.errstate(over="ignore", invalid="ignore"):  # a sum is infinite where a number is: one pass, nothing stored
+    scope = np.errstate(over="ignore", invalid="ignore") if is_host_array(x) else follow(x).scope()
+    with scope:  # a sum is infinite where a number is: one pass, nothing stored
         fine = not xp.isdtype(x.dtype, "real floating") or bool(xp.isfinite(xp.sum(x)) or xp.all(xp.isfinite(x)))
     if not fine:
         host = follow(x).to_host(x)

@@ -35,11 +35,12 @@ class Data(NamedTuple):
     def fingerprint(self) -> np.ndarray:
         """A few sums that other rows, or these in another order, do not have: what tells one table from another."""
         sums = []
-        for a in (self.X.data if is_sparse(self.X) else self.X, self.y, self.weight):
-            if a is not None:
-                xp, device = (np, None) if isinstance(a, np.ndarray) else (self.backend.xp, self.backend.device)
-                place = xp.reshape(xp.astype(xp.arange(math.prod(a.shape), device=device), a.dtype), a.shape)
-                sums += [float(xp.sum(a)), float(xp.sum(a * a)), float(xp.sum(a * place))]
+        with self.backend.scope():
+            for a in (self.X.data if is_sparse(self.X) else self.X, self.y, self.weight):
+                if a is not None:
+                    xp, device = (np, None) if isinstance(a, np.ndarray) else (self.backend.xp, self.backend.device)
+                    place = xp.reshape(xp.astype(xp.arange(math.prod(a.shape), device=device), a.dtype), a.shape)
+                    sums += [float(xp.sum(a)), float(xp.sum(a * a)), float(xp.sum(a * place))]
         return np.array(sums)
 
     def rows(self, numbers: np.ndarray) -> Data:
@@ -60,14 +61,14 @@ def read_data(
     dtype = checks.working_dtype(where, X, dtype)
     y, class_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else checks.weights(where, sample_weight, n)
-    with np.errstate(over="ignore"):
+    with backend.scope():
         y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
         X = X.astype(dtype, copy=False) if is_sparse(X) else transfer(X, follow(X), backend, dtype)
-    if class_weight is not None:
-        by_class = backend.asarray(class_weight, dtype)
-        weight = by_class if weight is None else weight * by_class
-    for name, a in (("X", X), ("y", y)):  # numbers above 3e38 have become infinite in float32
-        checks.finite(where, name, a)
+        if class_weight is not None:
+            by_class = backend.asarray(class_weight, dtype)
+            weight = by_class if weight is None else weight * by_class
+        for name, a in (("X", X), ("y", y)):  # numbers above 3e38 have become infinite in float32
+            checks.finite(where, name, a)
     return Data(backend, dtype, X, y, weight, targets)
 
 

@@ -20,7 +20,7 @@ WORD, HALF = 0xFFFFFFFF, 0xFFFF
 LEVELS = 2**16  # the bits of a word serve two units, so that p is a multiple of 2**-16
 
 
-def threefry(x: Array, y: Array, key: tuple[int, int], rounds: int = ROUNDS) -> tuple[Array, Array]:
+def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> tuple[Array, Array]:
     """Threefry-2x32 of the counters (x, y), integers below 2**32: two integers below 2**32 for each.
 
     Additions, rotations and exclusive ors of 32 bits, in integers of 64, in which no intermediate overflows.
@@ -37,7 +37,7 @@ def threefry(x: Array, y: Array, key: tuple[int, int], rounds: int = ROUNDS) -> 
     return x, y
 
 
-def uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
+def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
     """n integers, uniform in [0, 2**16)."""
     place = xp.arange((n + 3) // 4, dtype=xp.int64, device=device)
     x, y = threefry(place, xp.full_like(place, step), key)
@@ -53,8 +53,8 @@ class Masks(Sequence[Array]):
     """
 
     backend: Backend
-    seed: int
-    step: int
+    seed: Array | int
+    step: Array | int
     rows: int
     widths: Sequence[int]
     rates: Sequence[float]

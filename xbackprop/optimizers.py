@@ -92,7 +92,8 @@ class Optimizer:
 
     def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
         """Moments of zero, before the first step."""
-        return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
+        with backend.scope():
+            return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
 
     def update(
         self,

@@ -71,7 +71,8 @@ class Prediction(Holder):
         assert classes is not None
         if classes.dtype.kind not in "biuf":
             return classes[home.to_host(decided)]
-        return home.xp.take(home.asarray(classes), decided, axis=0)
+        with home.scope():
+            return home.xp.take(home.asarray(classes), decided, axis=0)
 
     def _predict_proba(self, X: Any) -> Array:
         targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss

@@ -22,12 +22,15 @@ Carry = tuple[Parameters, list[tuple[Array, ...]]]  # the parameters, and the mo
 
 
 class At(NamedTuple):
-    """The numbers of one step: t, from 0; the optimizer's rate; ηλ, the decay of the weights; the seed of dropout."""
+    """The numbers of one step: t, from 0; the optimizer's rate; ηλ, the decay of the weights; the seed of dropout.
 
-    t: int
-    rate: float
-    decay: float = 0.0
-    seed: int = 0
+    Within a compiled step they are arrays, so that it serves all of them.
+    """
+
+    t: Array | int
+    rate: Array | float
+    decay: Array | float = 0.0
+    seed: Array | int = 0
 
 
 @dataclass(frozen=True)

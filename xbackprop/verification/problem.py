@@ -35,7 +35,7 @@ def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem
     """The problem at θ, fetched from the device."""
 
     def host(x: Array | float) -> np.ndarray:
-        return np.asarray(x if isinstance(x, float) else objective.backend.to_host(x), dtype=np.float64)
+        return np.array(x if isinstance(x, float) else objective.backend.to_host(x), dtype=np.float64)
 
     share = batch.share if isinstance(batch.share, float) else host(batch.share)
     layers = objective.layout.layers(np, host(theta))

@@ -1,0 +1,142 @@
+"""JAX: arrays that cannot be written to, and a compiler. No autograd: `jax.grad` is nowhere in here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, ClassVar
+
+import numpy as np
+
+from xbackprop.backend import Array, Backend, Namespace, extended
+from xbackprop.dropout import threefry, uniform_bits
+from xbackprop.errors import BackendError
+from xbackprop.steps import At, Carry, Step
+
+try:
+    import jax
+    import jax.numpy as jnp
+    from jax.scipy.special import erf
+except ImportError as error:
+    raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
+
+NAMESPACE = extended(jnp, erf=erf)
+
+
+def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
+    """In unsigned words of 32 bits, which wrap by themselves."""
+    place = xp.arange((n + 3) // 4, dtype=xp.uint32, device=device)
+    seed, layer = (xp.asarray(word, dtype=xp.uint32) for word in key)
+    x, y = threefry(place, xp.full_like(place, step), (seed, layer))
+    return xp.concat([x & 0xFFFF, x >> 16, y & 0xFFFF, y >> 16])[:n]
+
+
+@functools.lru_cache(maxsize=1024)  # a user's own functions may come and go
+def _compiled(function: Callable) -> Callable:
+    return jax.jit(functools.partial(function, NAMESPACE))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: At) -> tuple[Carry, Array]:
+    """All the steps, compiled once for a step that is equal and arrays of equal shapes.
+
+    Within, θ and the moments are leaves, a W_l or a b_l each: XLA copies a vector that is cut and joined at every step.
+    """
+    xp, layout = step.objective.backend.xp, step.objective.layout
+    ((theta,), (moments,)) = carry
+    leaves = layout.leaves(xp, theta)
+    apart = list(zip(*(layout.leaves(xp, m) for m in moments), strict=True)) or [()] * len(leaves)
+    (leaves, apart), costs = jax.lax.scan(lambda c, now: step(c, samples, *now), (leaves, apart), (rows, at))
+
+    def join(parts: Sequence[Array]) -> Array:
+        return layout.flatten(xp, layout.layers_of(xp, list(parts)))
+
+    return ([join(leaves)], [tuple(map(join, zip(*apart, strict=True)))]), costs
+
+
+class JaxBackend(Backend):
+    """JAX on one device: "cpu", "cuda:1", a `jax.Device`, or None for JAX's default.
+
+    float64 is float64 within `scope`, whatever `jax_enable_x64` says outside.
+    """
+
+    name = "jax"
+    overrides: ClassVar = {uniform_bits: _uniform_bits}
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(NAMESPACE, _device(device))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A device cannot be pickled: its name goes instead."""
+        return type(self), (str(self.device),)
+
+    @classmethod
+    def devices(cls) -> list[str]:
+        """As JAX writes them."""
+        return [str(device) for device in jax.devices()]
+
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """`x` on this device; NumPy's memory is copied, so that nobody can write to it."""
+        with self.scope():
+            return jax.device_put(jnp.array(x, dtype=dtype), self.device)
+
+    def to_host(self, x: Array) -> np.ndarray:
+        """`x` as a NumPy array. Waits for the device."""
+        return np.asarray(x)
+
+    def read(self, numbers: list[Array]) -> np.ndarray:
+        """Waits for the device; the costs of an epoch come as one array."""
+        return np.concatenate([np.ravel(np.asarray(x, dtype=np.float64)) for x in numbers])
+
+    def copy(self, x: Array) -> Array:
+        """`x` itself, which nobody can write to."""
+        return x
+
+    def scope(self) -> AbstractContextManager:
+        """float64 where it is asked for, and this device for what names none."""
+        stack = ExitStack()
+        stack.enter_context(jax.enable_x64(True))
+        stack.enter_context(jax.default_device(self.device))
+        return stack
+
+    def bind(self, function: Callable) -> Callable:
+        """Compiled, but for what takes whole numbers that shapes depend on."""
+        return super().bind(function) if function is uniform_bits else _compiled(self.overrides.get(function, function))
+
+    def compile(self, step: Callable) -> Callable:
+        """One call for all the steps on batches of one size."""
+
+        def run(carry: Any, samples: Any, rows: Any, at: Sequence[At], *lent: Any) -> tuple[Any, list[Array]]:
+            dtype = carry[0][0].dtype
+            if isinstance(rows, list):  # slices
+                n = samples[1].shape[0]
+                rows = np.array([range(*chosen.indices(n)) for chosen in rows])
+            columns = zip(*at, strict=True)
+            kinds = (np.uint32, dtype, dtype, np.uint32)
+            numbers = At(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
+            carry, costs = _scan(step, carry, samples, rows, numbers)
+            return carry, [costs]
+
+        return run
+
+
+def _device(device: Any) -> Any:
+    """JAX's own object for a device that is named."""
+    if isinstance(device, jax.Device):
+        return device
+    known = jax.devices()
+    if device is None:
+        return known[0]
+    for found in [*known, *_on_cpu()]:
+        if device in (str(found), found.platform):
+            return found
+    raise BackendError(f"device: JAX sees {', '.join(map(str, known))}, got {device!r}")
+
+
+def _on_cpu() -> list[Any]:
+    """The host is a device too, where there are others."""
+    try:
+        return jax.devices("cpu")
+    except RuntimeError:
+        return []

@@ -1,0 +1,45 @@
+"""The tables as a picture: how many times faster, net by net."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from harness import PAGE
+from stepping import RATIOS
+
+COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7")  # Okabe and Ito's, which the colour-blind can tell
+PICTURE = PAGE.with_name("benchmarks.png")
+
+
+def draw(found: dict) -> None:
+    """A panel for each dtype, a group of bars for each net, and for each bar the range of the runs."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, panels = plt.subplots(len(found), 1, figsize=(11, 3.6 * len(found)), sharey=True, squeeze=False)
+    for panel, (dtype, results) in zip(panels[:, 0], found.items(), strict=True):
+        for i, (name, colour) in enumerate(zip(RATIOS, COLOURS, strict=True)):
+            values = [result["ratios"][name] for result in results.values()]
+            places = [j + (i - 2) * 0.16 for j in range(len(results))]
+            middles = [median(v) for v in values]
+            spread = [[m - min(v) for m, v in zip(middles, values, strict=True)],
+                      [max(v) - m for m, v in zip(middles, values, strict=True)]]  # fmt: skip
+            panel.bar(places, [m - 1 for m in middles], 0.15, bottom=1, color=colour, label=name)
+            panel.errorbar(places, middles, spread, fmt="none", ecolor="#333333", elinewidth=0.8)
+        panel.set_yscale("log")
+        panel.set_yticks([0.5, 0.7, 1, 1.5, 2, 3, 5], ["0.5", "0.7", "1", "1.5", "2", "3", "5"])
+        panel.minorticks_off()
+        panel.axhline(1, color="#333333", linewidth=1)
+        panel.grid(axis="y", color="#dddddd", linewidth=0.6)
+        panel.set_axisbelow(True)
+        panel.set_xticks(
+            range(len(results)), [net.replace("-2048-1024", "\n-2048-1024") for net in results], fontsize=8
+        )
+        panel.set_ylabel(f"times faster, {dtype}")
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0, 0].legend(ncol=5, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    figure.tight_layout()
+    figure.savefig(PICTURE, dpi=120)
+    plt.close(figure)

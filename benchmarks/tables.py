@@ -1,0 +1,88 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from statistics import geometric_mean, median
+
+import checking
+from contenders import LARGE, NETS, SIX, SMALL, steps_in
+from harness import THREADS, ratio
+from stepping import RATIOS, TO_PRODUCTS
+
+LIBRARIES = ("numpy", "torch", "jax", "optax", "scikit-learn", "xbackprop")
+FELL = 1.2  # how many times smaller a ratio must be than the published one to be named
+
+
+def machine() -> str:
+    """What was measured on what."""
+    versions = []
+    for name in LIBRARIES:
+        try:
+            versions.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            versions.append(f"no {name}")
+    return f"{_processor()}, {THREADS} threads for each, no GPU; Python {platform.python_version()}, " + ", ".join(
+        versions
+    )
+
+
+def _processor() -> str:
+    with open("/proc/cpuinfo") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def times(results: dict) -> str:
+    """Microseconds per step, and how many steps the epoch that was timed has."""
+    names = list(next(iter(results.values()))["microseconds"])
+    lines = ["| net | batch | steps of an epoch | " + " | ".join(names) + " |", "|---" * (len(names) + 3) + "|"]
+    for net, found in results.items():
+        cells = [f"{found['microseconds'][name]:,.0f}" if name in found["microseconds"] else "" for name in names]
+        lines.append(f"| {net} | {NETS[net][1]} | {steps_in(NETS[net][0])} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def ratios(results: dict) -> str:
+    """How many times faster, with the range of the runs, and geometric means; and the same for bare products."""
+    names = [*RATIOS, *TO_PRODUCTS]
+    lines = ["| net | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for net, found in results.items():
+        lines.append(f"| {net} | " + " | ".join(_cell(found["ratios"].get(name, [])) for name in names) + " |")
+    for title, nets in (("all eight", list(NETS)), ("the six", SIX), ("small three", SMALL), ("large three", LARGE)):
+        if all(net in results for net in nets):
+            means = [geometric_mean(median(results[net]["ratios"][name]) for net in nets) for name in names]
+            lines.append(f"| geometric mean, {title} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: list[float]) -> str:
+    if not values:
+        return ""
+    spread = f" ({min(values):.2f}–{max(values):.2f})" if len(values) > 1 else ""
+    return f"{median(values):.2f}{spread}"
+
+
+def compared(found: dict, published: dict) -> tuple[str, bool]:
+    """Which ratios are worse than the published ones by more than a fifth, and whether there are any."""
+    lines = ["| dtype, net, ratio | published | now | |", "|---|---|---|---|"]
+    fell = False
+    for dtype, results in found.items():
+        for net, result in results.items():
+            for name, values in result["ratios"].items():
+                was = median(published.get(dtype, {}).get(net, {"ratios": {}})["ratios"].get(name, [0.0]))
+                now = median(values)
+                worse = was > 0 and (now * FELL < was if name in RATIOS else now > was * FELL)
+                fell |= worse
+                lines.append(f"| {dtype}, {net}, {name} | {was:.2f} | {now:.2f} | {'fell' if worse else ''} |")
+    return "\n".join(lines), fell
+
+
+def checks(rounds: int) -> str:
+    """The paper's gradient check."""
+    theirs, ours = checking.compare(rounds)
+    return (
+        f"The paper's check of a 64-32-10 net on 10 samples: {median(theirs):.3f} s by the paper's loop, "
+        f"{median(ours):.3f} s in stacks, {ratio(theirs, ours):.1f} times faster."
+    )
