@@ -6,7 +6,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "minimal", "tests", "estimators", "jax"]
+nox.options.sessions = ["lint", "types", "minimal", "tests", "estimators"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 #: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
@@ -14,9 +14,12 @@ BACKENDS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-device1",
     "torch": "torch,torch-cuda",
+    "jax": "jax",
     "cupy": "cupy",
 }
 
+
+JAX = "jax==0.10.2"  # the newest for Python 3.11
 
 #: Two workers, and a thread for each: on networks this small, threads only wait for each other.
 IN_PARALLEL = ["-n", "2"]
@@ -56,9 +59,9 @@ def minimal(session):
 def tests(session, backend):
     if backend == "cupy" and not required("cupy") and not has_gpu():
         session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
-    session.install(*group("test"))
+    session.install(*group("test"), *([JAX] if backend == "jax" else []))
     session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
-    apart = ["--ignore", "tests/estimators", "--ignore", "tests/with_jax"]
+    apart = ["--ignore", "tests/estimators", *([] if backend == "jax" else ["--ignore", "tests/with_jax"])]
     environment = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
     session.run("pytest", *apart, *([] if backend == "cupy" else IN_PARALLEL), *session.posargs, env=environment)
 
@@ -73,25 +76,23 @@ def estimators(session):
 
 
 @nox.session
-def jax(session):
-    """jax's own checker on our gradients."""
-    session.install(*group("test"), "jax==0.10.2", ".")
-    session.run("pytest", "tests/with_jax", *session.posargs)
-
-
-@nox.session
 def campaign(session):
     """Not by default: every fault, every rule, torch's and jax's checkers too. Writes docs/verification.md's table."""
-    session.install(*group("test"), "jax==0.10.2", ".")
+    session.install(*group("test"), JAX, ".")
     session.run("python", "tests/mutation/campaign.py", "--write", *session.posargs)
 
 
 @nox.session
 def bench(session):
-    """Not by default: ratios against scikit-learn, torch and the bare matrix products. Writes docs/benchmarks.md."""
+    """Not by default: against scikit-learn, torch, JAX and the bare matrix products. Writes docs/benchmarks.md.
+
+    `-- --compare` holds a new run to the published one; `-- --quick` prints and writes nothing.
+    """
     session.install(*group("bench"), ".")
     session.run("python", "benchmarks/run.py", *session.posargs)
-    session.run("python", "benchmarks/estimators.py", *session.posargs)
+    if not {"--compare", "--net", "--dtype"} & set(session.posargs):
+        for part in ("estimators", "checkpointing", "memory", "scaling"):
+            session.run("python", f"benchmarks/{part}.py", *session.posargs)
 
 
 def has_gpu():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend, Namespace, extended
+from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
 from xbackprop.steps import At, Carry, Step
@@ -34,25 +34,13 @@ def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int
 
 @functools.lru_cache(maxsize=1024)  # a user's own functions may come and go
 def _compiled(function: Callable) -> Callable:
-    return jax.jit(functools.partial(function, NAMESPACE))
+    return jax.jit(functools.partial(function, NAMESPACE), inline=True)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: At) -> tuple[Carry, Array]:
-    """All the steps, compiled once for a step that is equal and arrays of equal shapes.
-
-    Within, θ and the moments are leaves, a W_l or a b_l each: XLA copies a vector that is cut and joined at every step.
-    """
-    xp, layout = step.objective.backend.xp, step.objective.layout
-    ((theta,), (moments,)) = carry
-    leaves = layout.leaves(xp, theta)
-    apart = list(zip(*(layout.leaves(xp, m) for m in moments), strict=True)) or [()] * len(leaves)
-    (leaves, apart), costs = jax.lax.scan(lambda c, now: step(c, samples, *now), (leaves, apart), (rows, at))
-
-    def join(parts: Sequence[Array]) -> Array:
-        return layout.flatten(xp, layout.layers_of(xp, list(parts)))
-
-    return ([join(leaves)], [tuple(map(join, zip(*apart, strict=True)))]), costs
+    """All the steps, compiled once for a step that is equal and arrays of equal shapes."""
+    return jax.lax.scan(lambda carry, now: step(carry, samples, *now), carry, (rows, at), unroll=2)
 
 
 class JaxBackend(Backend):
@@ -62,6 +50,7 @@ class JaxBackend(Backend):
     """
 
     name = "jax"
+    prefers_leaves = True
     overrides: ClassVar = {uniform_bits: _uniform_bits}
 
     def __init__(self, device: Any = None) -> None:
@@ -79,7 +68,7 @@ class JaxBackend(Backend):
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """`x` on this device; NumPy's memory is copied, so that nobody can write to it."""
         with self.scope():
-            return jax.device_put(jnp.array(x, dtype=dtype), self.device)
+            return jax.device_put(np.array(x, dtype) if is_host_array(x) else x.astype(dtype or x.dtype), self.device)
 
     def to_host(self, x: Array) -> np.ndarray:
         """`x` as a NumPy array. Waits for the device."""

@@ -49,7 +49,7 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     from xbackprop.network import Layout
     from xbackprop.objective import Objective
     from xbackprop.optimizers import SGD, Adam
-    from xbackprop.steps import At, Step, read_epoch, run_epoch
+    from xbackprop.steps import At, Step, read_epoch, run_epoch, spread
 
     sizes, batch_size = NETS[net]
     X, labels = data(net, dtype)
@@ -62,8 +62,8 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     step = Step(objective, optimizer)
     with library.scope():
         samples = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=dtype)[labels]), None
-        parameters = [library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))]
-        state = optimizer.start(library, parameters)
+        theta = library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))
+        parameters, state = spread(objective, theta, optimizer.start(library, [theta]))
         workspace = objective.workspace(parameters[0], batch_size)
 
     def epoch() -> int:

@@ -113,7 +113,10 @@ cases = st.builds(
 
 def of_any_network(test):
     """Draws a case. A backend keeps nothing from one example to the next, so that they may share it."""
-    return settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])(given(cases)(test))
+    examples = min(40, settings.default.max_examples)
+    return settings(max_examples=examples, suppress_health_check=[HealthCheck.function_scoped_fixture])(
+        given(cases)(test)
+    )
 
 
 def dot(s, a, b):

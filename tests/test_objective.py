@@ -1,5 +1,7 @@
 """C(θ) as a whole: the penalty, weights, and what a checker sees of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import make_objective, one_hot, problem, random_theta, relative
@@ -102,3 +104,21 @@ def test_branches_tell_on_which_side_of_a_kink_or_joint_each_unit_is(backend, ac
     assert len(branches) == (2 if has_branches else 0)
     for branch, layer in zip(branches, z[:-1], strict=False):
         np.testing.assert_array_equal(backend.to_host(branch), backend.to_host(layer) > 0)
+
+
+@pytest.mark.parametrize("l1_ratio", [0.0, 0.4])
+def test_leaves_have_the_cost_and_the_gradient_of_the_vector(backend, l1_ratio):
+    """[W_1 …, b_1 …] in place of [θ], as compilers like it: the same numbers, and the same decay."""
+    backend = backend.generic()  # overrides may have been written for one vector, where that is what a backend takes
+    objective = replace(make_objective(backend, (4, 6, 5, 3)), l1_ratio=l1_ratio)
+    layout, xp = objective.layout, backend.xp
+    X, y = problem("classification")
+    batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)))
+    theta = backend.copy(backend.asarray(random_theta(objective)))
+    leaves = [backend.copy(leaf) for leaf in layout.leaves(xp, theta)]
+    cost, (gradient,) = objective.value_and_gradient([theta], batch)
+    cost_of_leaves, gradients = objective.value_and_gradient(leaves, batch)
+    assert float(backend.to_host(cost_of_leaves)) == pytest.approx(float(backend.to_host(cost)), rel=1e-14)
+    for ours, expected in ((gradients, gradient), (objective.decay(leaves, 0.1), objective.decay([theta], 0.1)[0])):
+        joined = layout.flatten(xp, layout.layers_of(xp, ours))
+        assert relative(backend.to_host(joined), backend.to_host(expected)) < 1e-14

@@ -47,6 +47,8 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps may then update their arrays in place.
     reuses_buffers: bool = False
+    #: True if steps are to be taken on [W_1 …, b_1 …], and not on one θ, which a compiler would cut and join.
+    prefers_leaves: bool = False
     #: How many numbers a prediction holds at a time: where there is a cache, what it takes.
     chunk: int = 2**22
 

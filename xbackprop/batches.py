@@ -31,15 +31,17 @@ def pieces(
             y, weight = _take(backend, samples[1:], rows if order is None else backend.asarray(rows))
             yield (dense(backend, X[rows]), y, weight), [slice(None)], [y.shape[0]]
         return
-    numbers = None if order is None else backend.asarray(order)
     whole = n // batch_size * batch_size
     for first, last, size in ((0, whole, batch_size), (whole, n, n - whole)):
         starts = range(first, last, size or 1)
         if starts:
-            rows = [slice(start, start + size) for start in starts]
-            if numbers is not None:
-                rows = backend.xp.reshape(numbers[first:last], (-1, size))
-            yield samples, rows, [size] * len(starts)
+            yield samples, _rows(backend, order, starts, size), [size] * len(starts)
+
+
+def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) -> Any:
+    if order is None:
+        return [slice(start, start + size) for start in starts]
+    return backend.asarray(order[starts.start : starts.stop].reshape(-1, size))
 
 
 def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:

@@ -15,6 +15,8 @@ from xbackprop.verification.network_subject import make_subject
 from xbackprop.verification.paper import EPSILON, TOLERANCE, GradientCheck, paper_check
 from xbackprop.verification.threads import one_thread
 
+_DIRECTIONS = ("coef_directions", "intercept_directions")
+
 
 class Gradients(Fitting):
     """Derivatives of C(θ) = loss + α/(2n) Σ‖W_l‖² and of the logits z_L(X; θ), all by hand.
@@ -40,7 +42,7 @@ class Gradients(Fitting):
         model = self._fitted(where)
         backend = model.objective.backend
         X = checks.table(where, X, model.objective.layout.sizes[0], self.feature_names_in_)
-        direction = self._direction(where, model, coef_directions, intercept_directions)
+        direction = self._vector(where, model, _DIRECTIONS, coef_directions, intercept_directions)
         with backend.scope():
             rows = transfer(X, follow(X), backend, dtype_name(model.theta))
             return transfer(derivatives.jvp(model.objective, model.theta, direction, rows), backend, follow(X))
@@ -58,7 +60,7 @@ class Gradients(Fitting):
         ValueError : if an activation of the user's own has no `d2f`, or a loss no `delta_tangent`.
         """  # fmt: skip
         model, batch = self._problem("MLP.hvp", X, y, sample_weight)
-        direction = self._direction("MLP.hvp", model, coef_directions, intercept_directions)
+        direction = self._vector("MLP.hvp", model, _DIRECTIONS, coef_directions, intercept_directions)
         with model.objective.backend.scope():
             product = derivatives.hvp(model.objective, model.theta, direction, batch)
         return self._tensors(model, product)
@@ -131,14 +133,14 @@ class Gradients(Fitting):
         return [W for W, _ in layers], [b[0, :] for _, b in layers]
 
     @staticmethod
-    def _direction(where: str, model: Model, coefs: Any, intercepts: Any) -> Array:
-        """v (P,) out of lists like `coefs_` and `intercepts_`."""
+    def _vector(where: str, model: Model, names: tuple[str, str], coefs: Any, intercepts: Any) -> Array:
+        """A vector like θ (P,) out of lists like `coefs_` and `intercepts_`, which have these names."""
         backend, layout = model.objective.backend, model.objective.layout
         dtype = dtype_name(model.theta)
         biases = [shape[1:] for shape in layout.shapes]
         arrays = (
-            checks.arrays_like(where, "coef_directions", coefs, layout.shapes),
-            checks.arrays_like(where, "intercept_directions", intercepts, biases),
+            checks.arrays_like(where, names[0], coefs, layout.shapes),
+            checks.arrays_like(where, names[1], intercepts, biases),
         )
         with backend.scope():
             moved = [[transfer(a, follow(a), backend, dtype) for a in part] for part in arrays]

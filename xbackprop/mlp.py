@@ -146,13 +146,29 @@ class MLP(Gradients, Prediction):
 
     @property
     def coefs_(self) -> list[Array]:
-        """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written."""
+        """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written.
+
+        To set them, from arrays of any library in these shapes, makes a new θ.
+        """
         return [W for W, _ in self._fitted("MLP.coefs_").layers()]
+
+    @coefs_.setter
+    def coefs_(self, arrays: Sequence[Array]) -> None:
+        self._set("MLP.coefs_", arrays, self.intercepts_)
 
     @property
     def intercepts_(self) -> list[Array]:
-        """b_1 … b_L: views of θ."""
+        """b_1 … b_L: views of θ; they can be set, as `coefs_` can."""
         return [b[0, :] for _, b in self._fitted("MLP.intercepts_").layers()]
+
+    @intercepts_.setter
+    def intercepts_(self, arrays: Sequence[Array]) -> None:
+        self._set("MLP.intercepts_", self.coefs_, arrays)
+
+    def _set(self, where: str, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
+        model = self._fitted(where)
+        theta = self._vector(where, model, ("coefs_", "intercepts_"), coefs, intercepts)
+        self._model = model._replace(theta=theta)
 
     @property
     def classes_(self) -> np.ndarray:

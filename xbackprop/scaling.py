@@ -14,8 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xbackprop.backend import Array, follow
-from xbackprop.data import dtype_name
+from xbackprop.backend import Array, on_host
 from xbackprop.mlp import MLP
 
 
@@ -39,22 +38,17 @@ class Scale(NamedTuple):
 def fold_inputs(net: MLP, scale: Scale) -> None:
     """Turn a network for (X - μ)/σ into the one that gives the same for X."""
     W, b = _host(net.coefs_[0]), _host(net.intercepts_[0])
-    _write(net.intercepts_[0], b - (scale.mean / scale.deviation) @ W)
-    _write(net.coefs_[0], W / scale.deviation[:, None])
+    net.intercepts_ = [b - (scale.mean / scale.deviation) @ W, *net.intercepts_[1:]]
+    net.coefs_ = [W / scale.deviation[:, None], *net.coefs_[1:]]
 
 
 def fold_outputs(net: MLP, scale: Scale) -> None:
     """Turn a regression that predicts (y - μ)/σ into the one that predicts y."""
     W, b = _host(net.coefs_[-1]), _host(net.intercepts_[-1])
-    _write(net.coefs_[-1], W * scale.deviation)
-    _write(net.intercepts_[-1], b * scale.deviation + scale.mean)
+    net.coefs_ = [*net.coefs_[:-1], W * scale.deviation]
+    net.intercepts_ = [*net.intercepts_[:-1], b * scale.deviation + scale.mean]
 
 
 def _host(x: Array) -> np.ndarray:
-    """`x` on the host in float64, in memory of its own."""
-    return np.array(follow(x).to_host(x), dtype=np.float64)
-
-
-def _write(view: Array, values: np.ndarray) -> None:
-    """Write into a view of θ, in its library and dtype."""
-    view[...] = follow(view).asarray(values, dtype_name(view))
+    """`x` on the host in float64."""
+    return on_host(x).astype(np.float64)

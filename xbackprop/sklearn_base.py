@@ -59,12 +59,6 @@ def step_by_step(estimator: Any) -> bool:
     return True
 
 
-def _write(views: list[Array], arrays: list[Array]) -> None:
-    """New numbers into the network."""
-    for view, array in zip(views, arrays, strict=True):
-        view[...] = array
-
-
 def _print_epoch(epoch: Epoch) -> None:
     print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
     if epoch.score is not None:
@@ -223,7 +217,7 @@ class Perceptron(BaseEstimator):
 
     @coefs_.setter
     def coefs_(self, arrays: list[Array]) -> None:
-        _write(self.network_.coefs_, arrays)
+        self.network_.coefs_ = arrays
 
     @property
     def intercepts_(self) -> list[Array]:
@@ -232,7 +226,7 @@ class Perceptron(BaseEstimator):
 
     @intercepts_.setter
     def intercepts_(self, arrays: list[Array]) -> None:
-        _write(self.network_.intercepts_, arrays)
+        self.network_.intercepts_ = arrays
 
     def _table(self, X: Any, method: str) -> Any:
         """X for a prediction."""

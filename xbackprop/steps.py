@@ -6,13 +6,13 @@ can make one call of a whole epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend
+from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.batches import Samples, pieces, take_batch
 from xbackprop.dropout import Masks
 from xbackprop.objective import Objective, Parameters, Workspace
@@ -67,6 +67,28 @@ class Step:
         return self.optimizer.update(backend, parameters, gradients, moments, at.rate), cost
 
 
+def spread(objective: Objective, theta: Array, state: State) -> tuple[Parameters, State]:
+    """θ and its moments as the backend likes to take steps: as they are, or as leaves."""
+    if not objective.backend.prefers_leaves:
+        return [theta], state
+    xp, layout, (moments,) = objective.backend.xp, objective.layout, state.moments
+    leaves = layout.leaves(xp, theta)
+    apart = [layout.leaves(xp, m) for m in moments]
+    return leaves, State(state.t, list(zip(*apart, strict=True)) if apart else [()] * len(leaves))
+
+
+def gather(objective: Objective, parameters: Parameters, state: State) -> tuple[Array, State]:
+    """The inverse of `spread`."""
+    if len(parameters) == 1:
+        return parameters[0], state
+    xp, layout = objective.backend.xp, objective.layout
+
+    def join(leaves: Sequence[Array]) -> Array:
+        return layout.flatten(xp, layout.layers_of(xp, list(leaves)))
+
+    return join(parameters), State(state.t, [tuple(map(join, zip(*state.moments, strict=True)))])
+
+
 def run_epoch(
     step: Step,
     parameters: Parameters,
@@ -100,7 +122,11 @@ def read_epoch(backend: Backend, parameters: Parameters, costs: list[Array], row
 
     The one place that waits for the device.
     """
-    sums = [backend.xp.sum(p) for p in parameters]  # one pass that any infinity or NaN shows in
-    numbers = backend.read([*costs, *sums])
+    numbers = backend.read([*costs, *backend.bind(sums)(parameters)])
     cost = float(numbers[: len(rows)] @ rows) / sum(rows)
     return cost, bool(np.isfinite(numbers).all())
+
+
+def sums(xp: Namespace, arrays: Sequence[Array]) -> list[Array]:
+    """The sum of each: one pass that any infinity or NaN shows in."""
+    return [xp.sum(a) for a in arrays]

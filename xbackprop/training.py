@@ -18,7 +18,7 @@ from xbackprop.backend import Array, Backend
 from xbackprop.objective import Objective
 from xbackprop.optimizers import Optimizer, State
 from xbackprop.schedules import Moment, Schedule, constant
-from xbackprop.steps import At, Step, read_epoch, run_epoch
+from xbackprop.steps import At, Step, gather, read_epoch, run_epoch, spread
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
 CUT = 5.0  # what it divides the rate by
@@ -164,7 +164,7 @@ def train(
     the optimizer starts anew.
     """
     backend = objective.backend
-    parameters = [backend.copy(theta)]
+    parameters, state = spread(objective, backend.copy(theta), progress.state)
     workspace = objective.workspace(parameters[0], plan.batch_size)
     step = Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
     n = X.shape[0]
@@ -173,13 +173,13 @@ def train(
     progress.end, progress.last_theta = "", None
     for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        before, whole = (backend.copy(parameters[0]) if backend.reuses_buffers else parameters[0]), False
+        before, whole = [backend.copy(p) for p in parameters] if backend.reuses_buffers else parameters, False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
-            parameters, progress.state, costs, rows = run_epoch(
+            parameters, state, costs, rows = run_epoch(
                 step,
                 parameters,
-                progress.state,
+                state,
                 (X, y, weight),
                 plan.batch_size,
                 order,
@@ -188,31 +188,34 @@ def train(
             )
             loss, finite = read_epoch(backend, parameters, costs, rows)
             if not (finite or plan.infinite_loss):
-                parameters, progress.end = [before], "diverged"
-                progress.state = plan.optimizer.start(backend, parameters)
+                parameters, progress.end = before, "diverged"
+                state = plan.optimizer.start(backend, parameters)
                 break
-            before, whole = parameters[0], True
+            before, whole = parameters, True
             progress.epoch += 1
             progress.samples += n
             progress.loss_curve.append(loss)
-            _note(progress, plan, parameters[0], loss, evaluate, backend)
+            if evaluate is not None or after_epoch is not None:
+                theta, progress.state = gather(objective, parameters, state)
+            _note(progress, plan, theta, loss, evaluate, backend)
             if callback is not None:
                 score = progress.validation_scores[-1] if evaluate else None
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
         except KeyboardInterrupt:
-            parameters, progress.end = [before], "interrupted"
+            parameters, progress.end = before, "interrupted"
             if not whole:
-                progress.state = plan.optimizer.start(backend, parameters)
+                state = plan.optimizer.start(backend, parameters)
             break
         if not left:
             progress.end = progress.end or "max_iter"
         if after_epoch is not None:
-            after_epoch(parameters[0], progress)
+            after_epoch(theta, progress)
         if progress.end:
             break
+    theta, progress.state = gather(objective, parameters, state)
     if progress.best_theta is None:
-        return parameters[0]
-    progress.last_theta = parameters[0]
+        return theta
+    progress.last_theta = theta
     return backend.copy(progress.best_theta)
 
 
