@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.activations import relu
+from xbackprop.activations import d_relu, relu
 from xbackprop.backend import Array, Backend, Namespace, is_host_array
 from xbackprop.batches import take_rows
 from xbackprop.errors import BackendError
@@ -37,7 +37,7 @@ def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = Non
 
 
 def _weight_gradient(xp: Namespace, h: Array, delta: Array, out: Array | None = None) -> Array:
-    return torch.matmul(h.mT, delta, out=out)
+    return torch.mm(h.t(), delta, out=out) if h.ndim == delta.ndim == 2 else torch.matmul(h.mT, delta, out=out)
 
 
 def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Array:
@@ -45,7 +45,8 @@ def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Arr
 
 
 def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
-    return torch.matmul(delta, W.mT, out=out).mul_(slope)
+    back = torch.mm(delta, W.t(), out=out) if delta.ndim == W.ndim == 2 else torch.matmul(delta, W.mT, out=out)
+    return back.mul_(slope)
 
 
 def _add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
@@ -101,11 +102,17 @@ def _late(device: Any) -> Array:
 
 def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
     log_h = torch.log_softmax(z, -1)
+    if isinstance(share, float) and z.ndim == 2:
+        return torch.vdot(y.view(-1), log_h.view(-1)).mul_(-share), log_h.exp_().sub_(y).mul_(share)
     return (y * log_h).mul_(share).sum((-2, -1)).neg_(), log_h.exp().sub_(y).mul_(share)
 
 
 def _relu(xp: Namespace, z: Array, out: Array | None = None) -> Array:
     return torch.relu(z) if out is None else torch.relu_(z)
+
+
+def _d_relu(xp: Namespace, z: Array, h: Array) -> Array:
+    return (z > 0).to(z.dtype)
 
 
 def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
@@ -132,6 +139,7 @@ class TorchBackend(Backend):
         adam_step: _adam_step,
         cross_entropy: _cross_entropy,
         relu: _relu,
+        d_relu: _d_relu,
         take_rows: _take_rows,
     }
 

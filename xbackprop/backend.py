@@ -110,8 +110,8 @@ class Backend:
 
         def run(carry: Any, samples: Any, rows: Any, at: Sequence[Any], *lent: Any) -> tuple[Any, list[Array]]:
             results = []
-            for i, now in enumerate(at):
-                row = rows[i] if isinstance(rows, list) else rows[i, ...]
+            apart = rows if isinstance(rows, list) else self.xp.unstack(rows)
+            for row, now in zip(apart, at, strict=True):
                 carry, result = step(carry, samples, row, now, *lent)
                 results.append(result)
             return carry, results

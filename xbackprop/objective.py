@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -48,12 +48,15 @@ class Workspace(NamedTuple):
 
     theta, layers : the trainer's θ and views of it, which need not be cut anew as long as θ is updated in place.
     gradient : g (P,), the array in which the gradient comes back.
+    weights, gradient_weights : views of those parts of θ and g that are weights.
     buffers : for the passes; `gradients` there are views of `gradient`.
     """
 
     theta: Array
     layers: list[tuple[Array, Array]]
     gradient: Array
+    weights: Array
+    gradient_weights: Array
     buffers: Buffers
 
     def rows(self, n: int) -> Workspace:
@@ -144,13 +147,13 @@ class Objective:
             w = real_part(xp, theta[..., : self.layout.n_weights])
             branches += [w > 0, w < 0]
         cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty([theta], batch) if self.alpha else cost), branches
+        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), branches
 
     def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
         """C and z_L (n, n_L) at θ (P,)."""
         cache = self.forward(theta, batch.X, batch.masks)
         cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty([theta], batch) if self.alpha else cost), cache.z[-1]
+        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), cache.z[-1]
 
     def value_and_gradient(
         self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
@@ -170,26 +173,23 @@ class Objective:
         else:
             gradients = [dW for dW, _ in found] + [db for _, db in found]
         if self.alpha:
-            cost = cost + self._penalty(parameters, batch)
+            weights = [workspace.weights] if workspace and known else layout.split(parameters)[0]
+            parts, biases = ([workspace.gradient_weights], []) if workspace else layout.split(gradients)
+            leaves = len(parameters) > 1
+            cost = cost + self._penalty([xp.reshape(w, (-1,)) for w in weights] if leaves else weights, batch)
             for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
                 if strength:
-                    rate = strength * batch.inverse
-                    gradients = self._add_to_weights(add, gradients, parameters, rate, in_place=workspace is not None)
+                    bound, rate = self.backend.bind(add), strength * batch.inverse
+                    parts = [bound(part, w, rate) for part, w in zip(parts, weights, strict=True)]
+            gradients = gradients if workspace else layout.merge(xp, parts, biases)
         return cost, gradients
 
     def decay(self, parameters: Parameters, rate: Array | float) -> Parameters:
         """w ← w - rate w for all weights; the biases stay. Loshchilov and Hutter, 2019."""
-        in_place = self.backend.reuses_buffers
-        return self._add_to_weights(add_penalty_gradient, parameters, parameters, -rate, in_place=in_place)
-
-    def _add_to_weights(
-        self, add: Callable[..., Array], to: Parameters, parameters: Parameters, rate: Array | float, *, in_place: bool
-    ) -> Parameters:
-        """`to`, a gradient or the parameters, whose weights are now ``add(xp, part, w, rate)``."""
-        parts, rest = self.layout.split(to)
-        weights, _ = self.layout.split(parameters)
-        sums = [self.backend.bind(add)(part, w, rate) for part, w in zip(parts, weights, strict=True)]
-        return to if in_place else self.layout.merge(self.backend.xp, sums, rest)
+        weights, biases = self.layout.split(parameters)
+        add = self.backend.bind(add_penalty_gradient)
+        shrunk = [add(w, w, -rate) for w in weights]
+        return parameters if self.backend.reuses_buffers else self.layout.merge(self.backend.xp, shrunk, biases)
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
         """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
@@ -205,7 +205,8 @@ class Objective:
         places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
         z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
         buffers = Buffers(z, deltas, self.layout.layers(xp, gradient))
-        return Workspace(theta, self.layout.layers(xp, theta), gradient, buffers)
+        (weights,), (gradient_weights,) = (self.layout.split([a])[0] for a in (theta, gradient))
+        return Workspace(theta, self.layout.layers(xp, theta), gradient, weights, gradient_weights, buffers)
 
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
         """Memory for forward passes of n rows; None where a library cannot reuse it."""
@@ -226,11 +227,10 @@ class Objective:
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
 
-    def _penalty(self, parameters: Parameters, batch: Batch) -> Array:
+    def _penalty(self, weights: Sequence[Array], batch: Batch) -> Array:
+        """Of vectors (..., n) that together are the weights."""
         xp, penalty = self.backend.xp, 0.0
-        for w in self.layout.split(parameters)[0]:
-            if w.ndim == 2 and len(parameters) > 1:
-                w = xp.reshape(w, (-1,))
+        for w in weights:
             squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
             penalty = penalty + 0.5 * (self.l2 * batch.inverse) * squares  # α/n as the gradient has it
             if self.l1:

@@ -1,0 +1,53 @@
+"""What training holds at its peak: the process's resident memory, above what it was before data and network were made.
+
+Every contender in a process of its own; VmHWM, the high-water mark, of Linux. All have the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from contenders import LARGE, Work, torch_epoch, xbackprop_epoch
+from harness import take_turns, write
+
+
+def resident(field: str) -> float:
+    """Bytes of VmRSS, what is resident, or VmHWM, the most that was."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field):
+            return 1024.0 * int(line.split()[1])
+    raise OSError(f"no {field} in /proc/self/status")
+
+
+def peak(make: Callable[[str], Work], net: str) -> Callable[[], float]:
+    """Turns are of no use to memory: the first epochs are all there is."""
+    make("64-32-10")()  # what imports and first operations bring is no part of a network
+    before = resident("VmRSS")
+    epoch = make(net)
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    epoch()
+    epoch()
+    most = resident("VmHWM") - before
+    return lambda: most
+
+
+def measure() -> str:
+    lines = ["| net | NumPy, MB | torch, MB | torch autograd, MB | NumPy / torch autograd |", "|---|---|---|---|---|"]
+    for net in [*LARGE, "20 × 256"]:
+        makers = {
+            "numpy": partial(peak, partial(xbackprop_epoch, dtype="float32", backend="numpy"), net),
+            "torch": partial(peak, partial(xbackprop_epoch, dtype="float32", backend="torch"), net),
+            "autograd": partial(peak, partial(torch_epoch, dtype="float32"), net),
+        }
+        found = take_turns(makers, 1, own=True)
+        numpy, torch, autograd = (found[name][0] / 1e6 for name in makers)
+        lines.append(f"| {net} | {numpy:.0f} | {torch:.0f} | {autograd:.0f} | {numpy / autograd:.2f} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    text = measure()
+    print(text)
+    write(text, "memory")
