@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, ClassVar
 
 import numpy as np
 
 from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
+from xbackprop.batches import take_rows
 from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
 from xbackprop.steps import At, Carry, Step
@@ -22,6 +23,10 @@ except ImportError as error:
     raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
 
 NAMESPACE = extended(jnp, erf=erf)
+
+
+def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
+    return x.at[rows].get(mode="promise_in_bounds")  # `take` looks whether they are
 
 
 def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
@@ -51,7 +56,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     prefers_leaves = True
-    overrides: ClassVar = {uniform_bits: _uniform_bits}
+    overrides: ClassVar = {take_rows: _take_rows, uniform_bits: _uniform_bits}
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(NAMESPACE, _device(device))
@@ -89,6 +94,13 @@ class JaxBackend(Backend):
         stack.enter_context(jax.default_device(self.device))
         return stack
 
+    def threads(self, n: int) -> AbstractContextManager:
+        """XLA takes its threads when the process begins."""
+        raise BackendError(
+            f"threads: JAX takes its threads from the cores that the process may use, and cannot be held to {n}; start "
+            f"Python with taskset -c 0-{n - 1} or the like"
+        )
+
     def bind(self, function: Callable) -> Callable:
         """Compiled, but for what takes whole numbers that shapes depend on."""
         return super().bind(function) if function is uniform_bits else _compiled(self.overrides.get(function, function))
@@ -96,15 +108,14 @@ class JaxBackend(Backend):
     def compile(self, step: Callable) -> Callable:
         """One call for all the steps on batches of one size."""
 
-        def run(carry: Any, samples: Any, rows: Any, at: Sequence[At], *lent: Any) -> tuple[Any, list[Array]]:
+        def run(carry: Any, samples: Any, rows: Any, at: At, *lent: Any) -> tuple[Any, list[Array]]:
             dtype = carry[0][0].dtype
             if isinstance(rows, list):  # slices
                 n = samples[1].shape[0]
                 rows = np.array([range(*chosen.indices(n)) for chosen in rows])
-            columns = zip(*at, strict=True)
-            kinds = (np.uint32, dtype, dtype, np.uint32)
-            numbers = At(*(np.array(column, kind) for column, kind in zip(columns, kinds, strict=True)))
-            carry, costs = _scan(step, carry, samples, rows, numbers)
+            kinds = (dtype, dtype, np.uint32, np.uint32)
+            numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
+            carry, costs = _scan(step, carry, samples, rows, At(*numbers))
             return carry, [costs]
 
         return run

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import array_api_compat.numpy
@@ -30,6 +32,9 @@ from xbackprop.optimizers import (
 )
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # joblib sets them for its workers, others by hand
+    if os.environ.get(_variable, "").isdigit():
+        CORES = max(1, min(CORES, int(os.environ[_variable])))
 # An update runs over its arrays block by block, so that all its passes over a block find it in the cache.
 BLOCK_BYTES = 2**19
 # Elements from which on an update is shared among threads; below it they wait for each other more than they gain.
@@ -240,10 +245,11 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
             with np.errstate(all="ignore"):  # a thread does not inherit scope()
                 run(first, last)
 
-        if size < THREADED_SIZE or CORES == 1:
+        n_threads = min(CORES, _limit.get())
+        if size < THREADED_SIZE or n_threads == 1:
             run(0, size)
         else:
-            edges = [size * i // CORES for i in range(CORES + 1)]
+            edges = [size * i // n_threads for i in range(n_threads + 1)]
             list(_threads().map(run_in_thread, edges[:-1], edges[1:]))
         return [arrays[0], *arrays[2:]]
 
@@ -270,6 +276,9 @@ def _work(n: int, dtype: np.dtype) -> Array:
     if kept is None or kept.shape[0] < n:
         kept = _scratch.kept[dtype] = np.empty(n, dtype)
     return kept
+
+
+_limit: ContextVar[int] = ContextVar("threads of an update", default=CORES)
 
 
 @functools.cache
@@ -309,6 +318,16 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(f"device: NumPy has no device but 'cpu', got {device!r}")
         super().__init__(array_api_compat.numpy)
+
+    @contextmanager
+    def threads(self, n: int) -> Iterator[None]:
+        """Of BLAS, and of large updates."""
+        before = _limit.set(n)
+        try:
+            with super().threads(n):
+                yield
+        finally:
+            _limit.reset(before)
 
     def read(self, numbers: list[Array]) -> np.ndarray:
         """As they stand."""

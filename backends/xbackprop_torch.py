@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
@@ -166,6 +168,16 @@ class TorchBackend(Backend):
     def to_host(self, x: Array) -> np.ndarray:
         """`x` as a NumPy array. Waits for the device."""
         return x.detach().cpu().numpy()
+
+    @contextmanager
+    def threads(self, n: int) -> Iterator[None]:
+        """Of torch's own pool, on the CPU."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(n)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     def scope(self) -> Any:
         """No graph is recorded, even where a user's own function makes a tensor that asks for one."""

@@ -71,7 +71,7 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
         with library.scope():
             parameters, state, costs, rows = run_epoch(
                 step, parameters, state, samples, batch_size, rng.permutation(len(X)),
-                lambda _, t: At(t, optimizer.rate(t + 1, ETA)), workspace,
+                lambda _, t, m: At(optimizer.rate(np.arange(t + 1, t + m + 1), ETA) + np.zeros(m)), workspace,
             )  # fmt: skip
             read_epoch(library, parameters, costs, rows)
         return len(rows)

@@ -37,6 +37,7 @@ SETTINGS = {
     "one dropout too many": ("dropout", (0.1, 0.1, 0.1), r"one for each of \d hidden layers"),
     "l1_ratio above 1": ("l1_ratio", 1.5, r"a number in \[0, 1\], got 1.5"),
     "negative decay": ("weight_decay", -0.1, "a number of at least 0, got -0.1"),
+    "no threads": ("threads", 0, "a whole number of at least 1, got 0"),
     "clipping to nothing": ("clip_norm", 0.0, "a positive number, got 0.0"),
     "unknown schedule": ("learning_rate", "linear", "'one_cycle', got 'linear'"),
     "negative warm-up": ("warmup", -1, "a number of at least 0, got -1"),

@@ -30,11 +30,16 @@ OPTIMIZERS = {
 ETA = 1e-3
 
 
+def numbers(i, t, m):
+    """A constant rate, and all else that a step may need."""
+    return At(np.full(m, ETA), np.full(m, 0.1 * ETA), np.arange(t, t + m), np.full(m, 7))
+
+
 def minibatches(backend, X, y, weight, batch_size, order):
     """The batches of an epoch."""
-    for samples, numbers, sizes in pieces(backend, (X, y, weight), batch_size, order):
+    for samples, rows, sizes in pieces(backend, (X, y, weight), batch_size, order):
         for i in range(len(sizes)):
-            row = numbers[i] if isinstance(numbers, list) else numbers[i, ...]
+            row = rows[i] if isinstance(rows, list) else rows[i, ...]
             yield take_batch(backend, samples, row)
 
 
@@ -84,7 +89,7 @@ def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
     state, lent = optimizer.start(backend, [theta]), objective.workspace(theta, 4)
     step, samples, order = Step(objective, optimizer, **(extras or {})), (X, y, weight), RandomState(0).permutation(10)
     samples = samples if weighted else (X, y, None)
-    return run_epoch(step, [theta], state, samples, 4, order, lambda i, t: At(t, ETA, 0.1 * ETA, seed=7), lent)
+    return run_epoch(step, [theta], state, samples, 4, order, numbers, lent)
 
 
 def cases_of_an_epoch():
@@ -107,7 +112,7 @@ def test_steps_with_lent_memory_are_steps_without(backend, task, solver):
         state = optimizer.start(backend, [theta])
         workspace = objective.workspace(theta, 5) if lend else None
         samples, step = (backend.asarray(X), backend.asarray(y), None), Step(objective, optimizer)
-        (theta,), _, costs, _ = run_epoch(step, [theta], state, samples, 5, None, lambda i, t: At(t, ETA), workspace)
+        (theta,), _, costs, _ = run_epoch(step, [theta], state, samples, 5, None, numbers, workspace)
         return backend.to_host(theta), backend.read(costs)
 
     (lent, lent_costs), (plain, plain_costs) = run(True), run(False)

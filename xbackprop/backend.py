@@ -11,8 +11,9 @@ import copy
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from itertools import repeat
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -100,19 +101,26 @@ class Backend:
             bound = functools.partial(self.overrides.get(function, function), self.xp)
             return self._bound.setdefault(function, bound)
 
+    def threads(self, n: int) -> AbstractContextManager:
+        """At most n threads for what the library does within."""
+        from threadpoolctl import threadpool_limits  # which looks through all that is loaded
+
+        return threadpool_limits(n)
+
     def compile(self, step: Callable) -> Callable:
         """``run(carry, samples, rows, at, *lent) -> carry, results``: ``carry, result = step(carry, samples, rows[i],
-        at[i], *lent)`` for every i, one after the other.
+        at_i, *lent)`` for every i, one after the other; `at` is a named tuple of columns, or None for some.
 
         Here, a loop. Where there is a compiler, it may be one call: `step` is a pure function of arrays, but for those
         that are lent, and equal to another that does the same.
         """
 
-        def run(carry: Any, samples: Any, rows: Any, at: Sequence[Any], *lent: Any) -> tuple[Any, list[Array]]:
+        def run(carry: Any, samples: Any, rows: Any, at: Any, *lent: Any) -> tuple[Any, list[Array]]:
             results = []
             apart = rows if isinstance(rows, list) else self.xp.unstack(rows)
-            for row, now in zip(apart, at, strict=True):
-                carry, result = step(carry, samples, row, now, *lent)
+            columns = [repeat(None) if column is None else column.tolist() for column in at]
+            for row, *now in zip(apart, *columns, strict=False):
+                carry, result = step(carry, samples, row, at._make(now), *lent)
                 results.append(result)
             return carry, results
 

@@ -36,7 +36,8 @@ class MLPClassifier(ClassifierMixin, Perceptron):
     hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
     loss : "log_loss", that of the classes; "cross_entropy", with two outputs for two classes; or an `xbackprop.Loss`.
     class_weight, label_smoothing, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs,
-    step_factor, warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : `MLP`'s.
+    step_factor, warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, threads,
+    dtype : as in `MLP`.
     scoring : of early stopping: None for accuracy, "loss", or any scorer of scikit-learn, by name or as a function.
     init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
 
@@ -97,6 +98,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         resume: bool = False,
         backend: str | Backend | None = None,
         device: Any = None,
+        threads: int | None = None,
         dtype: str | None = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
@@ -147,7 +149,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         paper's; "absolute_error", "huber", "quantile"; or an `xbackprop.Loss`.
     hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
     quantile, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs, step_factor,
-    warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, dtype : `MLP`'s.
+    warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, threads, dtype : `MLP`'s.
     scoring : of early stopping: None for R², "loss", or any scorer of scikit-learn, by name or as a function.
     init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
 
@@ -207,6 +209,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         resume: bool = False,
         backend: str | Backend | None = None,
         device: Any = None,
+        threads: int | None = None,
         dtype: str | None = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -136,7 +137,8 @@ class Fitting(Holder):
                 self._keep(_final(model), X)
                 return progress.end
         callback = callback or (print_epoch if settings.verbose else None)
-        with data.backend.scope():
+        threads = nullcontext() if settings.threads is None else data.backend.threads(settings.threads)
+        with data.backend.scope(), threads:
             if settings.lbfgs:
                 theta = self._lbfgs(settings, model, data, callback)
             else:

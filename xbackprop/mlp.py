@@ -71,6 +71,8 @@ class MLP(Gradients, Prediction):
         checkpoint_minutes are over. resume : go on from the file there, if there is one, as if never stopped.
     backend : "numpy", "torch", "cupy", another installed backend, a `Backend`, or None, which follows the library of X.
     device : as the library names it: "cuda:1" for torch, 0 for CuPy. None is the device of X, or the default one.
+    threads : the most that training takes, of BLAS and of updates; None leaves it to the library. Where several
+        networks are trained side by side, cores divided by networks is right; joblib's workers see to that themselves.
     dtype : "float32" or "float64"; None keeps what X brings (integers become float64, half precision float32).
     random_state : a seed, a `RandomState`, or None. The same seed gives the same run on every library, to rounding.
     verbose : print a line per epoch.
@@ -134,6 +136,7 @@ class MLP(Gradients, Prediction):
         resume: bool = False,
         backend: str | Backend | None = None,
         device: Any = None,
+        threads: int | None = None,
         dtype: str | None = None,
         random_state: int | RandomState | None = None,
         verbose: bool = False,

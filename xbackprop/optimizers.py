@@ -6,10 +6,9 @@ class that holds the hyperparameters and calls it. A backend that reuses buffers
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xbackprop.backend import Array, Backend, Namespace
 
@@ -86,8 +85,8 @@ class Optimizer:
         """The function of a step, and what it takes after the rate."""
         raise NotImplementedError
 
-    def rate(self, t: int, eta: float) -> float:  # noqa: ARG002, Adam alone needs t
-        """The rate of the t-th step, from t = 1, where the schedule says η."""
+    def rate(self, t: Any, eta: Any) -> Any:  # noqa: ARG002, Adam alone needs t
+        """The rate of the t-th step, from t = 1, where the schedule says η; or those of several steps."""
         return eta
 
     def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
@@ -151,9 +150,9 @@ class Adam(Optimizer):
         """With β₁, β₂ and ε."""
         return adam_step, (self.beta_1, self.beta_2, self.epsilon)
 
-    def rate(self, t: int, eta: float) -> float:
+    def rate(self, t: Any, eta: Any) -> Any:
         """η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
-        return eta * math.sqrt(1.0 - self.beta_2**t) / (1.0 - self.beta_1**t)
+        return eta * (1.0 - self.beta_2**t) ** 0.5 / (1.0 - self.beta_1**t)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,13 @@ LOG_LOSS = "log_loss"  # scikit-learn's: binary for two classes, which share one
 SOLVERS = (*OPTIMIZERS, "lbfgs")
 DECAY = 0.01  # of adamw, as in torch
 AUTO_BATCH = 200
-_ELSEWHERE = ("backend", "device", "checkpoint", "resume")  # of a process, not of a network: they go into no file
+_ELSEWHERE = (
+    "backend",
+    "device",
+    "threads",
+    "checkpoint",
+    "resume",
+)  # of a process, not of a network: they go into no file
 
 
 class Settings(NamedTuple):
@@ -62,6 +68,7 @@ class Settings(NamedTuple):
     resume: bool
     random_state: int | RandomState | None
     verbose: bool
+    threads: int | None
 
     def rng(self) -> RandomState:
         """The stream of random numbers of a run; a RandomState goes on where it stands."""
@@ -107,6 +114,7 @@ def read_settings(where: str, net: Any) -> Settings:
         resume=bool(net.resume),
         random_state=_random_state(where, net.random_state),
         verbose=bool(net.verbose),
+        threads=None if net.threads is None else checks.whole(where, "threads", net.threads, 1),
     )
 
 

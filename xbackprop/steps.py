@@ -22,15 +22,16 @@ Carry = tuple[Parameters, list[tuple[Array, ...]]]  # the parameters, and the mo
 
 
 class At(NamedTuple):
-    """The numbers of one step: t, from 0; the optimizer's rate; ηλ, the decay of the weights; the seed of dropout.
+    """The numbers of one step: the optimizer's rate; ηλ, the decay of the weights; t, from 0, and the seed, of dropout.
 
-    Within a compiled step they are arrays, so that it serves all of them.
+    Or of several steps, as columns (m,); None where a step has no need of them. Within a compiled step they are arrays,
+    so that it serves all of them.
     """
 
-    t: Array | int
-    rate: Array | float
-    decay: Array | float = 0.0
-    seed: Array | int = 0
+    rate: Any
+    decay: Any = None
+    t: Any = None
+    seed: Any = None
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,12 @@ def run_epoch(
     samples: Samples,
     batch_size: int,
     order: np.ndarray | None,
-    at: Callable[[int, int], At],
+    at: Callable[[int, int, int], At],
     workspace: Workspace | None = None,
 ) -> tuple[Parameters, State, list[Array], list[int]]:
     """One step per batch. Returns the parameters, the optimizer's state, each batch's cost and its number of rows.
 
-    at : ``(i, t) -> At`` of the i-th step of this epoch, which is the t-th of the run, both from 0.
+    at : ``(i, t, m) -> At``, columns for m steps from the i-th of this epoch on, which is the t-th of the run, from 0.
     """
     backend = step.objective.backend
     run = backend.compile(step)
@@ -109,8 +110,8 @@ def run_epoch(
     costs: list[Array] = []
     rows: list[int] = []
     for piece, numbers, sizes in pieces(backend, samples, batch_size, order):
-        now = [at(i, state.t + i) for i in range(len(rows), len(rows) + len(sizes))]
-        carry, found = run(carry, piece, numbers, now, workspace)
+        done = len(rows)
+        carry, found = run(carry, piece, numbers, at(done, state.t + done, len(sizes)), workspace)
         costs += found
         rows += sizes
     parameters, moments = carry

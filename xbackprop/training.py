@@ -227,15 +227,20 @@ def _next_order(progress: Progress, n: int) -> np.ndarray:
     return progress.order
 
 
-def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int], At]:
-    """``(i, t) -> At`` of the steps of the epoch that begins."""
+def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], At]:
+    """``(i, t, m) -> At`` of m steps of the epoch that begins, from the i-th on."""
     epoch, samples, factor, seed = progress.epoch, progress.samples, progress.factor, progress.seed
-    constant_rate = plan.learning_rate_init * factor if plan.schedule is constant and not plan.warmup else None
     epochs = progress.begun + plan.max_iter
 
-    def at(i: int, t: int) -> At:
-        eta = constant_rate or plan.rate(Moment(epoch + i / n_steps, epochs, samples), factor, n_steps)
-        return At(t, plan.optimizer.rate(t + 1, eta), eta * plan.weight_decay, seed)
+    def at(i: int, t: int, m: int) -> At:
+        if plan.schedule is constant and not plan.warmup:
+            eta = np.full(m, plan.learning_rate_init * factor)
+        else:
+            moments = (Moment(epoch + j / n_steps, epochs, samples) for j in range(i, i + m))
+            eta = np.array([plan.rate(moment, factor, n_steps) for moment in moments])
+        steps = np.arange(t, t + m)
+        dropped = (steps, np.full(m, seed)) if any(plan.dropout) else (None, None)
+        return At(plan.optimizer.rate(steps + 1, eta), eta * plan.weight_decay if plan.weight_decay else None, *dropped)
 
     return at
 
