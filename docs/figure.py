@@ -1,7 +1,8 @@
 """Draws docs/figure.png: `python docs/figure.py`, with matplotlib and torch installed, after `nox -s bench`."""
 
-import re
+import json
 from pathlib import Path
+from statistics import median
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
@@ -14,7 +15,7 @@ from xbackprop.verification.matrix import installed, matrix
 from xbackprop.verification.paper import TOLERANCE as PAPER
 
 HERE = Path(__file__).parent
-COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833"}
+COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833", "jax": "#aa3377"}
 
 
 def gradients(axes):
@@ -47,16 +48,15 @@ def gradients(axes):
 
 
 def speed(axes):
-    """The ratios that docs/benchmarks.md publishes."""
-    page = (HERE / "benchmarks.md").read_text()
-    table = page.split("How many times faster")[1]
-    rows = re.findall(r"^\| (\d[\d-]+) \| ([\d.]+) .*?\| ([\d.]+) .*?\| ([\d.]+) ", table, re.MULTILINE)
-    series = ("NumPy / scikit-learn", "NumPy / torch autograd", "torch / torch autograd")
-    for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#66ccee", "#ee6677"), strict=True)):
-        places = [j + 0.26 * (i - 1) for j in range(len(rows))]
-        axes.barh(places, [float(r[1 + i]) for r in rows], 0.24, color=colour, label=name)
+    """The ratios that docs/benchmarks.json publishes."""
+    results = json.loads((HERE / "benchmarks.json").read_text())["steps"]["float32"]
+    series = ("NumPy vs scikit-learn", "NumPy vs torch autograd", "torch vs torch autograd", "JAX vs optax")
+    for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#66ccee", "#ee6677", "#aa3377"), strict=True)):
+        places = [j + 0.2 * (i - 1.5) for j in range(len(results))]
+        middles = [median(result["ratios"][name]) for result in results.values()]
+        axes.barh(places, middles, 0.18, color=colour, label=name)
     axes.axvline(1, color="#555555", linewidth=1)
-    axes.set_yticks(range(len(rows)), [r[0] for r in rows], fontsize=8)
+    axes.set_yticks(range(len(results)), list(results), fontsize=8)
     axes.invert_yaxis()
     axes.set_title("A training step, times as fast (2 cores, float32, Adam)", fontsize=10)
     axes.legend(fontsize=7, frameon=False)
