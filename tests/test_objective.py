@@ -120,5 +120,5 @@ def test_leaves_have_the_cost_and_the_gradient_of_the_vector(backend, l1_ratio):
     cost_of_leaves, gradients = objective.value_and_gradient(leaves, batch)
     assert float(backend.to_host(cost_of_leaves)) == pytest.approx(float(backend.to_host(cost)), rel=1e-14)
     for ours, expected in ((gradients, gradient), (objective.decay(leaves, 0.1), objective.decay([theta], 0.1)[0])):
-        joined = layout.flatten(xp, layout.layers_of(xp, ours))
+        joined = layout.join(xp, ours)
         assert relative(backend.to_host(joined), backend.to_host(expected)) < 1e-14

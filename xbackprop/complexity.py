@@ -18,7 +18,7 @@ from xbackprop.activations import ACTIVATIONS, Activation
 from xbackprop.backend import Backend, resolve
 from xbackprop.ledger import Ledger
 from xbackprop.losses import LOSSES, Loss
-from xbackprop.network import Layout
+from xbackprop.network import Layout, last_kept
 from xbackprop.objective import Objective, add_penalty_gradient
 from xbackprop.operations import operations
 from xbackprop.optimizers import OPTIMIZERS, Optimizer
@@ -146,7 +146,7 @@ def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, d
     """What a step of this optimizer on m rows of this objective costs."""
     sizes, hidden, k = objective.layout.sizes, objective.hidden, objective.every
     L, itemsize = len(sizes) - 1, 4 if dtype == "float32" else 8
-    top = (L - 1) // k * k if k else 0  # as in `network.forward`
+    top = last_kept(L, k)
     macs = [m * a * b for a, b in pairwise(sizes)]
     values = [operations(f.f, 1) + dropout for f in hidden]
     slopes = [operations(f.df, 2) + dropout + 1 for f in hidden]  # and the product with what comes back

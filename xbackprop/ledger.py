@@ -10,6 +10,7 @@ import numpy as np
 
 from xbackprop.activations import Activation
 from xbackprop.backend import resolve
+from xbackprop.network import last_kept
 from xbackprop.objective import Objective
 from xbackprop.optimizers import Optimizer
 
@@ -28,7 +29,7 @@ class Ledger:
         self.host = resolve("numpy") if self.reuses else resolve("numpy").generic()
         self.sizes, self.L = objective.layout.sizes, len(objective.layout.sizes) - 1
         self.k = objective.every
-        self.top = (self.L - 1) // self.k * self.k if self.k else 0
+        self.top = last_kept(self.L, self.k)
         self.measured: dict[Any, tuple[float, float]] = {}
 
     def memory(self) -> tuple[float, float, float, float, float]:
@@ -53,7 +54,7 @@ class Ledger:
         for l in range(1, L + 1):  # as `network.forward`
             kept[l] = self._layer(l)
             yield sum(kept), self._f(l)[0] * m * sizes[l] - self._f(l)[1] * m * sizes[l]
-            if 0 < l <= self.top:
+            if l <= self.top:
                 kept[l - 1] = self._edge(l - 1) if (l - 1) % self.k == 0 else 0.0
                 kept[l] = self._edge(l)
         at_work, delta = self._measure(self.objective.loss.value_and_delta, 2, sizes[L], 1.0 / m)

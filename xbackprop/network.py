@@ -80,7 +80,7 @@ def forward(
     """
     L = len(layers)
     cache = Cache([None] * L, [None] * L, [X] + [None] * L, [None] * len(masks), masks, every)
-    top = (L - 1) // every * every if every else 0  # the last h_l that is kept for itself
+    top = last_kept(L, every)
     for l in range(1, L + 1):
         advance(backend, layers, activations, cache, l, buffers)
         if l <= top:
@@ -114,6 +114,11 @@ def _forget(cache: Cache, l: int) -> None:
         cache.masks[l - 1] = None
     if (l - 1) % cache.every:
         cache.h[l - 1] = None
+
+
+def last_kept(n_layers: int, every: int) -> int:
+    """The last l whose h_l is kept for itself; all that lies above it is kept, too. 0 without checkpointing."""
+    return (n_layers - 1) // every * every if every else 0
 
 
 def sqrt_layers(n_layers: int) -> int:
@@ -223,11 +228,19 @@ class Layout:
 
     def flatten(self, xp: Namespace, layers: Layers) -> Array:
         """θ (P,) from its layers: the inverse of `layers`."""
-        return xp.concat([xp.reshape(W, (-1,)) for W, _ in layers] + [xp.reshape(b, (-1,)) for _, b in layers])
+        return self.join(xp, self.apart(layers))
 
     def leaves(self, xp: Namespace, theta: Array) -> list[Array]:
         """[W_1 … W_L, b_1 … b_L] of θ."""
-        layers = self.layers(xp, theta)
+        return self.apart(self.layers(xp, theta))
+
+    def join(self, xp: Namespace, leaves: Sequence[Array]) -> Array:
+        """θ (P,) from its leaves."""
+        return xp.concat([xp.reshape(leaf, (-1,)) for leaf in leaves])
+
+    @staticmethod
+    def apart(layers: Layers) -> list[Array]:
+        """The leaves of the layers: first all the weights, then all the biases, as they lie in θ."""
         return [W for W, _ in layers] + [b for _, b in layers]
 
     def layers_of(self, xp: Namespace, parameters: list[Array]) -> list[tuple[Array, Array]]:

@@ -171,7 +171,7 @@ class Objective:
         elif len(parameters) == 1:
             gradients = [layout.flatten(xp, found)]
         else:
-            gradients = [dW for dW, _ in found] + [db for _, db in found]
+            gradients = layout.apart(found)
         if self.alpha:
             weights = [workspace.weights] if workspace and known else layout.split(parameters)[0]
             parts, biases = ([workspace.gradient_weights], []) if workspace else layout.split(gradients)
@@ -194,8 +194,8 @@ class Objective:
     def workspace(self, theta: Array, n: int) -> Workspace | None:
         """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
 
-        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing only those whose h_l is kept
-        and may lie there, while the others share the arrays of their places between two such.
+        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing only those whose h_l is kept,
+        while the others share the arrays of their places between two such.
         """
         if not self.backend.reuses_buffers:
             return None

@@ -32,13 +32,8 @@ LOG_LOSS = "log_loss"  # scikit-learn's: binary for two classes, which share one
 SOLVERS = (*OPTIMIZERS, "lbfgs")
 DECAY = 0.01  # of adamw, as in torch
 AUTO_BATCH = 200
-_ELSEWHERE = (
-    "backend",
-    "device",
-    "threads",
-    "checkpoint",
-    "resume",
-)  # of a process, not of a network: they go into no file
+#: Settings of a process, not of a network: they go into no file.
+_ELSEWHERE = ("backend", "device", "threads", "checkpoint", "resume")
 
 
 class Settings(NamedTuple):

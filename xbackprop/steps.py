@@ -83,11 +83,8 @@ def gather(objective: Objective, parameters: Parameters, state: State) -> tuple[
     if len(parameters) == 1:
         return parameters[0], state
     xp, layout = objective.backend.xp, objective.layout
-
-    def join(leaves: Sequence[Array]) -> Array:
-        return layout.flatten(xp, layout.layers_of(xp, list(leaves)))
-
-    return join(parameters), State(state.t, [tuple(map(join, zip(*state.moments, strict=True)))])
+    moments = tuple(layout.join(xp, leaves) for leaves in zip(*state.moments, strict=True))
+    return layout.join(xp, parameters), State(state.t, [moments])
 
 
 def run_epoch(
