@@ -14,6 +14,7 @@ BACKENDS = {
     "numpy": "numpy,numpy-readonly",
     "strict": "strict,strict-device1",
     "torch": "torch,torch-cuda",
+    "numba": "numba",
     "jax": "jax",
     "cupy": "cupy",
 }
@@ -60,7 +61,7 @@ def tests(session, backend):
     if backend == "cupy" and not required("cupy") and not has_gpu():
         session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
     session.install(*group("test"), *([JAX] if backend == "jax" else []))
-    session.install(".[cupy-cuda13x]" if backend == "cupy" else ".")
+    session.install({"cupy": ".[cupy-cuda13x]", "numba": ".[numba]"}.get(backend, "."))
     apart = ["--ignore", "tests/estimators", *([] if backend == "jax" else ["--ignore", "tests/with_jax"])]
     environment = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
     session.run("pytest", *apart, *([] if backend == "cupy" else IN_PARALLEL), *session.posargs, env=environment)

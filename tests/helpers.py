@@ -16,7 +16,7 @@ from xbackprop.network import Layout
 from xbackprop.objective import Objective
 from xbackprop.settings import TASKS
 
-BACKENDS = ("numpy", "numpy-readonly", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda")
+BACKENDS = ("numpy", "numpy-readonly", "numba", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda")
 DTYPES = ("float32", "float64")
 
 
@@ -72,9 +72,9 @@ def _make_backend(name: str) -> Backend:
     if name.startswith("strict"):
         strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
         return Backend(strict, strict.Device("device1") if name == "strict-device1" else None)
-    if name == "jax":
-        pytest.importorskip("jax", reason="JAX is not installed")
-        return load("jax")()
+    if name in ("jax", "numba"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+        return load(name)()
     if name == "cupy":
         cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
         if not cupy.cuda.is_available():

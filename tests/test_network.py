@@ -6,13 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import xbackprop_numpy
 from helpers import make_objective, one_hot, problem, random_theta, relative
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import RandomState
 
+import xbackprop_numpy
 from xbackprop.activations import ACTIVATIONS
+from xbackprop.backend import load
 from xbackprop.dropout import uniform_bits
 from xbackprop.network import Layout, backward, forward
 from xbackprop.objective import make_batch
@@ -172,6 +173,31 @@ def test_every_override_gives_what_the_generic_function_gives(backend, dtype, sh
         for ours, theirs in zip(results, expected, strict=True):
             assert (ours.dtype == theirs.dtype == dtype) or generic is uniform_bits, generic.__name__
             assert relative(ours, theirs) < 8 * np.finfo(dtype).eps, generic.__name__
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("z", [[np.nan, 1], [np.inf, 1], [-np.inf, 1], [0.0, -0.0], [200, -200], [1e-30, 2]])
+def test_an_override_of_an_elementwise_function_meets_every_number_as_the_generic_one_does(backend, dtype, z):
+    for generic, override in backend.overrides.items():
+        if list(inspect.signature(generic).parameters)[1] != "z":
+            continue
+        values = arguments(generic) | {"z": np.tile(np.array(z, dtype=np.float64), (N, N_OUT // 2))}
+        values |= {"h": values["z"]} if "h" in values else {}
+        expected, _ = call(backend, generic, values, dtype)
+        results, _ = call(backend, override, values, dtype)
+        eps = np.finfo(dtype).eps  # h - y is a difference of numbers up to 1
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=8 * eps, atol=eps, err_msg=generic.__name__)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
+def test_a_compiled_update_gives_numpys_bits(step, dtype):
+    pytest.importorskip("numba", reason='numba is not installed; nox -s "tests(numba)" brings its own')
+    home, compiled = load("numpy")(), load("numba")()
+    ours, numpys = (call(b, b.overrides[step], arguments(step), dtype)[0] for b in (compiled, home))
+    for a, b in zip(ours, numpys, strict=True):
+        assert np.array_equal(a, b)
 
 
 @pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
