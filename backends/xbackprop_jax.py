@@ -23,6 +23,8 @@ except ImportError as error:
     raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
 
 NAMESPACE = extended(jnp, erf=erf)
+#: Rows times parameters of a step for which a turn of the loop takes four: below and above, one is as fast or faster.
+UNROLLED = range(2**17, 2**23)
 
 
 def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
@@ -42,10 +44,16 @@ def _compiled(function: Callable) -> Callable:
     return jax.jit(functools.partial(function, NAMESPACE), inline=True)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: At) -> tuple[Carry, Array]:
-    """All the steps, compiled once for a step that is equal and arrays of equal shapes."""
-    return jax.lax.scan(lambda carry, now: step(carry, samples, *now), carry, (rows, at), unroll=2)
+    """All the steps, compiled once for a step that is equal and arrays of equal shapes.
+
+    The carry that comes in is used up: its memory is that of the one that goes out.
+    """
+    if samples[1].shape[0] < 2**31:
+        rows = rows.astype(jnp.int32)
+    unroll = 4 if rows.shape[1] * sum(leaf.size for leaf in carry[0]) in UNROLLED else 1
+    return jax.lax.scan(lambda carry, now: step(carry, samples, *now), carry, (rows, at), unroll=unroll)
 
 
 class JaxBackend(Backend):
@@ -84,8 +92,8 @@ class JaxBackend(Backend):
         return np.concatenate([np.ravel(np.asarray(x, dtype=np.float64)) for x in numbers])
 
     def copy(self, x: Array) -> Array:
-        """`x` itself, which nobody can write to."""
-        return x
+        """A copy, which outlives a carry that is used up."""
+        return x.copy()
 
     def scope(self) -> AbstractContextManager:
         """float64 where it is asked for, and this device for what names none."""

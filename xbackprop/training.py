@@ -173,7 +173,7 @@ def train(
     progress.end, progress.last_theta = "", None
     for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        before, whole = [backend.copy(p) for p in parameters] if backend.reuses_buffers else parameters, False
+        before, whole = [backend.copy(p) for p in parameters], False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
             parameters, state, costs, rows = run_epoch(
