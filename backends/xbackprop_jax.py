@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from xbackprop.activations import identity
 from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.batches import take_rows
 from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
+from xbackprop.network import Layout
 from xbackprop.steps import At, Carry, Step
 
 try:
@@ -23,6 +25,7 @@ except ImportError as error:
     raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
 
 NAMESPACE = extended(jnp, erf=erf)
+jax.tree_util.register_static(Layout)  # compiled functions take it as it is
 #: Rows times parameters of a step for which a turn of the loop takes four: below and above, one is as fast or faster.
 UNROLLED = range(2**17, 2**23)
 
@@ -110,8 +113,10 @@ class JaxBackend(Backend):
         )
 
     def bind(self, function: Callable) -> Callable:
-        """Compiled, but for what takes whole numbers that shapes depend on."""
-        return super().bind(function) if function is uniform_bits else _compiled(self.overrides.get(function, function))
+        """Compiled, but for what takes whole numbers that shapes depend on, and what does nothing."""
+        if function in (uniform_bits, identity):
+            return super().bind(function)
+        return _compiled(self.overrides.get(function, function))
 
     def compile(self, step: Callable) -> Callable:
         """One call for all the steps on batches of one size."""

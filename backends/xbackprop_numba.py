@@ -6,6 +6,7 @@ same operations in the same order as NumPy's versions, in the dtype of their arr
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -37,11 +38,11 @@ except ImportError as error:
 
 def _kernel(function: Callable) -> Callable:
     """Compiled, without the interpreter's lock, so that other threads may train at the same time."""
-    options = {"nogil": True, "error_model": "numpy"}  # a division by zero is an infinity
+    compiled = functools.partial(njit, nogil=True, error_model="numpy")  # a division by zero is an infinity
     try:
-        return njit(cache=True, **options)(function)
+        return compiled(cache=True)(function)
     except RuntimeError:  # nowhere to keep it
-        return njit(**options)(function)
+        return compiled()(function)
 
 
 _threefry = _kernel(threefry)  # the generic source, on numbers

@@ -167,6 +167,29 @@ def optax_epoch(net: str, dtype: str) -> Work:
     return epoch
 
 
+def nerva_epoch(net: str) -> Work:
+    """nerva-numpy, the same derivation in NumPy: plain SGD, no penalty, float32."""
+    from nerva_numpy.loss_functions import parse_loss_function
+    from nerva_numpy.multilayer_perceptron import parse_multilayer_perceptron
+
+    sizes, batch_size = NETS[net]
+    X, labels = data(net, "float32")
+    T = np.eye(sizes[-1], dtype="float32")[labels]
+    rng, depth = np.random.RandomState(1), len(sizes) - 1
+    kinds = ["ReLU"] * (depth - 1) + ["Linear"]
+    model = parse_multilayer_perceptron(kinds, list(sizes), ["GradientDescent"] * depth, ["XavierUniform"] * depth)
+    loss = parse_loss_function("SoftmaxCrossEntropy")
+
+    def epoch() -> int:
+        for rows in rng.permutation(len(X)).reshape(-1, batch_size):
+            Y = model.feedforward(X[rows])
+            model.backpropagate(Y, loss.gradient(Y, T[rows]) / batch_size)
+            model.optimize(ETA)
+        return steps_in(sizes)
+
+    return epoch
+
+
 def products(net: str, dtype: str, library: str = "numpy") -> Work:
     """The bare matrix products of steps over new rows of X each time, into arrays that are there already."""
     sizes, n = NETS[net]

@@ -79,8 +79,8 @@ def contender(make: Callable, seeds: int) -> Callable[[], int]:
 
 
 def measure(seeds: int) -> str:
-    makers = {"NumPy": partial(ours, "numpy"), "torch": partial(ours, "torch"), "JAX": partial(ours, "jax"),
-              "scikit-learn": sklearns, "torch autograd": torchs}  # fmt: skip
+    makers = {"NumPy": partial(ours, "numpy"), "Numba": partial(ours, "numba"), "torch": partial(ours, "torch"),
+              "JAX": partial(ours, "jax"), "scikit-learn": sklearns, "torch autograd": torchs}  # fmt: skip
     seconds = take_turns({name: partial(contender, make, seeds) for name, make in makers.items()}, seeds, own=True)
     lines = [
         f"64-128-10, batches of {BATCH}, Adam at {RATE}, float32, {THREADS} threads; the median of {seeds} splits:",

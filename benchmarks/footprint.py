@@ -8,8 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from statistics import median
 
-MODULES = {"numpy": "numpy", "xbackprop": "xbackprop", "scikit-learn": "sklearn.neural_network", "torch": "torch",
-           "jax": "jax"}  # fmt: skip
+MODULES = {"numpy": "numpy", "xbackprop": "xbackprop", "numba": "numba", "scikit-learn": "sklearn.neural_network",
+           "torch": "torch", "jax": "jax"}  # fmt: skip
 
 
 def import_seconds(module: str) -> float:

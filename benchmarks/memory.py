@@ -34,16 +34,20 @@ def peak(make: Callable[[str], Work], net: str) -> Callable[[], float]:
 
 
 def measure() -> str:
-    lines = ["| net | NumPy, MB | torch, MB | torch autograd, MB | NumPy / torch autograd |", "|---|---|---|---|---|"]
+    lines = [
+        "| net | NumPy, MB | Numba, MB | torch, MB | torch autograd, MB | NumPy / torch autograd |",
+        "|---" * 6 + "|",
+    ]
     for net in [*LARGE, "20 × 256"]:
         makers = {
             "numpy": partial(peak, partial(xbackprop_epoch, dtype="float32", backend="numpy"), net),
+            "numba": partial(peak, partial(xbackprop_epoch, dtype="float32", backend="numba"), net),
             "torch": partial(peak, partial(xbackprop_epoch, dtype="float32", backend="torch"), net),
             "autograd": partial(peak, partial(torch_epoch, dtype="float32"), net),
         }
         found = take_turns(makers, 1, own=True)
-        numpy, torch, autograd = (found[name][0] / 1e6 for name in makers)
-        lines.append(f"| {net} | {numpy:.0f} | {torch:.0f} | {autograd:.0f} | {numpy / autograd:.2f} |")
+        numpy, numba, torch, autograd = (found[name][0] / 1e6 for name in makers)
+        lines.append(f"| {net} | {numpy:.0f} | {numba:.0f} | {torch:.0f} | {autograd:.0f} | {numpy / autograd:.2f} |")
     return "\n".join(lines)
 
 

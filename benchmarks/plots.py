@@ -5,9 +5,16 @@ from __future__ import annotations
 from statistics import median
 
 from harness import PAGE
-from stepping import RATIOS
 
-COLOURS = ("#0072b2", "#56b4e9", "#009e73", "#e69f00", "#cc79a7")  # Okabe and Ito's, which the colour-blind can tell
+#: Okabe and Ito's colours, which the colour-blind can tell.
+PLOTTED = {
+    "NumPy vs scikit-learn": "#56b4e9",
+    "Numba vs scikit-learn": "#0072b2",
+    "Numba vs torch autograd": "#009e73",
+    "Numba vs optax": "#f0e442",
+    "torch vs torch autograd": "#e69f00",
+    "JAX vs optax": "#cc79a7",
+}
 PICTURE = PAGE.with_name("benchmarks.png")
 
 
@@ -20,13 +27,13 @@ def draw(found: dict) -> None:
 
     figure, panels = plt.subplots(len(found), 1, figsize=(11, 3.6 * len(found)), sharey=True, squeeze=False)
     for panel, (dtype, results) in zip(panels[:, 0], found.items(), strict=True):
-        for i, (name, colour) in enumerate(zip(RATIOS, COLOURS, strict=True)):
+        for i, (name, colour) in enumerate(PLOTTED.items()):
             values = [result["ratios"][name] for result in results.values()]
-            places = [j + (i - 2) * 0.16 for j in range(len(results))]
+            places = [j + (i - 2.5) * 0.14 for j in range(len(results))]
             middles = [median(v) for v in values]
             spread = [[m - min(v) for m, v in zip(middles, values, strict=True)],
                       [max(v) - m for m, v in zip(middles, values, strict=True)]]  # fmt: skip
-            panel.bar(places, [m - 1 for m in middles], 0.15, bottom=1, color=colour, label=name)
+            panel.bar(places, [m - 1 for m in middles], 0.13, bottom=1, color=colour, label=name)
             panel.errorbar(places, middles, spread, fmt="none", ecolor="#333333", elinewidth=0.8)
         panel.set_yscale("log")
         panel.set_yticks([0.5, 0.7, 1, 1.5, 2, 3, 5], ["0.5", "0.7", "1", "1.5", "2", "3", "5"])
@@ -39,7 +46,7 @@ def draw(found: dict) -> None:
         )
         panel.set_ylabel(f"times faster, {dtype}")
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].legend(ncol=5, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16))
+    panels[0, 0].legend(ncol=6, fontsize=8, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.16))
     figure.tight_layout()
     figure.savefig(PICTURE, dpi=120)
     plt.close(figure)

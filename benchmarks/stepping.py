@@ -6,7 +6,7 @@ from functools import partial
 from importlib.util import find_spec
 from statistics import median
 
-from contenders import optax_epoch, products, sklearn_epoch, torch_epoch, xbackprop_epoch
+from contenders import nerva_epoch, optax_epoch, products, sklearn_epoch, torch_epoch, xbackprop_epoch
 from harness import ratio, take_turns
 
 #: What is divided by what: how many times faster the second is.
@@ -14,12 +14,17 @@ RATIOS = {
     "NumPy vs scikit-learn": ("scikit-learn", "NumPy"),
     "NumPy vs torch autograd": ("torch autograd", "NumPy"),
     "NumPy vs optax": ("optax", "NumPy"),
+    "Numba vs scikit-learn": ("scikit-learn", "Numba"),
+    "Numba vs torch autograd": ("torch autograd", "Numba"),
+    "Numba vs optax": ("optax", "Numba"),
     "torch vs torch autograd": ("torch autograd", "torch"),
     "JAX vs optax": ("optax", "JAX"),
+    "NumPy SGD vs nerva": ("nerva", "NumPy SGD"),
 }
 #: How much longer than the bare products.
 TO_PRODUCTS = {
     "NumPy, Adam": ("NumPy", "products"),
+    "Numba, Adam": ("Numba", "products"),
     "NumPy, SGD": ("NumPy SGD", "products"),
 }
 
@@ -27,6 +32,7 @@ TO_PRODUCTS = {
 def contenders(net: str, dtype: str) -> dict:
     found = {
         "NumPy": partial(xbackprop_epoch, net, dtype, "numpy"),
+        "Numba": partial(xbackprop_epoch, net, dtype, "numba"),
         "torch": partial(xbackprop_epoch, net, dtype, "torch"),
         "JAX": partial(xbackprop_epoch, net, dtype, "jax"),
         "scikit-learn": partial(sklearn_epoch, net, dtype),
@@ -36,6 +42,8 @@ def contenders(net: str, dtype: str) -> dict:
         "NumPy SGD": partial(xbackprop_epoch, net, dtype, "numpy", "sgd", 0.0),
         "products": partial(products, net, dtype),
     }
+    if dtype == "float32":  # the only one it has
+        found["nerva"] = partial(nerva_epoch, net)
     cuda = find_spec("torch") is not None and _has_cuda()
     return found | ({"torch-cuda": partial(xbackprop_epoch, net, dtype, "torch:cuda")} if cuda else {})
 

@@ -11,7 +11,7 @@ from contenders import LARGE, NETS, SIX, SMALL, steps_in
 from harness import THREADS, ratio
 from stepping import RATIOS, TO_PRODUCTS
 
-LIBRARIES = ("numpy", "torch", "jax", "optax", "scikit-learn", "xbackprop")
+LIBRARIES = ("numpy", "numba", "torch", "jax", "optax", "scikit-learn", "nerva-numpy", "xbackprop")
 FELL = 1.2  # how many times smaller a ratio must be than the published one to be named
 
 
@@ -46,7 +46,7 @@ def times(results: dict) -> str:
 
 def ratios(results: dict) -> str:
     """How many times faster, with the range of the runs, and geometric means; and the same for bare products."""
-    names = [*RATIOS, *TO_PRODUCTS]
+    names = [name for name in (*RATIOS, *TO_PRODUCTS) if all(name in found["ratios"] for found in results.values())]
     lines = ["| net | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for net, found in results.items():
         lines.append(f"| {net} | " + " | ".join(_cell(found["ratios"].get(name, [])) for name in names) + " |")

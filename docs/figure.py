@@ -15,7 +15,7 @@ from xbackprop.verification.matrix import installed, matrix
 from xbackprop.verification.paper import TOLERANCE as PAPER
 
 HERE = Path(__file__).parent
-COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "cupy": "#228833", "jax": "#aa3377"}
+COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "numba": "#228833", "jax": "#aa3377", "cupy": "#ccbb44"}
 
 
 def gradients(axes):
@@ -25,7 +25,7 @@ def gradients(axes):
     activations = list(ACTIVATIONS)
     for cell in cells:
         name = cell.kind.backend.name
-        x = activations.index(cell.kind.activation.name) + 0.24 * (list(COLOURS).index(name) - 0.5)
+        x = activations.index(cell.kind.activation.name) + 0.2 * (list(COLOURS).index(name) - 1.5)
         for method, markers in (("paper", "os"), ("complex step", "^v")):
             marker = markers[cell.kind.task == "regression"]
             error = cell.worst(method).error
@@ -50,8 +50,8 @@ def gradients(axes):
 def speed(axes):
     """The ratios that docs/benchmarks.json publishes."""
     results = json.loads((HERE / "benchmarks.json").read_text())["steps"]["float32"]
-    series = ("NumPy vs scikit-learn", "NumPy vs torch autograd", "torch vs torch autograd", "JAX vs optax")
-    for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#66ccee", "#ee6677", "#aa3377"), strict=True)):
+    series = ("NumPy vs scikit-learn", "Numba vs scikit-learn", "Numba vs torch autograd", "JAX vs optax")
+    for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#228833", "#ee6677", "#aa3377"), strict=True)):
         places = [j + 0.2 * (i - 1.5) for j in range(len(results))]
         middles = [median(result["ratios"][name]) for result in results.values()]
         axes.barh(places, middles, 0.18, color=colour, label=name)

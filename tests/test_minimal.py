@@ -7,7 +7,7 @@ SCRIPT = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "cupy", "jax", "sklearn", "scipy", "rich", "pandas", "matplotlib"}:
+        if name.split(".")[0] in {"torch", "cupy", "jax", "numba", "sklearn", "scipy", "rich", "pandas", "matplotlib"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """

@@ -103,7 +103,7 @@ def test_no_file_is_longer_than_a_reader_can_hold():
 
 
 def test_importing_imports_no_other_library():
-    others = ["torch", "cupy", "jax", "sklearn", "scipy", "rich", "safetensors", "matplotlib", "pandas"]
+    others = ["torch", "cupy", "jax", "numba", "sklearn", "scipy", "rich", "safetensors", "matplotlib", "pandas"]
     code = f"import sys, xbackprop; print([m for m in {others} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

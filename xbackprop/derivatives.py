@@ -22,18 +22,15 @@ def jvp(
     masks: Sequence[Array] = (),
 ) -> Array:
     """Jv = ż_L (n, n_L): how the logits change as θ moves along v, and X along Ẋ, by forward mode."""
-    xp, backend, layout = objective.backend.xp, objective.backend, objective.layout
-    layers, cache = layout.layers(xp, theta), objective.forward(theta, X, masks)
-    return forward_tangent(
-        backend, layers, objective.activations, cache, layout.layers(xp, direction), X_tangent
-    ).z[-1]  # fmt: skip
+    layers, cache = objective.layers(theta), objective.forward(theta, X, masks)
+    along = objective.layers(direction)
+    return forward_tangent(objective.backend, layers, objective.activations, cache, along, X_tangent).z[-1]
 
 
 def vjp(objective: Objective, theta: Array, cotangent: Array, X: Array, masks: Sequence[Array] = ()) -> Array:
     """Jᵀw (P,) of the logits, for w (n, n_L): the backward pass started with w in the place of δ_L."""
-    xp, backend, layout = objective.backend.xp, objective.backend, objective.layout
-    layers, cache = layout.layers(xp, theta), objective.forward(theta, X, masks)
-    return layout.flatten(xp, backward(backend, layers, objective.activations, cache, cotangent))
+    layers, cache = objective.layers(theta), objective.forward(theta, X, masks)
+    return objective.flatten(backward(objective.backend, layers, objective.activations, cache, cotangent))
 
 
 def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> Array:
@@ -43,13 +40,13 @@ def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> A
     ------
     ValueError : if an activation has no f″, or the loss no `delta_tangent`.
     """
-    xp, backend, layout, loss = objective.backend.xp, objective.backend, objective.layout, objective.loss
+    backend, loss = objective.backend, objective.loss
     if loss.delta_tangent is None:
         raise ValueError(
             f"loss {loss.name!r}: a Hessian-vector product needs the tangent of δ_L; give it one: "
             f"xbackprop.Loss(..., delta_tangent=lambda xp, z, y, share, z_tangent: ...)"
         )
-    layers, along = layout.layers(xp, theta), layout.layers(xp, direction)
+    layers, along = objective.layers(theta), objective.layers(direction)
     cache, delta = objective.forward_and_delta(theta, batch)
     tangent = forward_tangent(backend, layers, objective.activations, cache, along)
     delta_tangent = backend.bind(loss.delta_tangent)(cache.z[-1], batch.y, batch.share, tangent.z[-1])
@@ -59,12 +56,12 @@ def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> A
     if objective.l2:
         rate = objective.l2 * batch.inverse
         products = [(dW + rate * V, db) for (dW, db), (V, _) in zip(products, along, strict=True)]
-    return layout.flatten(xp, products)
+    return objective.flatten(products)
 
 
 def input_gradient(objective: Objective, theta: Array, batch: Batch) -> Array:
     """∂C/∂X = δ_1 W_1ᵀ, (n, n_0)."""
-    xp, layers = objective.backend.xp, objective.layout.layers(objective.backend.xp, theta)
+    xp, layers = objective.backend.xp, objective.layers(theta)
     cache, delta = objective.forward_and_delta(theta, batch)
     for _, delta_l in deltas(objective.backend, layers, objective.activations, cache, delta):
         delta = delta_l
@@ -77,7 +74,7 @@ def per_sample_gradients(objective: Objective, theta: Array, batch: Batch) -> li
     C_x is unweighted and without penalty, so that ∂C/∂W_l = Σ_x share_x ∂C_x/∂W_l + α/n W_l. Each sample is a batch of
     one row, and `backward` runs through all of them at once.
     """
-    layers = objective.layout.layers(objective.backend.xp, theta)
+    layers = objective.layers(theta)
     cache, delta = _unshared(objective, theta, batch)
     z, f, h, masks = ([a[:, None, :] for a in arrays] for arrays in (cache.z, cache.f, cache.h, cache.masks))
     return backward(objective.backend, layers, objective.activations, Cache(z, f, h, masks), delta[:, None, :])
@@ -89,7 +86,7 @@ def per_sample_gradient_norms(objective: Objective, theta: Array, batch: Batch) 
     ∂C_x/∂W_l = h_{l-1}ᵀ δ_l has rank one, so ‖∂C_x/∂W_l‖² + ‖∂C_x/∂b_l‖² = (‖h_{l-1}‖² + 1) ‖δ_l‖². Goodfellow,
     "Efficient per-example gradient computations", 2015.
     """
-    xp, layers = objective.backend.xp, objective.layout.layers(objective.backend.xp, theta)
+    xp, layers = objective.backend.xp, objective.layers(theta)
     cache, delta = _unshared(objective, theta, batch)
 
     def squares(rows: Array) -> Array:

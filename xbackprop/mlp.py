@@ -69,7 +69,8 @@ class MLP(Gradients, Prediction):
     warm_start : `fit` goes on from where the network is, as one run.
     checkpoint : a folder to write "checkpoint.safetensors" into, every checkpoint_epochs epochs, or as soon as
         checkpoint_minutes are over. resume : go on from the file there, if there is one, as if never stopped.
-    backend : "numpy", "torch", "cupy", another installed backend, a `Backend`, or None, which follows the library of X.
+    backend : "numpy", "numba", "torch", "jax", "cupy", another installed backend, a `Backend`, or None, which follows
+        the library of X.
     device : as the library names it: "cuda:1" for torch, 0 for CuPy. None is the device of X, or the default one.
     threads : the most that training takes, of BLAS and of updates; None leaves it to the library. Where several
         networks are trained side by side, cores divided by networks is right; joblib's workers see to that themselves.

@@ -243,13 +243,6 @@ class Layout:
         """The leaves of the layers: first all the weights, then all the biases, as they lie in θ."""
         return [W for W, _ in layers] + [b for _, b in layers]
 
-    def layers_of(self, xp: Namespace, parameters: list[Array]) -> list[tuple[Array, Array]]:
-        """(W_l, b_l) of parameters in either form."""
-        if len(parameters) == 1:
-            return self.layers(xp, parameters[0])
-        weights, biases = self.split(parameters)
-        return list(zip(weights, biases, strict=True))
-
     def split(self, parameters: list[Array]) -> tuple[list[Array], list[Array]]:
         """The weights and the biases of parameters in either form: [θ_w], [θ_b], or [W_1 …], [b_1 …]."""
         if len(parameters) == 1:
@@ -266,3 +259,13 @@ class Layout:
         for l, (shape, (w, b)) in enumerate(zip(self.shapes, self.slices(), strict=True)):
             found[f"coefs_[{l}]"], found[f"intercepts_[{l}]"] = (w, shape), (b, shape[1:])
         return found
+
+
+def cut(xp: Namespace, theta: Array, layout: Layout) -> list[tuple[Array, Array]]:
+    """`Layout.layers`, as a function that a backend can bind: a compiler makes one call of all the cuts."""
+    return layout.layers(xp, theta)
+
+
+def flatten(xp: Namespace, layers: Layers, layout: Layout) -> Array:
+    """`Layout.flatten`, in the same way."""
+    return layout.flatten(xp, layers)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xbackprop.activations import IDENTITY, Activation
 from xbackprop.backend import Array, Backend, Namespace
 from xbackprop.losses import Loss
-from xbackprop.network import Buffers, Cache, Layout, backward, forward
+from xbackprop.network import Buffers, Cache, Layers, Layout, backward, cut, flatten, forward
 from xbackprop.special import absolute, real_part
 
 Parameters = list[Array]  # [θ], or the leaves [W_1 … W_L, b_1 … b_L]: see `Layout`
@@ -67,6 +67,17 @@ class Workspace(NamedTuple):
         return self._replace(buffers=Buffers([a[:n] for a in z], [a[:n] for a in delta], gradients))
 
 
+def penalty(xp: Namespace, weights: Sequence[Array], l2: Array | float, l1: Array | float | None) -> Array:
+    """½ l2 ‖w‖² + l1 Σ|w| of vectors (..., n) that together are the weights; l1 is None for 0."""
+    total = 0.0
+    for w in weights:
+        squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
+        total = total + 0.5 * l2 * squares
+        if l1 is not None:
+            total = total + l1 * xp.sum(absolute(xp, w), axis=-1)
+    return total
+
+
 def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
     """∂C/∂w + (1-ρ)α/n w, the L2 part, for weights w. With reused buffers, in g itself."""
     return g + rate * w
@@ -113,9 +124,17 @@ class Objective:
         """One per layer; the last layer hands its logits to the loss."""
         return [*self.hidden, IDENTITY]
 
+    def layers(self, theta: Array) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of θ (..., P), or of a vector like it."""
+        return self.backend.bind(cut)(theta, self.layout)
+
+    def flatten(self, layers: Layers) -> Array:
+        """θ (P,) of its layers."""
+        return self.backend.bind(flatten)(layers, self.layout)
+
     def forward(self, theta: Array, X: Array, masks: Sequence[Array] = ()) -> Cache:
         """Every z_l and h_l of the network at θ (..., P)."""
-        return forward(self.backend, self.layout.layers(self.backend.xp, theta), self.activations, X, masks)
+        return forward(self.backend, self.layers(theta), self.activations, X, masks)
 
     def forward_and_delta(self, theta: Array, batch: Batch) -> tuple[Cache, Array]:
         """Every z_l and h_l, and δ_L."""
@@ -161,7 +180,7 @@ class Objective:
         """C and ∂C/∂θ, in the form of the parameters. With a workspace, the gradient is `workspace.gradient`."""
         xp, layout = self.backend.xp, self.layout
         known = workspace is not None and workspace.theta is parameters[0]
-        layers = workspace.layers if workspace and known else layout.layers_of(xp, parameters)
+        layers = workspace.layers if workspace and known else self._layers_of(parameters)
         buffers = workspace.buffers if workspace else None
         cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.every)
         cost, delta = self._loss(cache, batch)
@@ -169,7 +188,7 @@ class Objective:
         if workspace:
             gradients = [workspace.gradient]
         elif len(parameters) == 1:
-            gradients = [layout.flatten(xp, found)]
+            gradients = [self.flatten(found)]
         else:
             gradients = layout.apart(found)
         if self.alpha:
@@ -204,9 +223,9 @@ class Objective:
         L, k = len(sizes), self.every
         places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
         z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
-        buffers = Buffers(z, deltas, self.layout.layers(xp, gradient))
+        buffers = Buffers(z, deltas, self.layers(gradient))
         (weights,), (gradient_weights,) = (self.layout.split([a])[0] for a in (theta, gradient))
-        return Workspace(theta, self.layout.layers(xp, theta), gradient, weights, gradient_weights, buffers)
+        return Workspace(theta, self.layers(theta), gradient, weights, gradient_weights, buffers)
 
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
         """Memory for forward passes of n rows; None where a library cannot reuse it."""
@@ -224,15 +243,15 @@ class Objective:
         }
         return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
 
+    def _layers_of(self, parameters: Parameters) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of parameters in either form."""
+        if len(parameters) == 1:
+            return self.layers(parameters[0])
+        return list(zip(*self.layout.split(parameters), strict=True))
+
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
 
     def _penalty(self, weights: Sequence[Array], batch: Batch) -> Array:
-        """Of vectors (..., n) that together are the weights."""
-        xp, penalty = self.backend.xp, 0.0
-        for w in weights:
-            squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
-            penalty = penalty + 0.5 * (self.l2 * batch.inverse) * squares  # α/n as the gradient has it
-            if self.l1:
-                penalty = penalty + (self.l1 * batch.inverse) * xp.sum(absolute(xp, w), axis=-1)
-        return penalty
+        l1 = self.l1 * batch.inverse if self.l1 else None
+        return self.backend.bind(penalty)(weights, self.l2 * batch.inverse, l1)  # α/n as the gradient has it
