@@ -28,7 +28,7 @@ from xbackprop.optimizers import (
     rmsprop_step,
     sgd_step,
 )
-from xbackprop_numpy import NumpyBackend
+from xbackprop_numpy import NumpyBackend, first_of
 
 try:
     from numba import njit
@@ -48,11 +48,7 @@ def _kernel(function: Callable) -> Callable:
 _threefry = _kernel(threefry)  # the generic source, on numbers
 
 
-# Layers. What is not a plain matrix, such as a stack of networks under a check, is left to NumPy's version.
-
-
-def _plain(*arrays: Array) -> bool:
-    return all(a.ndim == 2 and a.flags.c_contiguous for a in arrays)
+# Layers.
 
 
 @_kernel
@@ -108,14 +104,19 @@ def _minus_abs(z: Array, factor: float, out: Array) -> None:
         out[i] = c * abs(z[i])
 
 
+def _exponential(z: Array, factor: float) -> Array:
+    """exp(-factor |z|) for z in C's order; NumPy has exp in vector instructions."""
+    e = np.empty_like(z)
+    _minus_abs(z.reshape(-1), factor, e.reshape(-1))
+    return np.exp(e, out=e)
+
+
 def _of_exponential(factor: float, kernel: Callable[[Array, Array], None]) -> Callable[..., Array]:
-    """``kernel(z, e)``, e = exp(-factor |z|), which NumPy takes in vector instructions; h is put in the place of e."""
+    """``kernel(z, e)``, e = exp(-factor |z|), in the signature of an activation; h is put in the place of e."""
 
     def apply(xp: Namespace, z: Array, h: Array | None = None) -> Array:
         z = np.asarray(z, order="C")
-        e = np.empty_like(z)
-        _minus_abs(z.reshape(-1), factor, e.reshape(-1))
-        np.exp(e, out=e)
+        e = _exponential(z, factor)
         kernel(z.reshape(-1), e.reshape(-1))
         return e
 
@@ -143,7 +144,8 @@ def _four_over_square(z: Array, e: Array) -> None:
         e[i] = four * e[i] / ((one + e[i]) * (one + e[i]))
 
 
-# Losses of samples that weigh alike; sums of costs are taken in float64.
+# Losses of matrices whose samples weigh alike; others, such as a stack's, are left to NumPy's version. Costs are summed
+# in float64.
 
 
 @_kernel
@@ -185,19 +187,19 @@ def _yes_or_no(z: Array, y: Array, share: float, e: Array) -> float:
     """C, and δ_L in the place of e = exp(-|z|)."""
     zero, one, factor, cost = z.dtype.type(0.0), z.dtype.type(1.0), z.dtype.type(share), 0.0
     for i in range(z.shape[0]):
-        far = e[i] / (one + e[i])
-        cost += math.log1p(e[i]) + ((z[i] if z[i] > 0 else zero) - y[i] * z[i])
-        e[i] = (((one - y[i]) - far) if z[i] > 0 else (far - y[i])) * factor
+        for k in range(z.shape[1]):
+            far = e[i, k] / (one + e[i, k])
+            cost += math.log1p(e[i, k]) + ((z[i, k] if z[i, k] > 0 else zero) - y[i, k] * z[i, k])
+            e[i, k] = (((one - y[i, k]) - far) if z[i, k] > 0 else (far - y[i, k])) * factor
     return share * cost
 
 
 def _binary_cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> tuple[Array, Array]:
-    if not isinstance(share, float) or not _plain(z, y):
+    if not isinstance(share, float) or z.ndim != 2:
         return NumpyBackend.overrides[binary_cross_entropy](xp, z, y, share)
-    e = np.empty_like(z)
-    _minus_abs(z.reshape(-1), 1.0, e.reshape(-1))
-    np.exp(e, out=e)
-    return z.dtype.type(_yes_or_no(z.reshape(-1), y.reshape(-1), share, e.reshape(-1))), e
+    z = np.asarray(z, order="C")
+    e = _exponential(z, 1.0)
+    return z.dtype.type(_yes_or_no(z, y, share, e)), e
 
 
 # Updates, in place.
@@ -213,16 +215,6 @@ def _update(kernel: Callable[..., None], n_arrays: int) -> Callable[..., list[Ar
         arrays = arguments[:n_arrays]
         kernel(*arrays, *map(float, arguments[n_arrays:]))
         return [arrays[0], *arrays[2:]]
-
-    return run
-
-
-def _add(kernel: Callable[..., None]) -> Callable[..., Array]:
-    """``kernel(g, w, rate)``, in the signature of the generic functions."""
-
-    def run(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
-        kernel(g, w, float(rate))
-        return g
 
     return run
 
@@ -331,8 +323,8 @@ class NumbaBackend(NumpyBackend):
         d_tanh: _of_exponential(2.0, _four_over_square),
         cross_entropy: _cross_entropy,
         binary_cross_entropy: _binary_cross_entropy,
-        add_penalty_gradient: _add(_add_penalty_gradient),
-        add_l1_gradient: _add(_add_l1_gradient),
+        add_penalty_gradient: first_of(_update(_add_penalty_gradient, 2)),
+        add_l1_gradient: first_of(_update(_add_l1_gradient, 2)),
         sgd_step: _update(_sgd_step, 2),
         momentum_step: _update(_momentum_step, 3),
         nesterov_step: _update(_nesterov_step, 3),

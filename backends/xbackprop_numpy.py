@@ -256,7 +256,7 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
     return blocked
 
 
-def _first(blocked: Callable[..., list[Array]]) -> Callable[..., Array]:
+def first_of(blocked: Callable[..., list[Array]]) -> Callable[..., Array]:
     """The first of the arrays alone."""
     return lambda *arguments: blocked(*arguments)[0]
 
@@ -300,8 +300,8 @@ class NumpyBackend(Backend):
         weight_gradient: _weight_gradient,
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
-        add_penalty_gradient: _first(_in_blocks(_add_penalty_gradient, 2)),
-        add_l1_gradient: _first(_in_blocks(_add_l1_gradient, 2)),
+        add_penalty_gradient: first_of(_in_blocks(_add_penalty_gradient, 2)),
+        add_l1_gradient: first_of(_in_blocks(_add_l1_gradient, 2)),
         uniform_bits: _uniform_bits,
         cross_entropy: _cross_entropy,
         binary_cross_entropy: _binary_cross_entropy,
