@@ -40,7 +40,7 @@ def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> 
 def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
     """n integers, uniform in [0, 2**16)."""
     place = xp.arange((n + 3) // 4, dtype=xp.int64, device=device)
-    x, y = threefry(place, xp.full_like(place, step), key)
+    x, y = threefry(place, xp.zeros_like(place) + step, key)
     return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16])[:n]
 
 
