@@ -15,7 +15,7 @@ import numpy as np
 
 from xbackprop.errors import BackendError
 from xbackprop.steps import At, Step
-from xbackprop_torch import TorchBackend, torch
+from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  # says what to install without torch
 
 Leaf = tuple[tuple[int, ...], tuple[int, ...], Any] | None  # the shape, strides and dtype of an array, or no array
 
@@ -36,7 +36,7 @@ class CompiledTorchBackend(TorchBackend):
     name = "torch-compiled"
     reuses_buffers = False  # there is nothing to lend
 
-    def compile(self, step: Callable) -> Callable:
+    def compile(self, step: Any) -> Callable:
         """A loop over one compiled function, which updates θ and the moments in place."""
         traced = replace(step, objective=replace(step.objective, backend=_Traced(self.device)))
 
@@ -74,7 +74,7 @@ def _compiled(step: Step, spec: Any, leaves: tuple[Leaf, ...], device: Any, thre
             old.copy_(x)
         return (cost,)
 
-    examples = [
+    examples: list[Any] = [
         torch.empty_strided(leaf[0], leaf[1], dtype=leaf[2], device=device) for leaf in leaves if leaf is not None
     ]
     try:

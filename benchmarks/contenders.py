@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -55,7 +56,7 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     X, labels = data(net, dtype)
     rng = np.random.RandomState(1)
     name, _, device = backend.partition(":")
-    library = resolve(name, device or None)
+    library = _compiled_torch() if name == "torch-compiled" else resolve(name, device or None)
     layout = Layout(sizes)
     objective = Objective(library, layout, (ACTIVATIONS["relu"],) * (len(sizes) - 2), LOSSES["cross_entropy"], alpha)
     optimizer = Adam() if solver == "adam" else SGD(momentum=0.0)
@@ -77,6 +78,12 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
         return len(rows)
 
     return epoch
+
+
+def _compiled_torch() -> Any:
+    from xbackprop_torch_compiled import CompiledTorchBackend
+
+    return CompiledTorchBackend()
 
 
 def sklearn_epoch(net: str, dtype: str) -> Work:

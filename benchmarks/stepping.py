@@ -18,6 +18,7 @@ RATIOS = {
     "Numba vs torch autograd": ("torch autograd", "Numba"),
     "Numba vs optax": ("optax", "Numba"),
     "torch vs torch autograd": ("torch autograd", "torch"),
+    "compiled torch vs torch.compile": ("torch.compile", "torch, compiled"),
     "JAX vs optax": ("optax", "JAX"),
     "NumPy SGD vs nerva": ("nerva", "NumPy SGD"),
 }
@@ -34,6 +35,7 @@ def contenders(net: str, dtype: str) -> dict:
         "NumPy": partial(xbackprop_epoch, net, dtype, "numpy"),
         "Numba": partial(xbackprop_epoch, net, dtype, "numba"),
         "torch": partial(xbackprop_epoch, net, dtype, "torch"),
+        "torch, compiled": partial(xbackprop_epoch, net, dtype, "torch-compiled"),
         "JAX": partial(xbackprop_epoch, net, dtype, "jax"),
         "scikit-learn": partial(sklearn_epoch, net, dtype),
         "torch autograd": partial(torch_epoch, net, dtype),
