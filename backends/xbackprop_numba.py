@@ -31,6 +31,7 @@ from xbackprop.optimizers import (
 from xbackprop_numpy import NumpyBackend, first_of
 
 try:
+    import numba
     from numba import njit
 except ImportError as error:
     raise BackendError("backend 'numba' needs Numba, which is not installed: pip install 'xbackprop[numba]'") from error
@@ -333,3 +334,8 @@ class NumbaBackend(NumpyBackend):
         adagrad_step: _update(_adagrad_step, 3),
         uniform_bits: _uniform_bits,
     }
+
+    @property
+    def version(self) -> str:
+        """Numba's."""
+        return str(numba.__version__)
