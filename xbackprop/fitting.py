@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.random import RandomState
 
 from xbackprop import checks, lbfgs, storage
 from xbackprop.backend import Array, resolve
@@ -23,7 +22,7 @@ from xbackprop.settings import Settings, read_settings, settings_to_json
 from xbackprop.targets import learn_targets
 from xbackprop.training import Epoch, Progress, print_epoch, train
 
-Split = Callable[[RandomState], tuple[np.ndarray, np.ndarray]]  # the rows to train on, and those held out
+Split = Callable[["np.random.RandomState"], tuple[np.ndarray, np.ndarray]]  # the rows to train on, and those held out
 
 
 class Fitting(Holder):
@@ -68,7 +67,7 @@ class Fitting(Holder):
 
     def _begin(
         self, where: str, X: Any, y: Any, sample_weight: Any = None, classes: Any = None
-    ) -> tuple[Settings, Data, RandomState]:
+    ) -> tuple[Settings, Data, np.random.RandomState]:
         """Everything that a new network is made from, checked before anything is changed."""
         settings = read_settings(where, self)
         backend = resolve(self.backend, self.device, like=X)

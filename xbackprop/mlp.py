@@ -7,7 +7,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.random import RandomState
 
 from xbackprop import checks, storage
 from xbackprop.activations import ACTIVATIONS, Activation
@@ -139,7 +138,7 @@ class MLP(Gradients, Prediction):
         device: Any = None,
         threads: int | None = None,
         dtype: str | None = None,
-        random_state: int | RandomState | None = None,
+        random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

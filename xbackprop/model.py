@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.random import RandomState
 
 from xbackprop.backend import Array, Backend
 from xbackprop.data import Data
@@ -41,7 +40,7 @@ def make_objective(settings: Settings, backend: Backend, layout: Layout, targets
     return Objective(backend, layout, settings.activations, loss, settings.alpha, settings.l1_ratio, settings.every)
 
 
-def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: RandomState) -> Model:
+def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: np.random.RandomState) -> Model:
     """A network of starting weights, drawn layer by layer."""
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = data.backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)

@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from numpy.random import RandomState
+import numpy as np
 
 from xbackprop import checks
 from xbackprop.activations import ACTIVATIONS, Activation
@@ -61,13 +61,14 @@ class Settings(NamedTuple):
     validation_fraction: float
     checkpoint: Checkpoint | None
     resume: bool
-    random_state: int | RandomState | None
+    random_state: int | np.random.RandomState | None
     verbose: bool
     threads: int | None
 
-    def rng(self) -> RandomState:
-        """The stream of random numbers of a run; a RandomState goes on where it stands."""
-        return self.random_state if isinstance(self.random_state, RandomState) else RandomState(self.random_state)
+    def rng(self) -> np.random.RandomState:
+        """The stream of random numbers of a run; a `RandomState` goes on where it stands."""
+        given = self.random_state
+        return given if isinstance(given, np.random.RandomState) else np.random.RandomState(given)
 
 
 def read_settings(where: str, net: Any) -> Settings:
@@ -202,7 +203,7 @@ def changed_settings(net: Any) -> dict[str, Any]:
 
 
 def settings_to_json(net: Any) -> dict[str, Any]:
-    """The settings that belong into a file; activations by name, a RandomState as None."""
+    """The settings that belong into a file; activations by name, a `RandomState` as None."""
     settings = {name: getattr(net, name) for name in inspect.signature(type(net)).parameters if name not in _ELSEWHERE}
     resolved = read_settings("MLP.save", net)
     settings["hidden_layer_sizes"] = list(resolved.sizes)
@@ -218,7 +219,7 @@ def settings_to_json(net: Any) -> dict[str, Any]:
         settings["class_weight"] = [[_plain(label), _plain(weight)] for label, weight in net.class_weight.items()]
     settings["dropout"] = list(resolved.plan.dropout) if isinstance(net.dropout, Sequence) else net.dropout
     settings["dtype"] = None if net.dtype is None else checks.dtype_of("MLP.save", net.dtype)
-    if isinstance(net.random_state, RandomState):
+    if isinstance(net.random_state, np.random.RandomState):
         settings["random_state"] = None
     return {name: _plain(value) for name, value in settings.items()}
 
@@ -294,8 +295,8 @@ def _loss(where: str, value: Any, task: str, quantile: Any) -> Loss | None:
     return None if name in ("auto", LOG_LOSS) else LOSSES[name]
 
 
-def _random_state(where: str, value: Any) -> int | RandomState | None:
-    if value is None or isinstance(value, RandomState):
+def _random_state(where: str, value: Any) -> int | np.random.RandomState | None:
+    if value is None or isinstance(value, np.random.RandomState):
         return value
     seed = checks.whole(where, "random_state", value, 0)
     if seed >= 2**32:

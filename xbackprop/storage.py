@@ -6,9 +6,7 @@ beside them. Metadata: `format` ("xbackprop"), `format_version`, `configuration`
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
@@ -30,6 +28,8 @@ def save(
     others: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a file atomically: whoever looks finds the old one or the new one, whole."""
+    import json  # here and below: what training need not wait for
+
     from safetensors.numpy import save as to_bytes
 
     tensors = {name: np.ascontiguousarray(a) for name, a in (others or {}).items()}
@@ -48,6 +48,8 @@ def load(
     path: str | PathLike[str],
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any], dict[str, np.ndarray]]:
     """(W_l, b_l) with b_l as a row, the configuration, other tensors; ModelFileError says what is wrong with a file."""
+    import json
+
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb"):  # a missing file is a FileNotFoundError that names it
@@ -109,6 +111,8 @@ def unpack_labels(packed: Mapping[str, Any]) -> np.ndarray:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """A temporary file beside the target, flushed to the disk, then renamed over it."""
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

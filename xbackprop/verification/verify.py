@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.random import RandomState
 
 from xbackprop import checks
 from xbackprop.backend import Backend, load, transfer
@@ -142,7 +141,7 @@ def _points(
     if thorough:
         inits = [f.init for f in objective.hidden]
         last = inits[-1] if inits else "glorot_uniform"
-        fresh = draw_layers([*inits, last], RandomState(seed), objective.layout.sizes)
+        fresh = draw_layers([*inits, last], np.random.RandomState(seed), objective.layout.sizes)
         points |= {"fresh": objective.layout.flatten(np, fresh), "small": SMALL * theta}
         alphas |= {"none": 0.0, "large": float(max(batch.X.shape[0], 10 * objective.alpha))}
     for point, at in points.items():
