@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from xbackprop.batches import take_rows
 from xbackprop.errors import BackendError
 from xbackprop.losses import cross_entropy
 from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import add_l1_gradient, add_penalty_gradient
+from xbackprop.objective import add_l1_gradient, add_penalty_gradient, penalty
 from xbackprop.optimizers import (
     adagrad_step,
     adam_step,
@@ -49,6 +49,13 @@ def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Arr
 def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
     back = torch.mm(delta, W.t(), out=out) if delta.ndim == W.ndim == 2 else torch.matmul(delta, W.mT, out=out)
     return back.mul_(slope)
+
+
+def _penalty(xp: Namespace, weights: Sequence[Array], l2: Array | float, l1: Array | float | None) -> Array:
+    (w, *others) = weights
+    if others or w.ndim != 1 or l1 is not None or not isinstance(l2, float):
+        return penalty(xp, weights, l2, l1)
+    return torch.dot(w, w).mul_(0.5 * l2)
 
 
 def _add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
@@ -114,7 +121,7 @@ def _relu(xp: Namespace, z: Array, out: Array | None = None) -> Array:
 
 
 def _d_relu(xp: Namespace, z: Array, h: Array) -> Array:
-    return (z > 0).to(z.dtype)
+    return torch.gt(z, 0, out=torch.empty_like(z))  # one pass, where a conversion is a second one, and a slow one
 
 
 def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
@@ -131,6 +138,7 @@ class TorchBackend(Backend):
         weight_gradient: _weight_gradient,
         bias_gradient: _bias_gradient,
         hidden_delta: _hidden_delta,
+        penalty: _penalty,
         add_penalty_gradient: _add_penalty_gradient,
         add_l1_gradient: _add_l1_gradient,
         rmsprop_step: _rmsprop_step,

@@ -139,6 +139,7 @@ def arguments(function, share=1 / N):
     constants = {
         "rate": 1e-2, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9, "share": share,
         "rows": np.array([3, 1, 6, 0]), "v": rng.uniform(0, 1, 200_000), "y": rng.dirichlet(np.ones(N_OUT), N),
+        "weights": [rng.standard_normal(200_000)], "l2": 0.3, "l1": None if isinstance(share, float) else 0.2,
         "rho": 0.9, "n": 150_000, "factor": 0.99, "key": (12345, 2), "step": 7, "device": None,
     }  # fmt: skip
     names = [name for name in inspect.signature(function).parameters if name not in ("xp", "out")]
@@ -152,6 +153,8 @@ def call(backend, function, values, dtype, out=None):
     """The results on the host; arrays go in as copies, since an override may write into what it updates."""
 
     def moved(value):
+        if isinstance(value, list):
+            return [moved(part) for part in value]
         if not isinstance(value, np.ndarray):
             return value
         return backend.asarray(value.copy(), None if value.dtype.kind == "i" else dtype)
