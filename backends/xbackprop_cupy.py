@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend, extended, is_host_array
+from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.errors import BackendError
-from xbackprop.optimizers import adam_step
+from xbackprop.optimizers import (
+    adagrad_step,
+    adam_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 try:
     import array_api_compat.cupy
@@ -21,28 +29,58 @@ except ImportError as error:
 
 NAMESPACE = extended(array_api_compat.cupy, erf=erf)
 
-_adam_kernel = cupy.ElementwiseKernel(
-    "T theta, T g, T m, T v, float64 rate, float64 beta_1, float64 beta_2, float64 epsilon",
-    "T new_theta, T new_m, T new_v",
+
+def _kernel(step: Callable, state: str, constants: str, body: str) -> Callable[..., tuple[Array, ...]]:
+    """An optimizer's step as one kernel over θ, g and the arrays of its state: none of the generic temporaries.
+
+    `body` gives new_theta and the new state, in the dtype T of the arrays.
     """
-    new_m = T(beta_1) * m + T(1.0 - beta_1) * g;
-    new_v = T(beta_2) * v + T(1.0 - beta_2) * (g * g);
-    new_theta = theta - T(rate) * new_m / (sqrt(new_v) + T(epsilon));
-    """,
-    "xbackprop_adam_step",
-)
+    names = ["theta", *state.split()]
+    arrays = [f"T {name}" for name in ["theta", "g", *names[1:]]]
+    kernel = cupy.ElementwiseKernel(
+        ", ".join(arrays + [f"float64 {name}" for name in ["rate", *constants.split()]]),
+        ", ".join(f"T new_{name}" for name in names),
+        body,
+        f"xbackprop_{step.__name__}",
+    )
+
+    def run(xp: Namespace, *arguments: Any) -> tuple[Array, ...]:
+        results = kernel(*arguments)
+        return results if isinstance(results, tuple) else (results,)
+
+    return run
 
 
-def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: ignore[no-untyped-def]
-    """One kernel in place of a dozen, with none of their temporaries."""
-    return _adam_kernel(theta, g, m, v, rate, beta_1, beta_2, epsilon)
+_BY_ROOT = "new_theta = theta - T(rate) * g / (sqrt(new_v) + T(epsilon));"
+KERNELS: dict[Callable, Callable] = {
+    sgd_step: _kernel(sgd_step, "", "", "new_theta = theta - T(rate) * g;"),
+    momentum_step: _kernel(
+        momentum_step, "velocity", "momentum",
+        "new_velocity = T(momentum) * velocity - T(rate) * g; new_theta = theta + new_velocity;",
+    ),
+    nesterov_step: _kernel(
+        nesterov_step, "velocity", "momentum",
+        "new_velocity = T(momentum) * velocity - T(rate) * g;"
+        "new_theta = theta + (T(momentum) * new_velocity - T(rate) * g);",
+    ),
+    adam_step: _kernel(
+        adam_step, "m v", "beta_1 beta_2 epsilon",
+        "new_m = T(beta_1) * m + T(1.0 - beta_1) * g;"
+        "new_v = T(beta_2) * v + T(1.0 - beta_2) * (g * g);"
+        "new_theta = theta - T(rate) * new_m / (sqrt(new_v) + T(epsilon));",
+    ),
+    rmsprop_step: _kernel(
+        rmsprop_step, "v", "rho epsilon", "new_v = T(rho) * v + T(1.0 - rho) * (g * g);" + _BY_ROOT
+    ),
+    adagrad_step: _kernel(adagrad_step, "v", "epsilon", "new_v = v + g * g;" + _BY_ROOT),
+}  # fmt: skip
 
 
 class CupyBackend(Backend):
     """CuPy on one GPU: device 0, 1, … or a `cupy.cuda.Device`."""
 
     name = "cupy"
-    overrides: ClassVar = {adam_step: _adam_step}
+    overrides: ClassVar = KERNELS
 
     def __init__(self, device: Any = None) -> None:
         count = len(self.devices())
