@@ -17,6 +17,9 @@ from xbackprop.errors import BackendError
 from xbackprop.steps import At, Step
 from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  # says what to install without torch
 
+#: The fewest steps of one shape for which a CUDA graph is captured: that takes as long as some steps.
+GRAPHED = 8
+
 Leaf = tuple[tuple[int, ...], tuple[int, ...], Any] | None  # the shape, strides and dtype of an array, or no array
 
 
@@ -28,7 +31,8 @@ class _Traced(TorchBackend):
 
 
 class CompiledTorchBackend(TorchBackend):
-    """`TorchBackend` whose steps are compiled, once for each step that is equal and arrays of equal shapes.
+    """`TorchBackend` whose steps are compiled, once for each step that is equal and arrays of equal shapes. On CUDA all
+    that a step launches is captured as one graph, anew in every epoch, and replayed.
 
     Activations that checkpointing forgets are the compiler's to keep or to compute again.
     """
@@ -51,9 +55,48 @@ class CompiledTorchBackend(TorchBackend):
             call = _compiled(traced, spec, tuple(map(_leaf, first)), self.device, torch.get_num_threads())
             fixed = [x for x in first[: -1 - len(numbers)] if x is not None]
             present = [column for column in columns if column is not None]
-            return carry, [call(*fixed, *now)[0] for now in zip(rows.unbind(), *present, strict=True)]
+            steps = list(zip(rows.unbind(), *present, strict=True))
+            take = _replayed(call, fixed, steps[0]) if self.graphs and len(steps) >= GRAPHED else _called(call, fixed)
+            return carry, [take(*now) for now in steps]
 
         return run
+
+    @property
+    def graphs(self) -> bool:
+        """Whether there are CUDA graphs."""
+        return bool(self.device.type == "cuda")
+
+
+def _called(call: Callable, fixed: list[Any]) -> Callable[..., Any]:
+    return lambda *now: call(*fixed, *now)[0]
+
+
+def _replayed(call: Callable, fixed: list[Any], first: tuple[Any, ...]) -> Callable[..., Any]:
+    """The same by a graph, which reads in one place what changes from step to step, as `first` is, and leaves C in one."""
+    held = [x.clone() for x in first]
+    replay, (cost,) = _captured(call, [*fixed, *held])
+
+    def take(*now: Any) -> Any:
+        for place, x in zip(held, now, strict=True):
+            place.copy_(x)
+        replay()
+        return cost.clone()
+
+    return take
+
+
+def _captured(call: Callable, arrays: list[Any]) -> tuple[Callable[[], None], tuple[Any, ...]]:
+    """A CUDA graph of ``call(*arrays)``: its replay, and the arrays that this fills."""
+    with torch.cuda.device(arrays[0].device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # what the first call does in addition must not be captured; on copies, since a
+            call(*(x.clone() for x in arrays))  # step writes to θ
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            results = call(*arrays)
+    return graph.replay, results
 
 
 def _leaf(x: Any) -> Leaf:
