@@ -72,7 +72,7 @@ def _called(call: Callable, fixed: list[Any]) -> Callable[..., Any]:
 
 
 def _replayed(call: Callable, fixed: list[Any], first: tuple[Any, ...]) -> Callable[..., Any]:
-    """The same by a graph, which reads in one place what changes from step to step, as `first` is, and leaves C in one."""
+    """The same by a graph: it reads what changes from step to step in one place, like `first`, and leaves C in one."""
     held = [x.clone() for x in first]
     replay, (cost,) = _captured(call, [*fixed, *held])
 
