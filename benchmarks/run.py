@@ -13,7 +13,7 @@ import sys
 import digits
 import footprint
 import plots
-from contenders import NETS, SIX
+from contenders import NETS
 from harness import PAGE, write
 from stepping import measure
 from tables import checks, compared, machine, ratios, times
@@ -36,9 +36,7 @@ def main() -> int:
     found = {}
     for dtype in dtypes:
         once = quick or dtype == "float64"
-        found[dtype] = measure(
-            nets if dtype == "float32" else [n for n in nets if n in SIX], dtype, *ONCE if once else RUNS
-        )
+        found[dtype] = measure(nets, dtype, *ONCE if once else RUNS)
     for dtype, results in found.items():
         print(f"\n{dtype}\n\n{times(results)}\n\n{ratios(results)}\n", flush=True)
     if args.compare:
