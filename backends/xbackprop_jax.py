@@ -11,7 +11,7 @@ import numpy as np
 
 from xbackprop.activations import identity
 from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
-from xbackprop.batches import take_rows
+from xbackprop.batches import numbered, take_rows
 from xbackprop.dropout import threefry, uniform_bits
 from xbackprop.errors import BackendError
 from xbackprop.network import Layout
@@ -123,12 +123,9 @@ class JaxBackend(Backend):
 
         def run(carry: Any, samples: Any, rows: Any, at: At, *lent: Any) -> tuple[Any, list[Array]]:
             dtype = carry[0][0].dtype
-            if isinstance(rows, list):  # slices
-                n = samples[1].shape[0]
-                rows = np.array([range(*chosen.indices(n)) for chosen in rows])
             kinds = (dtype, dtype, np.uint32, np.uint32)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
-            carry, costs = _scan(step, carry, samples, rows, At(*numbers))
+            carry, costs = _scan(step, carry, samples, numbered(rows, samples[1].shape[0]), At(*numbers))
             return carry, [costs]
 
         return run

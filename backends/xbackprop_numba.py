@@ -32,14 +32,13 @@ from xbackprop_numpy import NumpyBackend, first_of
 
 try:
     import numba
-    from numba import njit
 except ImportError as error:
     raise BackendError("backend 'numba' needs Numba, which is not installed: pip install 'xbackprop[numba]'") from error
 
 
 def _kernel(function: Callable) -> Callable:
     """Compiled, without the interpreter's lock, so that other threads may train at the same time."""
-    compiled = functools.partial(njit, nogil=True, error_model="numpy")  # a division by zero is an infinity
+    compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")  # a division by zero is an infinity
     try:
         return compiled(cache=True)(function)
     except RuntimeError:  # nowhere to keep it

@@ -9,10 +9,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
-import numpy as np
-
+from xbackprop.batches import numbered
 from xbackprop.errors import BackendError
 from xbackprop.steps import At, Step
 from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  # says what to install without torch
@@ -21,13 +20,6 @@ from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  #
 GRAPHED = 8
 
 Leaf = tuple[tuple[int, ...], tuple[int, ...], Any] | None  # the shape, strides and dtype of an array, or no array
-
-
-class _Traced(TorchBackend):
-    """The library within a compiled step: nothing overridden, since the compiler fuses the readable functions."""
-
-    overrides: ClassVar = {}
-    reuses_buffers = False
 
 
 class CompiledTorchBackend(TorchBackend):
@@ -42,20 +34,17 @@ class CompiledTorchBackend(TorchBackend):
 
     def compile(self, step: Any) -> Callable:
         """A loop over one compiled function, which updates θ and the moments in place."""
-        traced = replace(step, objective=replace(step.objective, backend=_Traced(self.device)))
+        readable = self.generic()  # which the compiler fuses
+        traced = replace(step, objective=replace(step.objective, backend=readable))
 
         def run(carry: Any, samples: Any, rows: Any, at: At, *lent: Any) -> tuple[Any, list[Any]]:
-            if isinstance(rows, list):  # slices
-                rows = self.asarray(np.array([range(*chosen.indices(samples[1].shape[0])) for chosen in rows]))
             columns = [None if column is None else self.asarray(column).unbind() for column in at]
-            numbers = [[None] * len(rows) if column is None else column for column in columns]
-            first, spec = torch.utils._pytree.tree_flatten(
-                (carry, samples, rows[0], At(*(column[0] for column in numbers)))
-            )
-            call = _compiled(traced, spec, tuple(map(_leaf, first)), self.device, torch.get_num_threads())
-            fixed = [x for x in first[: -1 - len(numbers)] if x is not None]
-            present = [column for column in columns if column is not None]
-            steps = list(zip(rows.unbind(), *present, strict=True))
+            each = [self.asarray(numbered(rows, samples[1].shape[0])).unbind(), *(c for c in columns if c is not None)]
+            steps = list(zip(*each, strict=True))
+            now = At(*(None if column is None else column[0] for column in columns))
+            leaves, spec = torch.utils._pytree.tree_flatten((carry, samples, steps[0][0], now))
+            call = _compiled(traced, spec, tuple(map(_leaf, leaves)), self.device, torch.get_num_threads())
+            fixed = [x for x in torch.utils._pytree.tree_leaves((carry, samples)) if x is not None]
             take = _replayed(call, fixed, steps[0]) if self.graphs and len(steps) >= GRAPHED else _called(call, fixed)
             return carry, [take(*now) for now in steps]
 

@@ -69,7 +69,7 @@ class Backend:
         return (
             isinstance(other, Backend)
             and (type(self), self.xp, self.device) == (type(other), other.xp, other.device)
-            and self.overrides is other.overrides
+            and self.overrides == other.overrides
         )
 
     def __hash__(self) -> int:

@@ -44,6 +44,11 @@ def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) 
     return backend.asarray(order[starts.start : starts.stop].reshape(-1, size))
 
 
+def numbered(rows: Any, n: int) -> Any:
+    """The rows of batches, as `pieces` gives them of n samples, in numbers (m, size) even if they are slices."""
+    return np.array([range(*chosen.indices(n)) for chosen in rows]) if isinstance(rows, list) else rows
+
+
 def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:
     """The batch of these rows: a slice, or numbers on the device."""
     return make_batch(backend, *_take(backend, samples, rows))
