@@ -7,16 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
+from xbackprop.arrays.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.errors import BackendError
-from xbackprop.optimizers import (
-    adagrad_step,
-    adam_step,
-    momentum_step,
-    nesterov_step,
-    rmsprop_step,
-    sgd_step,
-)
+from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
 
 try:
     import array_api_compat.cupy

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.activations import identity
-from xbackprop.backend import Array, Backend, Namespace, extended, is_host_array
-from xbackprop.batches import numbered, take_rows
-from xbackprop.dropout import threefry, uniform_bits
+from xbackprop.arrays.backend import Array, Backend, Namespace, extended, is_host_array
+from xbackprop.data.batches import numbered, take_rows
 from xbackprop.errors import BackendError
-from xbackprop.network import Layout
-from xbackprop.steps import At, Carry, Step
+from xbackprop.nn.activations import identity
+from xbackprop.nn.dropout import threefry, uniform_bits
+from xbackprop.nn.parameters import Layout
+from xbackprop.training.step import At, Carry, Step
 
 try:
     import jax

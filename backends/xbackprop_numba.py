@@ -13,21 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.activations import d_logistic, d_relu, d_tanh, logistic, relu
-from xbackprop.backend import Array, Namespace
-from xbackprop.dropout import threefry, uniform_bits
+from xbackprop.arrays.backend import Array, Namespace
 from xbackprop.errors import BackendError
-from xbackprop.losses import binary_cross_entropy, cross_entropy
-from xbackprop.network import affine
-from xbackprop.objective import add_l1_gradient, add_penalty_gradient
-from xbackprop.optimizers import (
-    adagrad_step,
-    adam_step,
-    momentum_step,
-    nesterov_step,
-    rmsprop_step,
-    sgd_step,
-)
+from xbackprop.nn.activations import d_logistic, d_relu, d_tanh, logistic, relu
+from xbackprop.nn.backprop import affine
+from xbackprop.nn.dropout import threefry, uniform_bits
+from xbackprop.nn.losses import binary_cross_entropy, cross_entropy
+from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
+from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
 from xbackprop_numpy import NumpyBackend, first_of
 
 try:

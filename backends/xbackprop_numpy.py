@@ -14,22 +14,15 @@ from typing import Any, ClassVar
 import array_api_compat.numpy
 import numpy as np
 
-from xbackprop.activations import d_relu, relu
-from xbackprop.backend import Array, Backend, Namespace
-from xbackprop.batches import take_rows
-from xbackprop.dropout import threefry, uniform_bits
+from xbackprop.arrays.backend import Array, Backend, Namespace
+from xbackprop.data.batches import take_rows
 from xbackprop.errors import BackendError
-from xbackprop.losses import binary_cross_entropy, cross_entropy, squared_error
-from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import add_l1_gradient, add_penalty_gradient
-from xbackprop.optimizers import (
-    adagrad_step,
-    adam_step,
-    momentum_step,
-    nesterov_step,
-    rmsprop_step,
-    sgd_step,
-)
+from xbackprop.nn.activations import d_relu, relu
+from xbackprop.nn.backprop import affine, bias_gradient, hidden_delta, weight_gradient
+from xbackprop.nn.dropout import threefry, uniform_bits
+from xbackprop.nn.losses import binary_cross_entropy, cross_entropy, squared_error
+from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
+from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # joblib sets them for its workers, others by hand

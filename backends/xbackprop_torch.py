@@ -9,21 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.activations import d_relu, relu
-from xbackprop.backend import Array, Backend, Namespace, is_host_array
-from xbackprop.batches import take_rows
+from xbackprop.arrays.backend import Array, Backend, Namespace, is_host_array
+from xbackprop.data.batches import take_rows
 from xbackprop.errors import BackendError
-from xbackprop.losses import cross_entropy
-from xbackprop.network import affine, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import add_l1_gradient, add_penalty_gradient, penalty
-from xbackprop.optimizers import (
-    adagrad_step,
-    adam_step,
-    momentum_step,
-    nesterov_step,
-    rmsprop_step,
-    sgd_step,
-)
+from xbackprop.nn.activations import d_relu, relu
+from xbackprop.nn.backprop import affine, bias_gradient, hidden_delta, weight_gradient
+from xbackprop.nn.losses import cross_entropy
+from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
+from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
 
 try:
     import array_api_compat.torch

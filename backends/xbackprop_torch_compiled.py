@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xbackprop.batches import numbered
+from xbackprop.data.batches import numbered
 from xbackprop.errors import BackendError
-from xbackprop.steps import At, Step
+from xbackprop.training.step import At, Step
 from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  # says what to install without torch
 
 #: The fewest steps of one shape for which a CUDA graph is captured: that takes as long as some steps.

@@ -9,13 +9,13 @@ from statistics import median
 import numpy as np
 from harness import write
 
-from xbackprop.activations import ACTIVATIONS
-from xbackprop.backend import resolve
-from xbackprop.complexity import count_step
-from xbackprop.losses import LOSSES
-from xbackprop.network import Layout
-from xbackprop.objective import Objective, make_batch
-from xbackprop.optimizers import SGD
+from xbackprop.arrays.discovery import resolve
+from xbackprop.complexity.counting import count_step
+from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.nn.losses import LOSSES
+from xbackprop.nn.objective import Objective, make_batch
+from xbackprop.nn.parameters import Layout
+from xbackprop.optim.optimizers import SGD
 
 SIZES, M, ROUNDS = (*[128] * 64, 10), 512, 15
 

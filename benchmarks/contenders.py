@@ -44,13 +44,13 @@ def data(net: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", alpha: float = ALPHA) -> Work:
-    from xbackprop.activations import ACTIVATIONS
-    from xbackprop.backend import resolve
-    from xbackprop.losses import LOSSES
-    from xbackprop.network import Layout
-    from xbackprop.objective import Objective
-    from xbackprop.optimizers import SGD, Adam
-    from xbackprop.steps import At, Step, read_epoch, run_epoch, spread
+    from xbackprop.arrays.discovery import resolve
+    from xbackprop.nn.activations import ACTIVATIONS
+    from xbackprop.nn.losses import LOSSES
+    from xbackprop.nn.objective import Objective
+    from xbackprop.nn.parameters import Layout
+    from xbackprop.optim.optimizers import SGD, Adam
+    from xbackprop.training.step import At, Step, read_epoch, run_epoch, spread
 
     sizes, batch_size = NETS[net]
     X, labels = data(net, dtype)

@@ -21,11 +21,11 @@ PICTURE = PAGE.with_name("scaling.png")
 
 def step(m: int, n: int):  # type: ignore[no-untyped-def]
     """C and its gradient on m rows, in a net of LAYERS layers n wide; the update, which knows no m, is left out."""
-    from xbackprop.activations import ACTIVATIONS
-    from xbackprop.backend import resolve
-    from xbackprop.losses import LOSSES
-    from xbackprop.network import Layout
-    from xbackprop.objective import Objective, make_batch
+    from xbackprop.arrays.discovery import resolve
+    from xbackprop.nn.activations import ACTIVATIONS
+    from xbackprop.nn.losses import LOSSES
+    from xbackprop.nn.objective import Objective, make_batch
+    from xbackprop.nn.parameters import Layout
 
     rng, layout, backend = np.random.RandomState(0), Layout((n,) * (LAYERS + 1)), resolve("numpy")
     objective = Objective(backend, layout, (ACTIVATIONS["relu"],) * (LAYERS - 1), LOSSES["squared_error"], 0.0)

@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from xbackprop import ACTIVATIONS
-from xbackprop.backend import load
-from xbackprop.settings import TASKS
-from xbackprop.verification.complex_step import TOLERANCE
-from xbackprop.verification.matrix import installed, matrix
-from xbackprop.verification.paper import TOLERANCE as PAPER
+from xbackprop.arrays.discovery import load
+from xbackprop.cli.devices import installed
+from xbackprop.cli.matrix import matrix
+from xbackprop.mlp.settings import TASKS
+from xbackprop.verification.methods.complex_step import TOLERANCE
+from xbackprop.verification.methods.paper import TOLERANCE as PAPER
 
 HERE = Path(__file__).parent
 COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "numba": "#228833", "jax": "#aa3377", "cupy": "#ccbb44"}

@@ -7,7 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
 import xbackprop
-from xbackprop.verification.matrix import installed
+from xbackprop.cli.devices import installed
 
 
 def main():

@@ -15,11 +15,11 @@ import numpy as np
 from helpers import make_objective, one_hot, problem
 from numpy.random import RandomState
 
-from xbackprop.activations import ACTIVATIONS
-from xbackprop.backend import Array, Backend
-from xbackprop.derivatives import hvp
-from xbackprop.objective import Batch, Objective, make_batch
-from xbackprop.verification.oracle import _torch_activation
+from xbackprop.arrays.backend import Array, Backend
+from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.nn.derivatives import hvp
+from xbackprop.nn.objective import Batch, Objective, make_batch
+from xbackprop.verification.methods.oracle import _torch_activation
 
 
 class Case(NamedTuple):

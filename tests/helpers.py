@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from numpy.random import RandomState
 
-from xbackprop.activations import ACTIVATIONS
-from xbackprop.backend import Backend, load
-from xbackprop.losses import LOSSES
-from xbackprop.network import Layout
-from xbackprop.objective import Objective
-from xbackprop.settings import TASKS
+from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import load
+from xbackprop.mlp.settings import TASKS
+from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.nn.losses import LOSSES
+from xbackprop.nn.objective import Objective
+from xbackprop.nn.parameters import Layout
 
 BACKENDS = ("numpy", "numpy-readonly", "numba", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda")
 DTYPES = ("float32", "float64")

@@ -47,14 +47,14 @@ def test_a_library_that_is_missing_is_named_with_what_to_install():
 
 
 def test_the_command_lists_what_is_there_and_why_the_rest_is_not():
-    done = run("from xbackprop.cli import main; raise SystemExit(main(['backends']))")
+    done = run("from xbackprop.cli.main import main; raise SystemExit(main(['backends']))")
     assert done.returncode == 0, done.stderr
     assert "numpy" in done.stdout
     assert "pip install 'xbackprop[torch]'" in done.stdout
 
 
 def test_a_data_set_of_scikit_learn_says_what_to_install():
-    done = run("from xbackprop.cli import main; raise SystemExit(main(['train', 'digits']))")
+    done = run("from xbackprop.cli.main import main; raise SystemExit(main(['train', 'digits']))")
     assert done.returncode == 2
     assert "pip install 'xbackprop[sklearn]'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import xbackprop
-from xbackprop.schedules import SCHEDULES
-from xbackprop.settings import SOLVERS
+from xbackprop.mlp.settings import SOLVERS
+from xbackprop.optim.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -63,4 +63,4 @@ def test_links_lead_somewhere(link):
     "line", re.findall(r"^\| .* \| `(.*?)` \|$", README.split("## Why")[0].split("## Read")[1], re.M)
 )
 def test_the_equations_lines_stand_in_the_code(line):
-    assert line in (ROOT / "xbackprop" / "network.py").read_text()
+    assert line in (ROOT / "xbackprop" / "nn" / "backprop.py").read_text()

@@ -10,8 +10,7 @@ array([0, 1, 1, 0])
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xbackprop.activations import ACTIVATIONS, Activation
-from xbackprop.backend import Backend
+from xbackprop.arrays.backend import Backend
 from xbackprop.errors import (
     BackendError,
     ConvergenceWarning,
@@ -20,30 +19,31 @@ from xbackprop.errors import (
     ModelFileError,
     NotFittedError,
 )
-from xbackprop.initializers import INITIALIZERS
-from xbackprop.losses import LOSSES, Loss, huber_loss, quantile_loss
-from xbackprop.mlp import MLP
+from xbackprop.mlp.mlp import MLP
+from xbackprop.nn.activations import ACTIVATIONS, Activation
+from xbackprop.nn.initializers import INITIALIZERS
+from xbackprop.nn.losses import LOSSES, Loss, huber_loss, quantile_loss
+from xbackprop.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from xbackprop.estimators import MLPClassifier, MLPRegressor
-    from xbackprop.verification.functions import check_gradient
-    from xbackprop.verification.products import check_jvp, check_vjp
-    from xbackprop.verification.report import Report
-    from xbackprop.verification.verdicts import Verdict
-    from xbackprop.verification.verify import verify
-
-__version__ = "0.1.0"
+    from xbackprop.estimators.classifier import MLPClassifier
+    from xbackprop.estimators.regressor import MLPRegressor
+    from xbackprop.mlp.verify import verify
+    from xbackprop.verification.check_gradient import check_gradient
+    from xbackprop.verification.check_products import check_jvp, check_vjp
+    from xbackprop.verification.findings import Verdict
+    from xbackprop.verification.report.report import Report
 
 #: What is imported when it is first used: training needs none of it, and it takes longer than all the rest.
 _LATER = {
     "MLPClassifier": "xbackprop.estimators",
     "MLPRegressor": "xbackprop.estimators",
     "Report": "xbackprop.verification.report",
-    "Verdict": "xbackprop.verification.verdicts",
-    "check_gradient": "xbackprop.verification.functions",
-    "check_jvp": "xbackprop.verification.products",
-    "check_vjp": "xbackprop.verification.products",
-    "verify": "xbackprop.verification.verify",
+    "Verdict": "xbackprop.verification.findings",
+    "check_gradient": "xbackprop.verification.check_gradient",
+    "check_jvp": "xbackprop.verification.check_products",
+    "check_vjp": "xbackprop.verification.check_products",
+    "verify": "xbackprop.mlp.verify",
 }
 
 __all__ = [

@@ -2,6 +2,6 @@
 
 import sys
 
-from xbackprop.cli import main
+from xbackprop.cli.main import main
 
 sys.exit(main())

@@ -23,7 +23,7 @@ from networks import ALL, REGIMES, SAMPLES, SIZES, Setting, case_of, correct_net
 from planting import LIVE, Fault, is_live, planted
 from rules import COMBINED, RULES, rejections
 
-from xbackprop.verification.verdicts import ADVISORY, Verdict
+from xbackprop.verification.findings import ADVISORY, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- campaign -->", "<!-- /campaign -->"

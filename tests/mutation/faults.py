@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from planting import Fault
 
-from xbackprop import activations as act
-from xbackprop.activations import ACTIVATIONS, IDENTITY
-from xbackprop.losses import cross_entropy, mean_squared_error, softmax
-from xbackprop.network import backward, bias_gradient, deltas, hidden_delta, weight_gradient
-from xbackprop.objective import add_penalty_gradient
+from xbackprop.nn import activations as act
+from xbackprop.nn.activations import ACTIVATIONS, IDENTITY
+from xbackprop.nn.backprop import backward, bias_gradient, deltas, hidden_delta, weight_gradient
+from xbackprop.nn.losses import cross_entropy, mean_squared_error, softmax
+from xbackprop.nn.penalty import add_penalty_gradient
 
 # --- δ_L, from the loss -------------------------------------------------------------------------------------------
 

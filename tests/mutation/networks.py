@@ -10,12 +10,12 @@ import numpy as np
 from helpers import make_objective, one_hot
 from numpy.random import RandomState
 
-from xbackprop.activations import ACTIVATIONS
-from xbackprop.backend import load
-from xbackprop.losses import LOSSES
-from xbackprop.network import Layout
-from xbackprop.objective import Batch, Objective, make_batch
-from xbackprop.settings import TASKS
+from xbackprop.arrays.discovery import load
+from xbackprop.mlp.settings import TASKS
+from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.nn.losses import LOSSES
+from xbackprop.nn.objective import Batch, Objective, make_batch
+from xbackprop.nn.parameters import Layout
 
 #: λ = α/n, and what the weights are multiplied by.
 REGIMES = {"λ=1e-3": (1e-3, 1.0), "λ=1e-5": (1e-5, 1.0), "W×0.05": (1e-3, 0.05)}

@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 import numpy as np
 
-from xbackprop.activations import Activation
-from xbackprop.backend import load
-from xbackprop.network import backward, bias_gradient, hidden_delta, weight_gradient
-from xbackprop.objective import Batch, Objective, add_penalty_gradient
+from xbackprop.arrays.discovery import load
+from xbackprop.nn.activations import Activation
+from xbackprop.nn.backprop import backward, bias_gradient, hidden_delta, weight_gradient
+from xbackprop.nn.objective import Batch, Objective
+from xbackprop.nn.penalty import add_penalty_gradient
 
 LIVE = 1e-10  # of the largest element of a tensor: a gradient that is less than this off is no mutant
 
@@ -73,7 +74,7 @@ def planted(fault: Fault, objective: Objective) -> Iterator[Objective]:
         parts["hidden"] = [replace(f, name="own", df=df) if f is row else f for f in objective.hidden]
     made = Amended(**parts, amend=fault.amend) if fault.amend else Objective(**parts)
     wrong = fault.backward or backward
-    with patch("xbackprop.objective.backward", wrong), patch("xbackprop.derivatives.backward", wrong):
+    with patch("xbackprop.nn.objective.backward", wrong), patch("xbackprop.nn.derivatives.backward", wrong):
         yield made
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from foreign import jax_function_of, torch_function_of
 from networks import Case
 
-from xbackprop.objective import Objective
-from xbackprop.verification.examine import METHODS, examine
+from xbackprop.nn.objective import Objective
+from xbackprop.verification.findings import Verdict
 from xbackprop.verification.results import Run
-from xbackprop.verification.verdicts import Verdict
+from xbackprop.verification.run import METHODS, examine
 
 #: The forward pass is what the reference is for, and no fault here is in it.
 ALONE = tuple(name for name in METHODS if name != "reference")

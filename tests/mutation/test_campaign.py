@@ -10,8 +10,8 @@ from networks import Setting, case_of, correct_network, settings
 from planting import is_live, planted
 from rules import RULES, host_functions, rejections
 
-from xbackprop.verification.examine import DEFAULT, examine
-from xbackprop.verification.verdicts import Verdict
+from xbackprop.verification.findings import Verdict
+from xbackprop.verification.run import DEFAULT, examine
 
 pytestmark = pytest.mark.skipif(
     "numpy" not in selected_backends(), reason="the campaign is about the checker, and runs on NumPy alone"

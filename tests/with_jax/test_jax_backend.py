@@ -8,8 +8,8 @@ import pytest
 from helpers import one_hot, problem, weights_of
 
 import xbackprop
-from xbackprop import cli
-from xbackprop.backend import load
+from xbackprop.arrays.discovery import load
+from xbackprop.cli import main
 
 jax = pytest.importorskip("jax", reason='jax is not installed; nox -s "tests(jax)" brings its own')
 sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="the command's data are scikit-learn's")
@@ -104,7 +104,7 @@ def test_devices_by_name():
 def test_the_command_trains_and_folds_the_standardisation_in(tmp_path, capsys):
     model = tmp_path / "model.safetensors"
     argv = ["train", "breast_cancer", "--backend", "jax", "--hidden", "8", "--max-iter", "20", "--out", str(model)]
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     printed = capsys.readouterr().out
     score = float(printed.splitlines()[-1].split()[-1])
     assert score > 0.9

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from foreign import away_from_kinks, host_function, jax_function_of, with_wrong_sign
 
-from xbackprop.activations import ACTIVATIONS
+from xbackprop.nn.activations import ACTIVATIONS
 
 jax = pytest.importorskip("jax", reason="jax is not installed; nox -s jax brings its own")
 test_util = pytest.importorskip("jax.test_util", reason="check_grads lives in jax.test_util")

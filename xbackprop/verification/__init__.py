@@ -1,1 +1,5 @@
-"""Observers that hold a gradient to something it was not computed from. They see θ and C(θ), and train nothing."""
+"""Gradient checks: compare a gradient with values obtained independently of it.
+
+The independent values are complex steps, differences, torch.autograd and mpmath. Nothing here trains, and nothing here
+knows an `MLP`.
+"""

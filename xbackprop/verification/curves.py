@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from xbackprop.verification.claim import Subject
 from xbackprop.verification.results import Curves
-from xbackprop.verification.subject import Subject
 
 ELEMENTS, FEW = 24, 2  # looked at; and where the other methods sample as well
 STEPS = np.logspace(-1, -12, 23)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.backend import Array
-from xbackprop.objective import Batch, Objective, Parameters
-from xbackprop.special import is_complex
-from xbackprop.verification.subject import STACK_BYTES, Observed, Subject
+from xbackprop.arrays.backend import Array
+from xbackprop.arrays.special import is_complex
+from xbackprop.nn.objective import Batch, Objective, Parameters
+from xbackprop.verification.claim import STACK_BYTES, Observed, Subject
 
 
 def make_subject(

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from xbackprop.verification import curves
+from xbackprop.verification.claim import COMPLEX_STEP, Subject
 from xbackprop.verification.diagnosis import diagnose
-from xbackprop.verification.paper import EPSILON
+from xbackprop.verification.findings import DECISIVE, Finding, Verdict, tensor_verdict
+from xbackprop.verification.methods.paper import EPSILON
 from xbackprop.verification.results import Curves, Run, TensorSummary
-from xbackprop.verification.subject import COMPLEX_STEP, Subject
-from xbackprop.verification.verdicts import DECISIVE, Finding, Verdict, tensor_verdict
+from xbackprop.version import __version__
 
 SCATTER = 2000  # elements of a tensor that a report keeps
 BETTER = ("differences", "oracle", "complex step")  # whose slopes are shown, the later the better
@@ -102,15 +103,13 @@ def _summary(
 
 def make_header(facts: Mapping[str, str], seed: int) -> dict[str, str]:
     """The facts, and what a reader needs to do it again."""
-    import xbackprop
-
     torch = sys.modules.get("torch")
     tf32 = {"tf32": "on" if torch.backends.cuda.matmul.allow_tf32 else "off"} if torch else {}
     return {
         **facts,
         "steps": f"{EPSILON:g} (the paper's), {COMPLEX_STEP:g} (complex)",
         "seed": str(seed),
-        "xbackprop": xbackprop.__version__,
+        "xbackprop": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         **tf32,

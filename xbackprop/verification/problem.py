@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xbackprop.activations import Activation
-from xbackprop.backend import Array
-from xbackprop.losses import Loss
-from xbackprop.objective import Batch, Objective
+from xbackprop.arrays.backend import Array
+from xbackprop.nn.activations import Activation
+from xbackprop.nn.losses import Loss
+from xbackprop.nn.objective import Batch, Objective
 
 
 class Problem(NamedTuple):

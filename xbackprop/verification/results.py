@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from xbackprop.verification.verdicts import ADVISORY, Element, Finding, Verdict, worst_verdict
+from xbackprop.verification.findings import ADVISORY, Element, Finding, Verdict, worst_verdict
 
 
 @dataclass(frozen=True)

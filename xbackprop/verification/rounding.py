@@ -23,9 +23,9 @@ from collections.abc import Sequence
 import array_api_compat.numpy as xp
 import numpy as np
 
-from xbackprop.activations import ACTIVATIONS, IDENTITY, Activation
-from xbackprop.backend import Backend
-from xbackprop.network import Cache, deltas, forward
+from xbackprop.arrays.backend import Backend
+from xbackprop.nn.activations import ACTIVATIONS, IDENTITY, Activation
+from xbackprop.nn.backprop import Cache, deltas, forward
 from xbackprop.verification.problem import Problem
 
 CLOSE = 16.0  # units of u e_z within which z may be on either side of a kink

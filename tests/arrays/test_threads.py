@@ -1,0 +1,86 @@
+"""The setting `threads`: what is limited, for how long, and that it changes no result."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+from helpers import problem, weights_of
+from threadpoolctl import threadpool_info
+
+import xbackprop
+from xbackprop.arrays.discovery import load
+from xbackprop.optim.optimizers import sgd_step
+
+
+def fit(backend, callback=None, **how):
+    X, y = problem("classification", n=30)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
+        net = xbackprop.MLP((6,), max_iter=2, batch_size=10, random_state=0, backend=backend, **how)
+        return net.fit(X, y, callback=callback)
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_training_within_a_number_of_threads_is_training(backend):
+    if backend.name == "jax":
+        with pytest.raises(xbackprop.BackendError, match=r"threads: JAX takes its threads .* cannot be held to 1"):
+            fit(backend, threads=1)
+        return
+    for one, any_number in zip(weights_of(fit(backend, threads=1)), weights_of(fit(backend)), strict=True):
+        np.testing.assert_allclose(one, any_number, rtol=0, atol=1e-12)
+
+
+def test_numpys_blas_is_limited_while_it_trains_and_no_longer():
+    seen, before = [], blas_threads()
+    fit("numpy", lambda _: seen.append(blas_threads()), threads=1)
+    assert seen == [{1}, {1}]
+    assert blas_threads() == before
+
+
+def test_torchs_threads_are_limited_while_it_trains_and_no_longer():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    seen, before = [], torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        fit("torch", lambda _: seen.append(torch.get_num_threads()), threads=1)
+        assert seen == [1, 1]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_large_updates_keep_to_the_limit(monkeypatch):
+    """An update of more than THREADED_SIZE elements goes to as many threads as there may be, and to none but them."""
+    backend = load("numpy")()
+    module = sys.modules[type(backend).__module__]
+    monkeypatch.setattr(module, "CORES", 3)
+    shares = []
+
+    class Pool:
+        def map(self, run, firsts, lasts):
+            shares.append(len(firsts))
+            return [run(first, last) for first, last in zip(firsts, lasts, strict=True)]
+
+    monkeypatch.setattr(module, "_threads", Pool)
+    theta, g = np.zeros(module.THREADED_SIZE + 5), np.ones(module.THREADED_SIZE + 5)
+    step = backend.bind(sgd_step)
+    for n in (3, 2, 1):
+        with backend.threads(n):
+            step(theta, g, 1.0)
+    assert shares == [3, 2]
+    np.testing.assert_array_equal(theta, -3.0)
+
+
+def test_a_worker_of_joblibs_takes_its_share_of_the_cores():
+    """It is told how many by these variables."""
+    code = "import xbackprop_numpy; print(xbackprop_numpy.CORES)"
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert out.stdout.strip() == "1", out.stderr

@@ -1,0 +1,393 @@
+"""The report: how verdicts combine, and its text, its JSON, its pictures and its page, on reports made up here."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from helpers import selected_backends
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xbackprop.errors import BackendError
+from xbackprop.verification.findings import ADVISORY, Element, Finding, Verdict, tensor_verdict, worst_verdict
+from xbackprop.verification.report import plots
+from xbackprop.verification.report.report import Report
+from xbackprop.verification.results import Curves, Run, TensorSummary
+
+pytestmark = pytest.mark.skipif("numpy" not in selected_backends(), reason="a report knows no backend: NumPy's session")
+
+PASS, FAIL, INCONCLUSIVE, VACUOUS = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.VACUOUS
+METHODS = ("complex step", "differences", "taylor", "dot product", "oracle", "paper")
+SHAPES = {"coefs_[0]": (4, 5), "coefs_[1]": (5, 3), "intercepts_[0]": (5,), "intercepts_[1]": (3,)}
+PLACE = {"backend": "numpy", "version": "2.4.6", "device": "cpu", "dtype": "float64", "alpha": "0.1", "point": "given"}
+SIGN = "analytic is -1 times numeric: a sign"
+NASTY = '<b>&"'
+
+
+def finding(method, tensor, verdict, **more):
+    right, bound = {"taylor": (3.0, 2.5), "paper": (2e-10, 1e-7)}.get(method, (2e-16, 1e-12))
+    error = {PASS: right, FAIL: 1.0, VACUOUS: 0.0, INCONCLUSIVE: math.nan}[verdict]
+    reason = "" if verdict is PASS else f"{method} says {verdict.lower()}"
+    return Finding(method, tensor, verdict, error, bound, 2, **{"reason": reason, **more})
+
+
+def make_run(wrong=(), verdict=FAIL, names=tuple(SHAPES), place=PLACE, methods=METHODS, seed=0):
+    """A run in which every method has `verdict` on the tensors `wrong`, and passes the others."""
+    rng = np.random.default_rng(seed)
+    tensors, findings = [], []
+    for name, shape in zip(names, SHAPES.values(), strict=False):
+        right = rng.standard_normal(math.prod(shape))
+        bad = name in wrong
+        analytic = -right if bad else right
+        worst = Element(name, (1,) * len(shape), float(analytic[1]), float(right[1]))
+        own = [finding(m, name, verdict if bad else PASS, worst=worst, counts={"crossed": 7}) for m in methods]
+        findings += own
+        norm = np.linalg.norm(analytic)  # a NumPy scalar: JSON must take it
+        diagnosis = SIGN if bad and verdict is FAIL else ""
+        tensors.append(
+            TensorSummary(name, shape, norm, 2e-10, tensor_verdict(own), diagnosis, worst, analytic, right.tolist())
+        )
+    h = 2.0 ** -np.arange(12)
+    slopes = {"central differences": 0.1 * h**2, "Richardson": h**4, "complex step": 1e-16 * h**0}
+    steps = {name: [*zip(h, e, strict=True)] for name, e in slopes.items()}
+    steps["complex step"].append((1e-100, 0.0))
+    curves = Curves(steps, {name: [*zip(h, 0.1 * h**3, strict=True)] for name in names})
+    return Run(place, tensors, findings, ["the oracle needs torch"], 2e-10, curves, 0.25)
+
+
+def make_report(*runs, **not_run):
+    return Report({"network": "4-5-3, tanh", "seed": "0", "numpy": "2.4.6"}, runs, not_run)
+
+
+def many(wrong_at=()):
+    """Twelve runs, of which those in `wrong_at` fail."""
+    places = [{**PLACE, "backend": b, "point": f"{p}"} for b in ("numpy", "torch") for p in range(6)]
+    return make_report(*(make_run(["coefs_[1]"] if i in wrong_at else [], place=p) for i, p in enumerate(places)))
+
+
+PASSING, FAILING = make_report(make_run()), make_report(make_run(["coefs_[1]"]))
+REPORTS = {
+    "passing": PASSING,
+    "failing": FAILING,
+    "two runs": make_report(make_run(), make_run(["coefs_[0]"], INCONCLUSIVE)),
+    "vacuous": make_report(make_run(list(SHAPES), VACUOUS)),
+    "twelve runs": many(),
+    "one of twelve": many([7]),
+    "not run": make_report(make_run(), cupy="CuPy is not installed"),
+    "empty": make_report(),
+    "no tensors": make_report(Run({}, [], [], [], math.nan, Curves(), 0.0)),
+    "whole": make_report(replace(make_run(), findings=[finding("oracle", "θ", FAIL)])),
+}
+
+
+@pytest.fixture(params=REPORTS)
+def report(request):
+    return REPORTS[request.param]
+
+
+# --- verdicts ---------------------------------------------------------------------------------------------------------
+
+VERDICTS = st.sampled_from(Verdict)
+FINDINGS = st.lists(
+    st.builds(finding, st.sampled_from(METHODS), st.sampled_from([*SHAPES, "θ"]), VERDICTS), max_size=12
+)
+
+
+@st.composite
+def runs(draw):
+    found = draw(FINDINGS)
+    names = dict.fromkeys(f.tensor for f in found if f.tensor != "θ")
+    tensors = [
+        TensorSummary(n, SHAPES[n], 1.0, 0.0, tensor_verdict([f for f in found if f.tensor == n]), "", None)
+        for n in names
+    ]
+    return Run(PLACE, tensors, found, [], 0.0, Curves(), 0.1)
+
+
+@given(st.lists(runs(), max_size=6), st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2))
+def test_a_fail_anywhere_is_a_fail_and_what_was_not_run_is_no_pass(found, not_run):
+    report = Report({}, found, not_run)
+    failed = any(f.verdict is FAIL and f.method not in ADVISORY for run in found for f in run.findings)
+    assert (report.verdict is FAIL) == failed
+    assert report.passed == (report.verdict is PASS)
+    if not found or not_run or any(run.verdict is not PASS for run in found):
+        assert not report.passed
+    if report.passed:
+        assert all(t.verdict is PASS for run in found for t in run.tensors)
+    for name, verdict in report.verdicts.items():
+        assert verdict is worst_verdict(t.verdict for run in found for t in run.tensors if t.name == name)
+
+
+@given(st.lists(VERDICTS))
+def test_the_worst_verdict_decides(verdicts):
+    worst = worst_verdict(verdicts)
+    assert worst is (verdicts[0] if len(set(verdicts)) == 1 else worst)
+    assert (worst is FAIL) == (FAIL in verdicts)
+    assert (worst is PASS) == (set(verdicts) == {PASS})
+
+
+@given(FINDINGS)
+def test_no_tensor_passes_by_what_does_not_decide(found):
+    aside = [f for f in found if f.method in ("taylor", "dot product", "paper")]
+    assert tensor_verdict(aside) is not PASS
+
+
+def test_the_paper_alone_fails_nothing():
+    run = make_run()
+    aside = replace(run, findings=[*run.findings, finding("paper", "θ", FAIL)])
+    assert make_report(aside).passed
+
+
+# --- text -------------------------------------------------------------------------------------------------------------
+
+
+@given(runs=st.lists(runs(), max_size=6), name=st.text(max_size=200))
+def test_text_fits_a_terminal_and_says_pass_of_a_pass_alone(runs, name):
+    tensors = [TensorSummary(name, (2, 3), math.nan, math.inf, FAIL, name, Element(name, (1, 2), 1e300, -1e-300))]
+    found = [finding("oracle", name, FAIL, worst=tensors[0].worst)]
+    for report in (Report({"k": name}, runs, {}), Report({}, [*runs, Run({}, tensors, found, [name], 0, Curves(), 0)])):
+        lines = str(report).splitlines()
+        assert max(map(len, lines)) <= 100
+        assert all(line.isprintable() for line in lines)  # no terminal codes either
+        if not report.passed and "PASS" not in name:
+            assert "PASS" not in str(report)
+
+
+def test_text_ends_with_the_verdict(report):
+    end = " ".join(line.strip() for line in str(report).splitlines()[-3:])
+    assert f"{report.verdict}: " in end
+    assert end.endswith(f"; {report.seconds:.1f} s")
+
+
+def test_text_of_a_failure_names_element_diagnosis_methods_and_notes():
+    text = re.sub(r"\s+", " ", str(FAILING))
+    worst = FAILING.runs[0].tensors[1].worst
+    assert f"worst coefs_[1][1, 1], analytic {worst.analytic:.9g}, numeric {worst.numeric:.9g}" in text
+    assert f"coefs_[1] FAIL: {SIGN}" in text
+    for method in METHODS:
+        assert f"{method} says fail" in text
+    assert "28 crossed" in text
+    assert "8 of 43 elements sampled" in text
+    assert "the oracle needs torch" in text
+    assert text.endswith("FAIL: the gradient is wrong in coefs_[1], by complex step, differences, Taylor, dot product, "
+                         "oracle; 0.2 s")  # fmt: skip
+
+
+def test_many_runs_are_a_line_each_and_only_bad_ones_are_shown_whole():
+    for report, shown in ((many(), []), (many([3, 7]), ["run 4:", "run 8:"])):
+        text = str(report)
+        assert len(re.findall(r"^ *\d+  (?:numpy|torch)  ", text, re.MULTILINE)) == 12
+        assert re.findall(r"^run \d+:", text, re.MULTILINE) == shown
+        assert "note on" in text
+
+
+def test_what_a_pass_rests_on_is_said():
+    assert PASSING.summary.startswith("PASS: 4 tensors, 8 of 43 elements, complex step, differences, Taylor")
+    half = make_run()
+    weaker = [
+        replace(f, verdict=INCONCLUSIVE) if f.method == "taylor" and "coefs" in f.tensor else f for f in half.findings
+    ]
+    report = make_report(replace(half, findings=weaker))
+    assert report.passed
+    assert "Taylor (2 of 4)" in report.summary
+    assert "cupy" in str(REPORTS["not run"])
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+def test_json_is_strict_and_whole(report, tmp_path):
+    path = tmp_path / "report.json"
+    report.to_json(path)
+    read = json.loads(path.read_text("utf-8"), parse_constant=refuse)
+    assert read == report.to_dict()
+    assert (read["format"], read["verdict"], read["passed"]) == (1, report.verdict, report.passed)
+    assert read["not_run"] == report.not_run
+    assert read["verdicts"] == report.verdicts
+    assert len(read["runs"]) == len(report.runs)
+    for plain, run in zip(read["runs"], report.runs, strict=True):
+        assert plain["verdict"] == run.verdict
+        assert [t["name"] for t in plain["tensors"]] == [t.name for t in run.tensors]
+        for told, f in zip(plain["findings"], run.findings, strict=True):
+            assert (told["method"], told["tensor"], told["verdict"]) == (f.method, f.tensor, f.verdict)
+            np.testing.assert_equal(float(told["error"]), f.error)
+            assert told["counts"] == f.counts
+            assert told["worst"] is None or told["worst"]["position"] == list(f.worst.position)
+
+
+def test_json_writes_what_it_has_no_number_for_as_text(tmp_path):
+    odd = replace(make_run(), paper_error=math.nan, seconds=np.float32(0.5))
+    odd.tensors[0].analytic[:3] = math.inf, -math.inf, 0.25
+    plain = make_report(odd).to_dict()["runs"][0]
+    assert (plain["paper_error"], plain["seconds"]) == ("NaN", 0.5)
+    assert plain["tensors"][0]["analytic"][:3] == ["Infinity", "-Infinity", 0.25]
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("write", ["to_json", "to_html"])
+def test_a_write_that_fails_leaves_what_was_there(write, tmp_path, monkeypatch):
+    write = partial(getattr(Report, write), REPORTS["not run"])
+    monkeypatch.setattr(plots, "available", lambda: False)  # pictures take time
+    target = tmp_path / "report"
+    target.write_text("old")
+    with monkeypatch.context() as broken:
+        broken.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is full")))
+        with pytest.raises(OSError, match="the disk is full"):
+            write(target)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        write(folder)
+    with pytest.raises(FileNotFoundError):
+        write(tmp_path / "nowhere" / "report")
+    assert target.read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "report"]
+    write(target)
+    assert target.read_text("utf-8") != "old"
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def matplotlib():
+    return pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+
+
+def test_a_plot_has_three_labelled_panels(report, matplotlib, tmp_path):
+    from matplotlib.figure import Figure
+
+    settings = dict(matplotlib.rcParams)
+    for number in range(min(len(report.runs), 2)):
+        figure = report.plot(number)
+        assert isinstance(figure, Figure)
+        assert len(figure.axes) == 3
+        assert all(axes.get_title(loc="left") and axes.get_xlabel() and axes.get_ylabel() for axes in figure.axes)
+        figure.savefig(tmp_path / "report.png")
+    assert dict(matplotlib.rcParams) == settings
+    with pytest.raises(IndexError, match="counted from 0"):
+        report.plot(len(report.runs))
+
+
+def test_a_plot_shows_every_tensor_and_every_kind_of_difference(matplotlib):
+    steps, taylor, scatter = FAILING.plot().axes
+    assert {line.get_label() for line in steps.lines} >= {"central differences", "Richardson", "complex step"}
+    assert any("1e-100" in text.get_text() for text in steps.texts)
+    for axes in (taylor, scatter):
+        assert {text.get_text() for text in axes.get_legend().get_texts()} == set(SHAPES)
+    crowd = make_run(names=[f"{i}" for i in range(4)])
+    crowd = replace(crowd, tensors=[replace(t, name=f"$\\bad_{i}") for i, t in enumerate(crowd.tensors * 5)])
+    make_report(crowd).plot().draw_without_rendering()  # 20 tensors, of names that are no formulas
+
+
+def test_without_matplotlib_a_plot_says_what_to_install_and_a_page_too(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(BackendError, match=re.escape("pip install 'xbackprop[plot]'")):
+        FAILING.plot()
+    FAILING.to_html(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "xbackprop[plot]" in page
+    assert "<svg" not in page
+    assert "FAIL" in page
+
+
+# --- the page ---------------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """A page taken apart: its ids, links and text. Tags must close in the order in which they open."""
+
+    EMPTY = ("meta", "br", "img", "input", "hr", "link")
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.tags, self.said = [], [], [], [], []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_startendtag(self, tag, attrs):
+        self.take(tag, attrs)
+
+    def handle_starttag(self, tag, attrs):
+        self.take(tag, attrs)
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def take(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.ids += [value for name, value in attrs if name == "id"]
+        self.links += [value for name, value in attrs if name in ("href", "xlink:href", "src")]
+        self.links += [m for _, value in attrs for m in re.findall(r"url\(([^)]*)\)", value or "")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.said.append(data)
+
+
+def written(report, tmp_path):
+    report.to_html(tmp_path / "page.html")
+    return (tmp_path / "page.html").read_text("utf-8")
+
+
+def test_a_page_is_well_formed_and_stands_alone(report, tmp_path):
+    text = written(report, tmp_path)
+    page = Page(text)
+    assert len(set(page.ids)) == len(page.ids)
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert "link" not in [tag for tag, _ in page.tags]
+    assert not [attrs for tag, attrs in page.tags if tag == "script" and attrs]
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(["']?(?:https?:)?//|@import""", text)
+    assert f"<h1>{report.verdict}</h1>" in text
+    for number, run in enumerate(report.runs, 1):
+        for i in range(1, len(run.tensors) + 1):
+            assert page.ids.count(f"run-{number}-tensor-{i}") == 1
+    said = " ".join(page.said)
+    assert all(reason in said for reason in report.not_run.values())
+    assert all(f.reason in said for run in report.runs for f in run.findings if f.tensor != "θ")
+
+
+def test_a_page_is_the_same_each_time(tmp_path):
+    assert written(FAILING, tmp_path) == written(FAILING, tmp_path)
+
+
+def test_a_page_shows_text_of_others_as_text(tmp_path):
+    run = make_run([NASTY], names=(NASTY, "coefs_[1]"), place={**PLACE, NASTY: NASTY})
+    run = replace(run, notes=[NASTY], tensors=[replace(t, diagnosis=NASTY) for t in run.tensors])
+    text = written(Report({NASTY: NASTY}, [run, run], {NASTY: NASTY}), tmp_path)
+    page = Page(text)
+    assert not [attrs for tag, attrs in page.tags if tag == "b" and "class" not in attrs]
+    assert "<b>&" not in text
+    assert page.said.count(NASTY) >= 8
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here to open the page in")
+@pytest.mark.parametrize("name", ["failing", "one of twelve"])
+def test_a_browser_shows_verdict_and_anchors(name, tmp_path):
+    report = REPORTS[name]
+    written(report, tmp_path)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    address = f"{(tmp_path / 'page.html').as_uri()}#run-1-tensor-1"
+    probe = subprocess.run([*command, "--dump-dom", address], capture_output=True, text=True, check=True, timeout=120)
+    page = Page(probe.stdout[: probe.stdout.rindex("</html>") + 7])
+    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
+    assert "FAIL" in page.said
+    assert not [attrs for _, attrs in page.tags if "hidden" in attrs]
+    target = next(attrs for _, attrs in page.tags if attrs.get("id") == "run-1-tensor-1")
+    assert "open" in target  # the link has opened what it leads to

@@ -1,0 +1,35 @@
+"""The backends of this machine and their devices."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xbackprop.arrays.discovery import load, names
+
+
+class Installed(NamedTuple):
+    """A backend that is installed: the version and the devices of its library, or the reason why it cannot be used."""
+
+    name: str
+    version: str
+    devices: list[str]
+    reason: str | None
+
+
+def installed() -> list[Installed]:
+    """All the backends, usable or not."""
+    return [_installed(name) for name in names()]
+
+
+def _installed(name: str) -> Installed:
+    try:
+        backend = load(name)
+        devices = backend.devices()
+        return Installed(name, backend(device=parse_device(devices[0])).version, devices, None)  # type: ignore[call-arg]
+    except Exception as error:  # a third party's library may fail to load in any way it likes
+        return Installed(name, "", [], str(error) or type(error).__name__)
+
+
+def parse_device(text: str | None) -> str | int | None:
+    """A device as a library wants it: CuPy's are numbers, torch's are names."""
+    return int(text) if text is not None and text.isdecimal() else text

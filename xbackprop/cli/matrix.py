@@ -1,0 +1,170 @@
+"""The matrix behind `xbackprop verify`: backend × activation × loss × dtype × method, on small networks.
+
+Each cell is what `verify` finds on a network of its kind; in float64 there is parity besides: the same seed trains to
+the same weights as on NumPy. What cannot be run is reported as such, with the reason: nothing passes in silence.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import load
+from xbackprop.arrays.threads import one_thread
+from xbackprop.errors import ConvergenceWarning
+from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.settings import TASK_LOSSES, TASKS
+from xbackprop.mlp.verify import verify
+from xbackprop.nn.activations import ACTIVATIONS, Activation
+from xbackprop.nn.losses import LOSSES
+from xbackprop.verification.findings import Finding, Verdict, worst_verdict
+from xbackprop.verification.results import Curves, Run
+
+DTYPES = ("float64", "float32")
+SIZES = (5, 5)  # the hidden layers
+DEPTHS = ((), (5,), (5, 5), (5, 5, 5))  # those of `thorough`
+SAMPLES, FEATURES = 12, 4
+ALPHA = 0.1  # large enough for a forgotten penalty to show
+PARITY = 1e-9  # by how much weights may differ after 20 epochs
+
+
+class Kind(NamedTuple):
+    """One row of the table: networks of one activation, loss and dtype, on a backend."""
+
+    backend: Backend
+    device: str
+    activation: Activation
+    loss: str
+    dtype: str
+    seed: int
+
+    @property
+    def task(self) -> str:
+        """What the loss is for."""
+        return next(task for task, losses in TASK_LOSSES.items() if self.loss in losses)
+
+    def network(self, sizes: tuple[int, ...], backend: Backend | None = None) -> MLP:
+        """A network with these hidden layers, of 20 epochs."""
+        return MLP(
+            sizes,
+            self.activation,
+            task=self.task,
+            loss=self.loss,
+            alpha=ALPHA,
+            batch_size=5,
+            max_iter=20,
+            backend=backend or self.backend,
+            dtype=self.dtype,
+            random_state=self.seed,
+        )
+
+    def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """X; y of 3 classes, of 2 labels, or of 2 numbers; and weights."""
+        rng = np.random.RandomState(self.seed)
+        X = rng.standard_normal((SAMPLES, FEATURES))
+        draw = {
+            "cross_entropy": lambda: np.arange(SAMPLES) % 3,
+            "binary_cross_entropy": lambda: rng.randint(2, size=(SAMPLES, 2)),
+            "poisson": lambda: rng.poisson(2.0, (SAMPLES, 2)).astype(float),
+        }
+        y = draw.get(self.loss, lambda: rng.standard_normal((SAMPLES, 2)))()
+        return X, y, rng.uniform(0.5, 2.0, SAMPLES)
+
+
+class Cell(NamedTuple):
+    """A row of the table, and the runs made there."""
+
+    kind: Kind
+    runs: list[Run]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst over the runs."""
+        return worst_verdict(run.verdict for run in self.runs)
+
+    def worst(self, method: str) -> Finding | None:
+        """The finding of a method that is furthest from its bound."""
+        found = [f for run in self.runs for f in run.findings if f.method == method]
+        worst = worst_verdict(f.verdict for f in found)
+        return max((f for f in found if f.verdict is worst), key=_nearness, default=None)
+
+
+def _nearness(finding: Finding) -> float:
+    """How near its bound an error is; the order of a Taylor remainder is the better the larger."""
+    if np.isnan(finding.error):
+        return 0.0
+    return -finding.error if finding.method == "taylor" else finding.error / finding.bound
+
+
+def matrix(
+    backend: Backend,
+    device: str = "",
+    *,
+    activations: Iterable[Activation] = tuple(ACTIVATIONS.values()),
+    dtypes: Iterable[str] = DTYPES,
+    methods: Sequence[str] | None = None,
+    thorough: bool = False,
+    seed: int = 0,
+) -> Iterator[Cell]:
+    """The cells of one backend on one device, each as soon as it is known: every activation with the losses of `TASKS`,
+    and the other losses with tanh.
+
+    thorough : networks of 0 to 3 hidden layers, trained a little, each at three points and with three penalties.
+    """
+    pairs = [(f, loss) for f in activations for loss in LOSSES if loss in TASKS.values() or f is ACTIVATIONS["tanh"]]
+    for (activation, loss), dtype in product(pairs, dtypes):
+        kind = Kind(backend, device, activation, loss, dtype, seed)
+        depths = DEPTHS if thorough else (SIZES,)
+        yield Cell(kind, [run for sizes in depths for run in _runs(kind, sizes, methods, thorough)])
+
+
+def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, thorough: bool) -> list[Run]:
+    """What `verify` finds on one network; a run that failed, if the backend raises."""
+    place = {
+        "backend": kind.backend.name,
+        "device": kind.device,
+        "dtype": kind.dtype,
+        "activation": kind.activation.name,
+        "loss": kind.loss,
+        "hidden": "-".join(map(str, sizes)) or "none",
+    }
+    try:
+        with one_thread():
+            X, y, weight = kind.data()
+            net = kind.network(sizes)
+            net = _trained(net, X, y) if thorough else net.initialize(X, y)
+            report = verify(net, X, y, weight, methods=methods, thorough=thorough, seed=kind.seed, pictures=False)
+            runs = list(report.runs)
+            if kind.dtype == "float64" and methods is None:
+                runs[0] = replace(runs[0], findings=[*runs[0].findings, _parity(kind, sizes)])
+    except Exception as error:  # one broken backend must not keep the others from being checked
+        reason = f"{type(error).__name__}: {error}"
+        broken = Finding("the run itself", "θ", Verdict.FAIL, float("nan"), float("nan"), reason=reason)
+        runs = [Run({}, [], [broken], [], float("nan"), Curves(), 0.0)]
+    return [replace(run, place={**run.place, **place}) for run in runs]
+
+
+def _parity(kind: Kind, sizes: tuple[int, ...]) -> Finding:
+    """The largest difference between a weight trained here and the same one trained on NumPy."""
+    X, y, _ = kind.data()
+    numpy = load("numpy")()  # type: ignore[call-arg]
+    here, there = (
+        [b.to_host(w) for net in [_trained(kind.network(sizes, b), X, y)] for w in (*net.coefs_, *net.intercepts_)]
+        for b in (kind.backend, numpy)
+    )
+    error = float(np.max([np.max(np.abs(a - b)) for a, b in zip(here, there, strict=True)]))
+    verdict = Verdict.PASS if error <= PARITY else Verdict.FAIL
+    reason = "" if verdict is Verdict.PASS else "the same seed trains to other weights than on NumPy"
+    return Finding("parity", "θ", verdict, error, PARITY, reason=reason)
+
+
+def _trained(net: MLP, X: np.ndarray, y: np.ndarray) -> MLP:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return net.fit(X, y)

@@ -1,0 +1,61 @@
+"""How training goes, told while it goes: a bar on a terminal where rich is installed, lines otherwise."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from xbackprop.training.loop import Epoch
+
+LINES = 10  # about as many lines, however many epochs
+
+
+@contextmanager
+def progress(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
+    """A callback for `MLP.fit` that shows epoch, loss and samples per second on standard output."""
+    if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
+        with _bar(max_iter) as show:
+            yield show
+    else:
+        yield _lines(max_iter)
+
+
+def _lines(max_iter: int) -> Callable[[Epoch], None]:
+    step = -(-max_iter // LINES)
+    width = len(str(max_iter))
+    samples, seconds = 0, 0.0
+
+    def show(epoch: Epoch) -> None:
+        nonlocal samples, seconds
+        samples, seconds = samples + epoch.samples, seconds + epoch.seconds
+        if epoch.number == 1 or epoch.number % step == 0:
+            number = f"{epoch.number:{width}}/{max_iter}"
+            print(f"epoch      {number}  loss {epoch.loss:<10.6g} {samples / seconds:>11,.0f} samples/s", flush=True)
+
+    return show
+
+
+@contextmanager
+def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("training  "),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    samples, seconds = 0, 0.0
+    with Progress(*columns) as bar:
+        task = bar.add_task("", total=max_iter)
+
+        def show(epoch: Epoch) -> None:
+            nonlocal samples, seconds
+            samples, seconds = samples + epoch.samples, seconds + epoch.seconds
+            told = f"loss {epoch.loss:<9.4g} {samples / seconds:>11,.0f} samples/s"
+            bar.update(task, completed=epoch.number, description=told)
+
+        yield show

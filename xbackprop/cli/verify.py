@@ -1,0 +1,176 @@
+"""The command ``xbackprop verify``: the matrix of all backends, or a saved network on data of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import load
+from xbackprop.cli.devices import installed, parse_device
+from xbackprop.cli.matrix import DTYPES, Cell, matrix
+from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
+from xbackprop.errors import BackendError
+from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.verify import verify
+from xbackprop.validation import one_of
+from xbackprop.verification.findings import Finding, Verdict
+from xbackprop.verification.outcome import make_header
+from xbackprop.verification.report.format import MARKS, TITLES, figure
+from xbackprop.verification.report.report import Report
+from xbackprop.verification.run import METHODS
+
+#: What the command exits with: everything passed; something failed; something could not be told (`--strict`); what
+#: was asked for could not be run.
+PASSED, FAILED, UNDECIDED, NOT_RUN = 0, 1, 2, 3
+COLUMNS = ("complex step", "differences", "taylor", "dot product", "oracle", "paper", "parity")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found, write the files that were asked for; an exit code as above."""
+    try:
+        if (args.net is None) != (args.data is None):
+            raise ValueError("--net and --data go together: a saved network, and the samples to verify it on")
+        for path in (args.json, args.html):  # said before the work, not after it
+            if path is not None and not path.parent.is_dir():
+                raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
+        methods, dtypes = _list(args.methods, "--methods", METHODS), _list(args.dtypes, "--dtypes", DTYPES)
+        report = _matrix(args, methods, dtypes) if args.net is None else _network(args, methods, dtypes)
+        if args.json is not None:
+            report.to_json(args.json)
+        if args.html is not None:
+            report.to_html(args.html)
+    except (ValueError, ImportError, OSError) as error:  # BackendError and ModelFileError are among them
+        print(f"xbackprop verify: not run: {error}", file=sys.stderr)
+        return NOT_RUN
+    if report.verdict is Verdict.FAIL:
+        return FAILED
+    if report.not_run or not report.runs:
+        return NOT_RUN
+    return UNDECIDED if args.strict and not report.passed else PASSED
+
+
+def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
+    """A saved network, on the samples that are named."""
+    net = MLP.load(args.net)
+    data = read_dataset(args.data, args.target, net.task)
+    X = read_features(args.data, net.feature_names_in_, net.n_features_in_) if net.feature_names_in_ else data.X
+    rows = np.sort(np.random.RandomState(args.seed).permutation(len(X))[: args.samples])
+    homes, not_run = _places(args.backends) if args.backends else ([], {})
+    report = verify(
+        net,
+        X[rows],
+        data.y[rows],
+        methods=methods,
+        backends=[backend for _, backend in homes] if args.backends else None,
+        dtypes=dtypes,
+        thorough=args.thorough,
+        seed=args.seed,
+        pictures=args.html is not None,
+    )
+    report = replace(report, not_run={**report.not_run, **not_run})
+    print(report)
+    return report
+
+
+def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
+    """Small networks on every backend; a row of the table as soon as it is known."""
+    aside = {b.name: b.reason for b in installed() if b.reason is not None}
+    names = args.backends or ",".join(b.name for b in installed() if b.reason is None)
+    homes, not_run = _places(names)
+    usual = [name for name in COLUMNS if name != "differences" or args.thorough]
+    columns = usual if methods is None else [name for name in COLUMNS if name in methods]
+    print(_line("backend", "activation", "loss", "dtype", [TITLES.get(name, name) for name in columns], "verdict"))
+    cells: list[Cell] = []
+    how = {"dtypes": dtypes or DTYPES, "methods": methods, "thorough": args.thorough, "seed": args.seed}
+    for device, backend in homes:
+        for cell in matrix(backend, device, **how):
+            cells.append(cell)
+            figures = [_figure(cell.worst(name)) for name in columns]
+            kind, place = cell.kind, f"{backend.name} {device}"
+            print(_line(place, kind.activation.name, kind.loss, kind.dtype, figures, cell.verdict), flush=True)
+    runs = [run for cell in cells for run in cell.runs]
+    report = Report(make_header({"matrix": f"{len(cells)} cells, {len(runs)} gradients"}, args.seed), runs, not_run)
+    for name, reason in (aside if not args.backends else {}).items():
+        print(f"not checked: {name}: {reason}")
+    for line in _reasons(report):
+        print(line)
+    print(report.summary)
+    return report
+
+
+def _reasons(report: Report) -> Iterator[str]:
+    """Why something is no PASS, and what was not run: every reason once."""
+    yield from dict.fromkeys(f"not run: {name}: {reason}" for name, reason in report.not_run.items())
+    yield from dict.fromkeys(f"note: {note}" for run in report.runs for note in run.notes)
+    for run in report.runs:
+        if run.verdict is not Verdict.PASS:
+            where = ", ".join(run.place[key] for key in ("backend", "device", "activation", "loss", "hidden", "dtype"))
+            for tensor in run.tensors:
+                if tensor.verdict is not Verdict.PASS:
+                    found = [f for f in run.findings if f.tensor == tensor.name and f.verdict is tensor.verdict]
+                    why = tensor.diagnosis or "; ".join(f"{f.method}: {f.reason}" for f in found)
+                    yield f"{tensor.verdict}: {where}: {tensor.name}: {why}"
+            for finding in run.findings:
+                if finding.tensor == "θ" and finding.verdict is Verdict.FAIL:
+                    yield f"FAIL: {where}: {finding.method}: {finding.reason}"
+
+
+def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:
+    """Backends named as in "numpy,torch:cuda:1", on all their devices where none is named; and what is not there."""
+    found: list[tuple[str, Backend]] = []
+    not_run: dict[str, str] = {}
+    for item in text.split(","):
+        name, _, device = item.strip().partition(":")
+        try:
+            kind = load(name)
+            for each in [device] if device else kind.devices():
+                found.append((each, kind(device=parse_device(each))))  # type: ignore[call-arg]
+        except BackendError as error:
+            not_run[f"backend {item}"] = str(error)
+    return found, not_run
+
+
+def _list(text: str | None, option: str, known: Iterable[str]) -> list[str] | None:
+    """ "complex-step,taylor" as names out of `known`."""
+    if text is None:
+        return None
+    names = (name.strip().replace("-", " ").replace("_", " ") for name in text.split(","))
+    return [one_of("verify", option, name, known) for name in names]
+
+
+def _figure(finding: Finding | None) -> str:
+    """The worst error of a cell, and a mark."""
+    return "" if finding is None else f"{figure(finding.error)} {MARKS[finding.verdict]}"
+
+
+def _line(place: str, activation: str, loss: str, dtype: str, cells: Sequence[str], end: str) -> str:
+    columns = "".join(f"{cell:>13}" for cell in cells)
+    return f"{place:<10} {activation:<11}{loss:<21}{dtype:<8}{columns}  {end}".rstrip()
+
+
+def add_arguments(add: Callable[..., Any]) -> None:
+    """What the command takes."""
+    add("--net", metavar="MODEL", help="a file that train wrote, to be verified on --data; without it, the matrix")
+    add("--data", metavar="DATA", help=f"a CSV file, or a data set of scikit-learn's: {', '.join(BUNDLED)}")
+    add("--target", metavar="COLUMN", help="the column of the CSV file that the network predicts")
+    add("--samples", type=int, metavar="N", default=200, help="rows of --data, drawn at random (default %(default)s)")
+    add(
+        "--backends",
+        metavar="NAMES",
+        help="as in numpy,torch:cuda:1 (default: all; with --net, NumPy)",
+    )
+    names = ", ".join(name.replace(" ", "-") for name in METHODS)
+    add("--methods", metavar="NAMES", help=f"out of {names}")
+    add("--dtypes", metavar="NAMES", help="float64, float32 or both (default: both; with --net, its own)")
+    add("--thorough", action="store_true", help="differences everywhere, three points, three penalties, four depths")
+    add("--strict", action="store_true", help="exit with 2 where something could not be told")
+    add("--seed", type=int, metavar="N", default=0, help="of networks, directions and samples (default %(default)s)")
+    add("--html", type=Path, metavar="FILE", help="write the report as one page")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON")

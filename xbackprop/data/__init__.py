@@ -1,0 +1,1 @@
+"""From a user's table and targets to batches on the device."""

@@ -1,0 +1,197 @@
+"""What users hand in, checked on its way in: settings, tables, targets, labels, weights.
+
+Every function takes `where`, the call that the user made, and raises a ValueError that names it, what was expected
+and what came. Nothing here changes an object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import array_api_compat
+import numpy as np
+
+from xbackprop.arrays.backend import Array, is_host_array, is_sparse
+from xbackprop.arrays.discovery import follow, on_host
+from xbackprop.validation import dtype_of
+
+
+def feature_names(X: Any) -> list[str] | None:
+    """The column names of a pandas or polars frame; None for anything else, or where a name is no text."""
+    columns = getattr(X, "columns", None)
+    if columns is None or callable(columns) or not all(isinstance(c, str) for c in columns):
+        return None
+    return [str(c) for c in columns]
+
+
+def table(where: str, X: Any, n_features: int | None = None, names: Sequence[str] | None = None) -> Array:
+    """X (n_samples, n_features), finite and real, in its own library; lists and frames become NumPy arrays."""
+    given = feature_names(X)
+    if names is not None and given is not None and given != list(names):
+        raise ValueError(f"{where}: X must have the columns {list(names)}, in this order, got {given}")
+    X = X.tocsr() if is_sparse(X) else _numeric(where, "X", X, given)
+    features = "n_features" if n_features is None else n_features
+    if X.ndim != 2:
+        hint = "; for one sample, X.reshape(1, -1)" if X.ndim == 1 else ""
+        raise ValueError(f"{where}: X must have shape (n_samples, {features}), got {tuple(X.shape)}{hint}")
+    if 0 in X.shape or (n_features is not None and X.shape[1] != n_features):
+        empty = ", at least one of each" if 0 in X.shape else ""
+        raise ValueError(f"{where}: X must have shape (n_samples, {features}){empty}, got {tuple(X.shape)}")
+    return finite(where, "X", X)
+
+
+def counts(where: str, y: Array) -> Array:
+    """y, if it is nowhere negative: what a Poisson deviance is for."""
+    xp = array_api_compat.array_namespace(y)
+    if bool(xp.any(y < 0)):
+        raise ValueError(f"{where}: y must have no negative numbers for the loss 'poisson', got {float(xp.min(y))}")
+    return y
+
+
+def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
+    """A regression's y, (n,) or (n, n_outputs), finite and real, in its own library."""
+    y = _numeric(where, "y", y, None)
+    outputs = "n_outputs" if n_outputs is None else n_outputs
+    wrong_outputs = n_outputs is not None and (y.shape[1] if y.ndim == 2 else 1) != n_outputs
+    if y.ndim not in (1, 2) or y.shape[0] != n or 0 in y.shape or wrong_outputs:
+        raise ValueError(f"{where}: y must have shape ({n},) or ({n}, {outputs}) to go with X, got {tuple(y.shape)}")
+    return finite(where, "y", y)
+
+
+def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
+    """A list of finite numeric arrays of these shapes."""
+    if not isinstance(value, Sequence) or len(value) != len(shapes):
+        got = f"{len(value)}" if isinstance(value, Sequence) else repr(type(value).__name__)
+        raise ValueError(f"{where}: {name} must be a list of {len(shapes)} arrays, got {got}")
+    arrays = []
+    for i, (item, shape) in enumerate(zip(value, shapes, strict=True)):
+        array = _numeric(where, f"{name}[{i}]", item, None)
+        if tuple(array.shape) != tuple(shape):
+            raise ValueError(f"{where}: {name}[{i}] must have shape {tuple(shape)}, got {tuple(array.shape)}")
+        arrays.append(finite(where, f"{name}[{i}]", array))
+    return arrays
+
+
+def finite(where: str, name: str, x: Array) -> Array:
+    """`x`, if it has no NaN and no infinity."""
+    if is_sparse(x):
+        finite(where, f"{name}.data", x.data)
+        return x
+    xp = array_api_compat.array_namespace(x)
+    scope = np.errstate(over="ignore", invalid="ignore") if is_host_array(x) else follow(x).scope()
+    with scope:  # a sum is infinite where a number is: one pass, nothing stored
+        fine = not xp.isdtype(x.dtype, "real floating") or bool(xp.isfinite(xp.sum(x)) or xp.all(xp.isfinite(x)))
+    if not fine:
+        host = follow(x).to_host(x)
+        index = _first_bad(host)
+        raise ValueError(f"{where}: {name} must be finite, got {host[index]} at {index}")
+    return x
+
+
+def labels(where: str, y: Any, n: int) -> np.ndarray:
+    """A classification's y, (n,), on the host; any values that can be sorted."""
+    y = on_host(y)
+    if y.ndim != 1 or y.shape[0] != n:
+        raise ValueError(f"{where}: y must have shape ({n},), one label for each row of X, got {y.shape}")
+    if y.dtype.kind in "fc" and not np.isfinite(y).all():
+        raise ValueError(f"{where}: y must have no missing labels, got NaN or infinity in row {_first_bad(y)[0]}")
+    return y
+
+
+def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.ndarray:
+    """A multilabel y (n, n_labels) of zeros and ones, on the host."""
+    y = on_host(y)
+    if y.ndim != 2 or y.shape[0] != n or n_labels not in (None, y.shape[1]):
+        raise ValueError(
+            f"{where}: y must have shape ({n}, {'n_labels' if n_labels is None else n_labels}), got {y.shape}"
+        )
+    if y.dtype.kind not in "biuf" or not np.isin(y, (0, 1)).all():
+        raise ValueError(f"{where}: y with two axes has a column of 0 and 1 for each label, got other values")
+    return y
+
+
+def classes_in(where: str, y: np.ndarray, at_least: int = 2) -> np.ndarray:
+    """The sorted distinct labels."""
+    try:
+        classes = np.unique(y)
+    except TypeError as error:
+        raise ValueError(f"{where}: y must have labels that can be sorted: {error}") from error
+    if len(classes) < at_least:
+        raise ValueError(f"{where}: y must have at least two classes, got only {_some(classes)}")
+    return classes
+
+
+def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """The index of every label in `classes`."""
+    try:
+        indices = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
+        unseen = classes[indices] != y
+    except TypeError as error:
+        raise ValueError(f"{where}: y must have the labels of fit, {_some(classes)}, got others: {error}") from error
+    if np.any(unseen):
+        raise ValueError(f"{where}: y must have the labels of fit, {_some(classes)}, got {np.unique(y[unseen])[0]!r}")
+    return indices
+
+
+def weights(where: str, sample_weight: Any, n: int) -> Array:
+    """Sample weights (n,), none negative, not all zero, in their own library."""
+    w = _numeric(where, "sample_weight", sample_weight, None)
+    if tuple(w.shape) != (n,):
+        raise ValueError(f"{where}: sample_weight must have shape ({n},) to go with X, got {tuple(w.shape)}")
+    finite(where, "sample_weight", w)
+    xp = array_api_compat.array_namespace(w)
+    if bool(xp.any(w < 0)) or not bool(xp.any(w > 0)):
+        raise ValueError(f"{where}: sample_weight must have no negative and some positive numbers")
+    return w
+
+
+def working_dtype(where: str, X: Array, dtype: str | None) -> str:
+    """The dtype to compute in: the one asked for, or float64, or float32 for X in single and half precision."""
+    if dtype is not None:
+        return dtype_of(where, dtype)
+    name = getattr(X.dtype, "name", str(X.dtype))
+    single = any(width in name for width in ("float32", "float16"))
+    return "float32" if single else "float64"
+
+
+def _numeric(where: str, name: str, x: Any, columns: Sequence[str] | None) -> Array:
+    if not is_host_array(x):
+        xp = array_api_compat.array_namespace(x)
+        if xp.isdtype(x.dtype, "complex floating"):
+            raise ValueError(f"{where}: {name} must have real numbers, got {x.dtype}")
+        return x
+    if is_sparse(x):
+        raise ValueError(f"{where}: {name} must be a dense array, got a sparse {type(x).__name__}; use .toarray()")
+    try:
+        x = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(f"{where}: {name} must have rows of equal length: {error}") from error
+    if x.dtype.kind in "biuf":
+        return x
+    if x.dtype.kind == "O":
+        try:
+            if not any(isinstance(v, str | bytes) for v in x.flat):
+                return x.astype(np.float64)
+        except (TypeError, ValueError):
+            pass
+    raise ValueError(f"{where}: {name} must have numbers, got {_not_a_number(x, columns)}")
+
+
+def _not_a_number(x: np.ndarray, columns: Sequence[str] | None) -> str:
+    """The first thing in x that is no number, and where it stands."""
+    for index, value in np.ndenumerate(x):
+        if isinstance(value, complex | np.complexfloating | str | bytes) or not isinstance(value, Real):
+            column = f" of column {columns[index[1]]!r}" if columns and len(index) == 2 else ""
+            return f"{value!r} at {tuple(index)}{column}"
+    return f"an array of dtype {x.dtype}"
+
+
+def _first_bad(x: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+
+
+def _some(classes: np.ndarray) -> str:
+    shown = ", ".join(repr(c) for c in classes[:6].tolist())
+    return f"{shown}, …" if len(classes) > 6 else shown

@@ -1,0 +1,171 @@
+"""What the outputs stand for: from y to the rows that a loss wants, and back from logits to predictions.
+
+| kind | y | outputs | decided by |
+|---|---|---|---|
+| classes | (n,) labels | K, one-hot | the largest logit |
+| binary | (n,) labels of two classes | 1: y is 1 for the second | z > 0 |
+| multilabel | (n, K) of 0 and 1 | K | each z > 0 |
+| numbers | (n,) or (n, n_L) | n_L | the loss's output |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xbackprop import validation
+from xbackprop.arrays.backend import Array, Namespace
+from xbackprop.arrays.discovery import on_host
+from xbackprop.data import tables
+from xbackprop.data.metrics import accuracy, r2
+from xbackprop.nn.activations import softplus
+from xbackprop.nn.losses import LOSSES, Loss, log_softmax
+
+BINARY = LOSSES["binary_cross_entropy"]
+#: The loss behind "auto".
+DEFAULT_LOSSES = {
+    "classes": "cross_entropy",
+    "binary": BINARY.name,
+    "multilabel": BINARY.name,
+    "numbers": "mean_squared_error",
+}
+
+
+class Targets(NamedTuple):
+    """How y is read.
+
+    kind : as above. classes : the sorted labels; None for numbers. n_outputs : the width of the last layer.
+    vector : whether y had one axis.
+    smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 where each output is a yes or no of its own.
+    weights : one for each class; None for equal ones.
+    """
+
+    kind: str
+    classes: np.ndarray | None
+    n_outputs: int
+    vector: bool
+    smoothing: float = 0.0
+    weights: np.ndarray | None = None
+
+    @property
+    def _two(self) -> bool:
+        """Whether the classes of a binary target are two; scikit-learn takes a single one as well."""
+        return self.classes is not None and len(self.classes) == 2
+
+    def loss(self, chosen: Loss | None) -> Loss:
+        """The loss that was chosen, or the one that suits."""
+        return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
+
+    def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, np.ndarray | None]:
+        """y as rows (n, n_L), and the class weight of every row."""
+        if self.kind == "numbers":
+            y = tables.targets(where, y, n, self.n_outputs)
+            return (y[:, None] if y.ndim == 1 else y), None
+        s = self.smoothing
+        if self.kind == "multilabel":
+            return (1.0 - s) * tables.indicators(where, y, n, self.n_outputs).astype(dtype) + 0.5 * s, None
+        assert self.classes is not None
+        numbers = tables.class_numbers(where, tables.labels(where, y, n), self.classes)
+        weights = None if self.weights is None else self.weights[numbers]
+        if self.kind == "binary":
+            return (1.0 - s) * numbers.astype(dtype)[:, None] + 0.5 * s, weights
+        rows = np.full((n, self.n_outputs), s / self.n_outputs, dtype=dtype)
+        rows[np.arange(n), numbers] += 1.0 - s
+        return rows, weights
+
+    def decide(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """The number of the class (n,), 0 or 1 for each label (n, K), or the output (n, n_L)."""
+        if self.kind == "numbers":
+            return loss.output(xp, z)
+        if self.kind == "classes":
+            return xp.argmax(z, axis=-1)
+        yes = xp.astype(z > 0, xp.int64)
+        if self.kind == "multilabel":
+            return yes
+        return yes[:, 0] if self._two else xp.zeros_like(yes[:, 0])
+
+    def probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """(n, K): those of the classes, or for labels of each one's yes."""
+        if self.kind != "binary":
+            return loss.output(xp, z)
+        return xp.concat([loss.output(xp, -z), loss.output(xp, z)], axis=-1) if self._two else xp.ones_like(z)
+
+    def log_probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+        """Their logarithms, taken from the logits where the loss is one of xbackprop's."""
+        if loss is BINARY:
+            logs = -softplus(xp, -z)
+            if self.kind != "binary":
+                return logs
+            return xp.concat([-softplus(xp, z), logs], axis=-1) if self._two else xp.zeros_like(z)
+        return log_softmax(xp, z) if loss is LOSSES["cross_entropy"] else xp.log(self.probabilities(xp, z, loss))
+
+    def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
+        """Accuracy, of whole rows for labels; or R². y as `encode` gave it."""
+        decided = self.decide(xp, z, loss)
+        if self.kind == "numbers":
+            return r2(xp, y, decided, weight)
+        if self.kind == "multilabel":
+            return accuracy(xp, xp.all((decided > 0) == (y > 0.5), axis=-1), weight, z.dtype)
+        true = xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
+        return accuracy(xp, decided == true, weight, z.dtype)
+
+
+def learn_targets(
+    where: str,
+    task: str,
+    loss: Loss | None,
+    y: Any,
+    n: int,
+    *,
+    log_loss: bool = False,
+    classes: Any = None,
+    smoothing: float = 0.0,
+    weight: Any = None,
+) -> Targets:
+    """How this y, checked, is to be read.
+
+    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one will do.
+    classes : where they are known before all of them have been seen.
+    smoothing, weight : the settings `label_smoothing` and `class_weight`.
+    """
+    if task == "regression":
+        y = tables.targets(where, y, n)
+        y = tables.counts(where, y) if loss is LOSSES["poisson"] else y
+        return Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
+    if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
+        if weight is not None:
+            raise ValueError(f"{where}: class_weight is for one label per row, got y with two axes")
+        if loss is LOSSES["cross_entropy"]:
+            raise ValueError(f"{where}: y must have shape ({n},) for the loss 'cross_entropy', got {y.shape}")
+        K = tables.indicators(where, y, n).shape[1]
+        return Targets("multilabel", np.arange(K), K, False, smoothing)
+    labels = tables.labels(where, y, n)
+    known = tables.classes_in(where, labels if classes is None else np.asarray(classes), 1 if log_loss else 2)
+    numbers = tables.class_numbers(where, labels, known)
+    weights = None if weight is None else class_weights(where, weight, known, numbers)
+    if len(known) <= 2 and (log_loss or loss is BINARY):
+        return Targets("binary", known, 1, True, smoothing, weights)
+    if loss is BINARY:
+        raise ValueError(
+            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}"
+        )
+    return Targets("classes", known, len(known), True, smoothing, weights)
+
+
+def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """One weight per class, from a mapping of labels to weights (1 for those not in it), or "balanced": n / (K n_k)."""
+    if isinstance(weight, str) and weight == "balanced":
+        counts = np.bincount(numbers, minlength=len(classes))
+        return np.divide(len(numbers), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0)
+    if not isinstance(weight, Mapping):
+        raise ValueError(
+            f"{where}: class_weight must be 'balanced', a mapping of labels to weights or None, got {weight!r}"
+        )
+    unknown = [label for label in weight if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(f"{where}: class_weight has the label {unknown[0]!r}, which is not in y")
+    return np.array(
+        [validation.non_negative(where, f"class_weight[{c!r}]", weight.get(c, 1.0)) for c in classes.tolist()]
+    )

@@ -1,0 +1,163 @@
+"""`xbackprop.verify`: a user's own network on the user's own data, held to everything its gradient can be held to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from xbackprop import validation
+from xbackprop.arrays.backend import Backend, dtype_name
+from xbackprop.arrays.discovery import load, transfer
+from xbackprop.data.dataset import Data
+from xbackprop.errors import BackendError
+from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.model import Model
+from xbackprop.nn.initializers import draw_layers
+from xbackprop.nn.objective import Batch, make_batch
+from xbackprop.verification.claim import STACK_BYTES
+from xbackprop.verification.outcome import make_header
+from xbackprop.verification.report.report import Report
+from xbackprop.verification.results import Run
+from xbackprop.verification.run import DEFAULT, METHODS, examine
+
+WHERE = "verify"
+DTYPES = ("float32", "float64")
+SMALL = 0.05  # what θ is scaled by for the point of small gradients
+
+
+def verify(
+    net: MLP,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    methods: Iterable[str] | None = None,
+    backends: Iterable[str | Backend] | None = None,
+    dtypes: Iterable[str] | None = None,
+    thorough: bool = False,
+    seed: int = 0,
+    memory: int = STACK_BYTES,
+    pictures: bool = True,
+) -> Report:
+    """Hold the gradient of a network to its cost, by methods that share none of its formulas.
+
+    The network, its loss, penalty, weights and data are taken as they are, and left as they are.
+
+    Parameters
+    ----------
+    net : with weights, after `fit` or `initialize`. X, y, sample_weight : as `fit` takes them.
+    methods : out of "complex step", "differences", "taylor", "dot product", "oracle", "reference", "paper". By default
+        all but "differences", which join where the complex step cannot run, and "reference".
+    backends : names or instances; by default the network's own.
+    dtypes : "float32", "float64" or both; by default the network's own.
+    thorough : differences everywhere; at the weights as they are, at fresh ones and at small ones; with α as it is,
+        with 0 and with one as large as n.
+    seed : of random directions and samples. memory : bytes that a stack of moved parameters may take.
+    pictures : whether to measure what `Report.plot` and `Report.to_html` draw.
+
+    Returns
+    -------
+    A `Report`. A wrong gradient is in it, and raises nothing; a backend that is not there is in its `not_run`.
+
+    Raises
+    ------
+    ValueError : for data that do not fit the network, or a name that is none. NotFittedError : without weights.
+    """
+    if not isinstance(net, MLP):
+        raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
+    model = net._fitted(WHERE)
+    asked = _methods(methods, thorough)
+    widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
+    validation.whole(WHERE, "memory", memory, 1)
+    validation.whole(WHERE, "seed", seed, 0)
+    data = {dtype: net._same(WHERE, X, y, sample_weight, dtype) for dtype in widths}
+    homes, not_run = _backends(model, backends)
+    runs: list[Run] = []
+    for home in homes:
+        for dtype in widths:
+            batch = _batch_at(home, data[dtype])
+            for place, theta, alpha in _points(model, batch, thorough, seed):
+                objective = replace(model.objective, backend=home, alpha=alpha)
+                how = {"methods": asked, "seed": seed, "memory": memory, "pictures": pictures, "place": place}
+                runs.append(examine(objective, home.asarray(theta, dtype), batch, **how))  # type: ignore[arg-type]
+    if methods is not None:
+        not_run |= {name: reason for run in runs for name, reason in _missing(asked or (), run).items()}
+    return Report(_header(model, next(iter(data.values())), seed), runs, not_run)
+
+
+def _missing(asked: Collection[str], run: Run) -> dict[str, str]:
+    """The methods that were asked for by name and could not run, and why."""
+    ran = {finding.method for finding in run.findings}
+    reasons = dict(note.split(": ", 1) for note in run.notes if ": " in note)
+    return {f"{name} on {run.place['backend']}": reasons.get(name, "") for name in asked if name not in ran}
+
+
+def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] | None:
+    if methods is None:
+        return (*DEFAULT, "differences") if thorough else None
+    return _names("methods", methods, METHODS)
+
+
+def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
+    """A list of names; one alone will do."""
+    names = [given] if isinstance(given, str) else list(given)
+    if not names:
+        raise ValueError(f"{WHERE}: {what} must name at least one of {', '.join(known)}")
+    return [validation.one_of(WHERE, what, name, known) for name in names]
+
+
+def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[list[Backend], dict[str, str]]:
+    """Those that can be used, and why the others cannot."""
+    if backends is None:
+        return [model.objective.backend], {}
+    usable: list[Backend] = []
+    not_run = {}
+    for backend in [backends] if isinstance(backends, str | Backend) else backends:
+        try:
+            usable.append(backend if isinstance(backend, Backend) else load(backend)())  # type: ignore[call-arg]
+        except BackendError as error:
+            not_run[f"backend {backend}"] = str(error)
+    return usable, not_run
+
+
+def _batch_at(home: Backend, data: Data) -> Batch:
+    """The data as one batch of another library."""
+    with data.backend.scope():
+        batch = data.batch()
+    with home.scope():
+        X, y, weight = (None if a is None else transfer(a, data.backend, home) for a in (batch.X, batch.y, data.weight))
+        return make_batch(home, X, y, weight)
+
+
+def _points(
+    model: Model, batch: Batch, thorough: bool, seed: int
+) -> Iterator[tuple[dict[str, str], np.ndarray, float]]:
+    """Where to look: what the place is called, θ on the host, and α."""
+    objective = model.objective
+    theta = objective.backend.to_host(model.theta)
+    points, alphas = {"given": theta}, {"as given": objective.alpha}
+    if thorough:
+        inits = [f.init for f in objective.hidden]
+        last = inits[-1] if inits else "glorot_uniform"
+        fresh = draw_layers([*inits, last], np.random.RandomState(seed), objective.layout.sizes)
+        points |= {"fresh": objective.layout.flatten(np, fresh), "small": SMALL * theta}
+        alphas |= {"none": 0.0, "large": float(max(batch.X.shape[0], 10 * objective.alpha))}
+    for point, at in points.items():
+        for alpha in dict.fromkeys(alphas.values()):
+            yield {"point": point}, at, alpha
+
+
+def _header(model: Model, data: Data, seed: int) -> dict[str, str]:
+    """What was checked, and on what machine."""
+    layout, hidden = model.objective.layout, model.objective.hidden
+    activations = ", ".join(dict.fromkeys(f.name for f in hidden)) or "no hidden layer"
+    facts = {
+        "network": f"{'-'.join(map(str, layout.sizes))}, {activations}",
+        "loss": model.objective.loss.name,
+        "parameters": f"{layout.n_parameters:,}",
+        "samples": f"{data.X.shape[0]:,}",
+    }
+    return make_header(facts, seed)

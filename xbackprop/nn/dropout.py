@@ -1,0 +1,71 @@
+"""Inverted dropout: a unit stays with probability 1-p, and what stays is divided by it (Srivastava et al., 2014).
+
+The masks come from a counter-based generator, Threefry-2x32 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
+as easy as 1, 2, 3", 2011): bits are a function of a key, (seed, layer), and of a counter, (place in the mask, step). So
+they are the same on every library, are made on the device, and a resumed run finds them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xbackprop.arrays.backend import Array, Backend, Namespace
+
+ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+PARITY = 0x1BD11BDA
+ROUNDS = 13  # the fewest that passed every test of BigCrush in the paper
+WORD, HALF = 0xFFFFFFFF, 0xFFFF
+LEVELS = 2**16  # the bits of a word serve two units, so that p is a multiple of 2**-16
+
+
+def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> tuple[Array, Array]:
+    """Threefry-2x32 of the counters (x, y), integers below 2**32: two integers below 2**32 for each.
+
+    Additions, rotations and exclusive ors of 32 bits, in integers of 64, in which no intermediate overflows.
+    """
+    keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
+    x, y = (x + keys[0]) & WORD, (y + keys[1]) & WORD
+    for i in range(rounds):
+        turn = ROTATIONS[i % 8]
+        x = (x + y) & WORD
+        y = (((y << turn) & WORD) | (y >> (32 - turn))) ^ x
+        if i % 4 == 3:
+            j = i // 4 + 1
+            x, y = (x + keys[j % 3]) & WORD, (y + (keys[(j + 1) % 3] + j)) & WORD
+    return x, y
+
+
+def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
+    """n integers, uniform in [0, 2**16)."""
+    place = xp.arange((n + 3) // 4, dtype=xp.int64, device=device)
+    x, y = threefry(place, xp.zeros_like(place) + step, key)
+    return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16])[:n]
+
+
+@dataclass(frozen=True)
+class Masks(Sequence[Array]):
+    """For every hidden layer an array (rows, n_l): 0 with probability p_l, else 1/(1-p_l). Made when it is asked for,
+    and the same however often.
+
+    seed, step : whole numbers below 2**32. rates : p_l, as the nearest multiple of 2**-16.
+    """
+
+    backend: Backend
+    seed: Array | int
+    step: Array | int
+    rows: int
+    widths: Sequence[int]
+    rates: Sequence[float]
+    dtype: Any
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    def __getitem__(self, layer: Any) -> Array:
+        width, dropped = self.widths[layer], round(self.rates[layer] * LEVELS)
+        key, backend = (self.seed, layer), self.backend
+        bits = backend.bind(uniform_bits)(key, self.step, self.rows * width, backend.device)
+        stays = backend.xp.reshape(bits >= dropped, (self.rows, width))
+        return backend.xp.astype(stays, self.dtype) * (LEVELS / (LEVELS - dropped))

@@ -1,0 +1,215 @@
+"""C(θ): a network, its loss and its penalty, as a function of the parameters. What optimizers and checkers see."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.special import real_part
+from xbackprop.nn.activations import IDENTITY, Activation
+from xbackprop.nn.backprop import Buffers, Cache, backward, forward
+from xbackprop.nn.losses import Loss
+from xbackprop.nn.parameters import Layers, Layout, cut, flatten
+from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
+from xbackprop.nn.workspace import Workspace
+
+Parameters = list[Array]  # [θ], or the leaves [W_1 … W_L, b_1 … b_L]: see `Layout`
+
+
+class Batch(NamedTuple):
+    """The samples a cost is averaged over: X (n, n_0), y (n, n_L), and the weight of each.
+
+    total : n, or with sample weights Σw.
+    inverse : 1/total; zero for a batch that weighs nothing, whose cost is then zero.
+    share : each sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw.
+    masks : of dropout, (n, n_l) for every hidden layer; empty where nothing is dropped.
+    """
+
+    X: Array
+    y: Array
+    total: Array | float
+    inverse: Array | float
+    share: Array | float
+    masks: Sequence[Array] = ()
+
+
+def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
+    """A batch of all the rows of X and y, with weights (n,) or without."""
+    if weight is None:
+        n = X.shape[0]
+        return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
+    xp = backend.xp
+    total = xp.sum(weight)
+    inverse = xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
+    return Batch(X, y, total, inverse, (weight * inverse)[:, None], masks)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """C(θ) = loss(network(X; θ), y) + α/n Σ_l [(1-ρ)/2 ‖W_l‖² + ρ Σ|W_l|], n the weight of the batch; biases go free.
+
+    Parameters
+    ----------
+    backend, layout : where the arrays live, and how θ is cut into layers.
+    hidden : one activation per hidden layer.
+    loss : a row of `losses.LOSSES`.
+    alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ, the part of L1 in it (Zou and Hastie's elastic net).
+    every : k, if the gradient is to be had with only every k-th h_l kept, see `network.recompute`; 0 keeps all.
+    """
+
+    backend: Backend
+    layout: Layout
+    hidden: Sequence[Activation]
+    loss: Loss
+    alpha: float
+    l1_ratio: float = 0.0
+    every: int = 0
+
+    @property
+    def l1(self) -> float:
+        """ρα."""
+        return self.alpha * self.l1_ratio
+
+    @property
+    def l2(self) -> float:
+        """(1-ρ)α."""
+        return self.alpha * (1.0 - self.l1_ratio)
+
+    @property
+    def activations(self) -> list[Activation]:
+        """One per layer; the last layer hands its logits to the loss."""
+        return [*self.hidden, IDENTITY]
+
+    def layers(self, theta: Array) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of θ (..., P), or of a vector like it."""
+        return self.backend.bind(cut)(theta, self.layout)
+
+    def flatten(self, layers: Layers) -> Array:
+        """θ (P,) of its layers."""
+        return self.backend.bind(flatten)(layers, self.layout)
+
+    def forward(self, theta: Array, X: Array, masks: Sequence[Array] = ()) -> Cache:
+        """Every z_l and h_l of the network at θ (..., P)."""
+        return forward(self.backend, self.layers(theta), self.activations, X, masks)
+
+    def forward_and_delta(self, theta: Array, batch: Batch) -> tuple[Cache, Array]:
+        """Every z_l and h_l, and δ_L."""
+        cache = self.forward(theta, batch.X, batch.masks)
+        return cache, self._loss(cache, batch)[1]
+
+    def value(self, parameters: Parameters, batch: Batch) -> Array:
+        """C (...) at θ (..., P)."""
+        return self.value_and_branches(parameters, batch)[0]
+
+    def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
+        """C (...) at θ (..., P), and on which side of every kink and joint the values are that have one.
+
+        Where a derivative is taken from the left at its kink, as f′ is, that is one array, z > kink; where it is
+        neither side's, as δ_L's and sign(W) are, it is two.
+        """
+        (theta,) = parameters
+        xp = self.backend.xp
+        cache = self.forward(theta, batch.X, batch.masks)
+        branches = [
+            real_part(xp, z) > kink
+            for z, f in zip(cache.z, self.activations, strict=True)
+            for kink in (*f.kinks, *f.joints)
+        ]
+        for kink in (*self.loss.kinks, *self.loss.joints):
+            residual = real_part(xp, cache.z[-1] - batch.y)
+            branches += [residual > kink, residual < kink]
+        if self.l1:
+            w = real_part(xp, theta[..., : self.layout.n_weights])
+            branches += [w > 0, w < 0]
+        cost, _ = self._loss(cache, batch)
+        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), branches
+
+    def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
+        """C and z_L (n, n_L) at θ (P,)."""
+        cache = self.forward(theta, batch.X, batch.masks)
+        cost, _ = self._loss(cache, batch)
+        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), cache.z[-1]
+
+    def value_and_gradient(
+        self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
+    ) -> tuple[Array, Parameters]:
+        """C and ∂C/∂θ, in the form of the parameters. With a workspace, the gradient is `workspace.gradient`."""
+        xp, layout = self.backend.xp, self.layout
+        known = workspace is not None and workspace.theta is parameters[0]
+        layers = workspace.layers if workspace and known else self._layers_of(parameters)
+        buffers = workspace.buffers if workspace else None
+        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.every)
+        cost, delta = self._loss(cache, batch)
+        found = backward(self.backend, layers, self.activations, cache, delta, buffers)
+        if workspace:
+            gradients = [workspace.gradient]
+        elif len(parameters) == 1:
+            gradients = [self.flatten(found)]
+        else:
+            gradients = layout.apart(found)
+        if self.alpha:
+            weights = [workspace.weights] if workspace and known else layout.split(parameters)[0]
+            parts, biases = ([workspace.gradient_weights], []) if workspace else layout.split(gradients)
+            leaves = len(parameters) > 1
+            cost = cost + self._penalty([xp.reshape(w, (-1,)) for w in weights] if leaves else weights, batch)
+            for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
+                if strength:
+                    bound, rate = self.backend.bind(add), strength * batch.inverse
+                    parts = [bound(part, w, rate) for part, w in zip(parts, weights, strict=True)]
+            gradients = gradients if workspace else layout.merge(xp, parts, biases)
+        return cost, gradients
+
+    def decay(self, parameters: Parameters, rate: Array | float) -> Parameters:
+        """w ← w - rate w for all weights; the biases stay. Loshchilov and Hutter, 2019."""
+        weights, biases = self.layout.split(parameters)
+        add = self.backend.bind(add_penalty_gradient)
+        shrunk = [add(w, w, -rate) for w in weights]
+        return parameters if self.backend.reuses_buffers else self.layout.merge(self.backend.xp, shrunk, biases)
+
+    def workspace(self, theta: Array, n: int) -> Workspace | None:
+        """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
+
+        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing only those whose h_l is kept,
+        while the others share the arrays of their places between two such.
+        """
+        if not self.backend.reuses_buffers:
+            return None
+        xp, sizes = self.backend.xp, self.layout.sizes[1:]
+        gradient = xp.zeros_like(theta)
+        L, k = len(sizes), self.every
+        places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
+        z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
+        buffers = Buffers(z, deltas, self.layers(gradient))
+        (weights,), (gradient_weights,) = (self.layout.split([a])[0] for a in (theta, gradient))
+        return Workspace(theta, self.layers(theta), gradient, weights, gradient_weights, buffers)
+
+    def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
+        """Memory for forward passes of n rows; None where a library cannot reuse it."""
+        sizes = self.layout.sizes[1:]
+        return Buffers(self._rows(theta, n, sizes, range(len(sizes)))) if self.backend.reuses_buffers else None
+
+    def _rows(self, theta: Array, n: int, sizes: Sequence[int], places: Sequence[Hashable]) -> list[Array]:
+        """Arrays (n, size); those of the same place lie in the same memory."""
+        xp = self.backend.xp
+        widest: dict[Hashable, int] = {}
+        for size, place in zip(sizes, places, strict=True):
+            widest[place] = max(size, widest.get(place, 0))
+        made = {
+            place: xp.zeros(n * size, dtype=theta.dtype, device=self.backend.device) for place, size in widest.items()
+        }
+        return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
+
+    def _layers_of(self, parameters: Parameters) -> list[tuple[Array, Array]]:
+        """(W_l, b_l) of parameters in either form."""
+        if len(parameters) == 1:
+            return self.layers(parameters[0])
+        return list(zip(*self.layout.split(parameters), strict=True))
+
+    def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
+        return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
+
+    def _penalty(self, weights: Sequence[Array], batch: Batch) -> Array:
+        l1 = self.l1 * batch.inverse if self.l1 else None
+        return self.backend.bind(penalty)(weights, self.l2 * batch.inverse, l1)  # α/n as the gradient has it

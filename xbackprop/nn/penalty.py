@@ -1,0 +1,29 @@
+"""The penalty on the weights, α/n Σ_l [(1-ρ)/2 ‖W_l‖² + ρ Σ|W_l|], and its gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xbackprop.arrays.backend import Array, Namespace
+from xbackprop.arrays.special import absolute
+
+
+def penalty(xp: Namespace, weights: Sequence[Array], l2: Array | float, l1: Array | float | None) -> Array:
+    """½ l2 ‖w‖² + l1 Σ|w| of vectors (..., n) that together are the weights; l1 is None for 0."""
+    total = 0.0
+    for w in weights:
+        squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
+        total = total + 0.5 * l2 * squares
+        if l1 is not None:
+            total = total + l1 * xp.sum(absolute(xp, w), axis=-1)
+    return total
+
+
+def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    """∂C/∂w + (1-ρ)α/n w, the L2 part, for weights w. With reused buffers, in g itself."""
+    return g + rate * w
+
+
+def add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
+    """∂C/∂w + ρα/n sign(w), the L1 part, 0 at w = 0. With reused buffers, in g itself."""
+    return g + rate * xp.sign(w)

@@ -1,0 +1,200 @@
+"""Optimizers: θ from θ and g = ∂C/∂θ. They know nothing of networks.
+
+Each is a step, a function of arrays ``step(xp, theta, g, *state, ...)`` that gives the new θ and the new state, and a
+class that holds the hyperparameters and calls it. A backend that reuses buffers may update θ and the state in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from xbackprop.arrays.backend import Array, Backend, Namespace
+
+
+class State(NamedTuple):
+    """What an optimizer remembers: t, the steps taken, and for every parameter array its moments."""
+
+    t: int
+    moments: list[tuple[Array, ...]]
+
+
+def sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:
+    """θ ← θ - η g: Section 2.1.1."""
+    return (theta - rate * g,)
+
+
+def momentum_step(
+    xp: Namespace, theta: Array, g: Array, velocity: Array, rate: float, momentum: float
+) -> tuple[Array, Array]:
+    """v ← μ v - η g,  θ ← θ + v. Polyak, 1964."""
+    velocity = momentum * velocity - rate * g
+    return theta + velocity, velocity
+
+
+def nesterov_step(
+    xp: Namespace, theta: Array, g: Array, velocity: Array, rate: float, momentum: float
+) -> tuple[Array, Array]:
+    """v ← μ v - η g,  θ ← θ + μ v - η g. Nesterov, 1983, in the form of Sutskever et al., 2013."""
+    velocity = momentum * velocity - rate * g
+    return theta + (momentum * velocity - rate * g), velocity
+
+
+def adam_step(
+    xp: Namespace, theta: Array, g: Array, m: Array, v: Array, rate: float, beta_1: float, beta_2: float, epsilon: float
+) -> tuple[Array, Array, Array]:
+    """m ← β₁ m + (1-β₁) g,  v ← β₂ v + (1-β₂) g²,  θ ← θ - η_t m / (√v + ε). Kingma and Ba, 2014."""
+    m = beta_1 * m + (1.0 - beta_1) * g
+    v = beta_2 * v + (1.0 - beta_2) * (g * g)
+    return theta - rate * m / (xp.sqrt(v) + epsilon), m, v
+
+
+def rmsprop_step(
+    xp: Namespace, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float
+) -> tuple[Array, Array]:
+    """v ← ρ v + (1-ρ) g²,  θ ← θ - η g / (√v + ε). Tieleman and Hinton, 2012."""
+    v = rho * v + (1.0 - rho) * (g * g)
+    return theta - rate * g / (xp.sqrt(v) + epsilon), v
+
+
+def adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, epsilon: float) -> tuple[Array, Array]:
+    """v ← v + g²,  θ ← θ - η g / (√v + ε). Duchi, Hazan and Singer, 2011."""
+    v = v + g * g
+    return theta - rate * g / (xp.sqrt(v) + epsilon), v
+
+
+def clip_norm(xp: Namespace, gradients: Sequence[Array], limit: float) -> list[Array]:
+    """g ← g min(1, c/‖g‖), ‖g‖ over all the arrays: its direction stays. Pascanu, Mikolov and Bengio, 2013."""
+    squares = sum(xp.sum(g * g) for g in gradients)
+    factor = limit / xp.maximum(xp.sqrt(squares), limit)
+    return [g * factor for g in gradients]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """A step and its constants: how many moments it keeps, which step it takes, and with what beside the rate."""
+
+    @property
+    def n_moments(self) -> int:
+        """Arrays like θ that it remembers."""
+        raise NotImplementedError
+
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """The function of a step, and what it takes after the rate."""
+        raise NotImplementedError
+
+    def rate(self, t: Any, eta: Any) -> Any:  # noqa: ARG002, Adam alone needs t
+        """The rate of the t-th step, from t = 1, where the schedule says η; or those of several steps."""
+        return eta
+
+    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
+        """Moments of zero, before the first step."""
+        with backend.scope():
+            return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
+
+    def update(
+        self,
+        backend: Backend,
+        parameters: Sequence[Array],
+        gradients: Sequence[Array],
+        moments: Sequence[tuple[Array, ...]],
+        rate: Array | float,
+    ) -> tuple[list[Array], list[tuple[Array, ...]]]:
+        """The parameters and their moments after one step of this rate, see `rate`."""
+        function, constants = self.step
+        step = backend.bind(function)
+        results = [
+            step(theta, g, *arrays, rate, *constants)
+            for theta, g, arrays in zip(parameters, gradients, moments, strict=True)
+        ]
+        return [theta for theta, *_ in results], [tuple(arrays) for _, *arrays in results]
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Stochastic gradient descent: plain (μ = 0), with momentum, or with Nesterov's."""
+
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+
+    @property
+    def n_moments(self) -> int:
+        """A velocity, where there is momentum."""
+        return 1 if self.momentum else 0
+
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """One of three."""
+        if not self.momentum:
+            return sgd_step, ()
+        return nesterov_step if self.nesterovs_momentum else momentum_step, (self.momentum,)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam as scikit-learn has it: the bias correction is in the rate, and ε is added to the uncorrected √v."""
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    @property
+    def n_moments(self) -> int:
+        """Moving means of g and of g²."""
+        return 2
+
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With β₁, β₂ and ε."""
+        return adam_step, (self.beta_1, self.beta_2, self.epsilon)
+
+    def rate(self, t: Any, eta: Any) -> Any:
+        """η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
+        return eta * (1.0 - self.beta_2**t) ** 0.5 / (1.0 - self.beta_1**t)
+
+
+@dataclass(frozen=True)
+class RMSProp(Optimizer):
+    """The gradient over the root of a moving mean of its square."""
+
+    rho: float = 0.9
+    epsilon: float = 1e-8
+
+    @property
+    def n_moments(self) -> int:
+        """The moving mean of g²."""
+        return 1
+
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With ρ and ε."""
+        return rmsprop_step, (self.rho, self.epsilon)
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """The gradient over the root of the sum of its squares so far."""
+
+    epsilon: float = 1e-8
+
+    @property
+    def n_moments(self) -> int:
+        """The sum of g²."""
+        return 1
+
+    @property
+    def step(self) -> tuple[Callable, tuple[float, ...]]:
+        """With ε."""
+        return adagrad_step, (self.epsilon,)
+
+
+#: By the names of solvers.
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adam": Adam,
+    "adamw": Adam,
+    "sgd": SGD,
+    "rmsprop": RMSProp,
+    "adagrad": Adagrad,
+}

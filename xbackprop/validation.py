@@ -1,0 +1,74 @@
+"""Checks of numbers, names and sizes that users hand in.
+
+Every function takes `where`, the call that the user made, and raises a ValueError that names it, what was expected
+and what came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+def whole(where: str, name: str, value: Any, at_least: int) -> int:
+    """`value` as an int."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < at_least:
+        raise ValueError(f"{where}: {name} must be a whole number of at least {at_least}, got {value!r}")
+    return int(value)
+
+
+def number(where: str, name: str, value: Any, accept: Callable[[float], bool], expected: str) -> float:
+    """`value` as a Python float; a NumPy float64 would turn a float32 network into a float64 one."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not accept(float(value)):
+        raise ValueError(f"{where}: {name} must be {expected}, got {value!r}")
+    return float(value)
+
+
+def positive(where: str, name: str, value: Any) -> float:
+    """A finite number above zero."""
+    return number(where, name, value, lambda v: 0 < v < math.inf, "a positive number")
+
+
+def non_negative(where: str, name: str, value: Any) -> float:
+    """A finite number, zero or above."""
+    return number(where, name, value, lambda v: 0 <= v < math.inf, "a number of at least 0")
+
+
+def fraction(where: str, name: str, value: Any) -> float:
+    """A number in [0, 1)."""
+    return number(where, name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
+
+
+def share(where: str, name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    return number(where, name, value, lambda v: 0 <= v <= 1, "a number in [0, 1]")
+
+
+def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
+    """A name out of `known`."""
+    known = list(known)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{where}: {name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+    return value
+
+
+def layer_sizes(where: str, value: Any, name: str = "hidden_layer_sizes", at_least: int = 0) -> tuple[int, ...]:
+    """Widths of layers, from a whole number or a sequence of them, of which there must be some at least."""
+    if isinstance(value, Integral):
+        value = (value,)
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise ValueError(f"{where}: {name} must be a sequence of whole numbers, got {value!r}")
+    sizes = tuple(whole(where, f"{name}[{i}]", size, 1) for i, size in enumerate(value))
+    if len(sizes) < at_least:
+        raise ValueError(f"{where}: {name} must be at least {at_least} whole numbers, got {value!r}")
+    return sizes
+
+
+def dtype_of(where: str, dtype: Any) -> str:
+    """The name of a floating dtype, from its name or from a library's object for it."""
+    name = getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
+    return one_of(where, "dtype", name, ("float32", "float64"))

@@ -1,0 +1,181 @@
+"""The checker for anyone's derivatives: a function f of one θ and its gradient, by hand, on any array library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from xbackprop import validation
+from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.discovery import follow
+from xbackprop.arrays.threads import one_thread
+from xbackprop.verification.claim import STACK_BYTES, Observed, Subject, difference_noise, line
+from xbackprop.verification.findings import CannotRun
+from xbackprop.verification.methods import complex_step, richardson, taylor
+from xbackprop.verification.outcome import Outcome, make_header, make_run, measure_curves
+from xbackprop.verification.report.report import Report
+from xbackprop.verification.results import Curves
+
+METHODS = ("differences", "complex step", "taylor")
+NOISE = 16.0  # how many times its own rounding noise a gradient may be off
+
+
+def check_gradient(
+    f: Callable[[Array], Any],
+    grad: Callable[[Array], Array],
+    theta: Array,
+    *,
+    vectorized: bool = False,
+    methods: Iterable[str] = METHODS,
+    seed: int = 0,
+    memory: int = STACK_BYTES,
+    pictures: bool = True,
+) -> Report:
+    """Hold a hand-written gradient to the function it is said to be of.
+
+    >>> import numpy as np, xbackprop
+    >>> xbackprop.check_gradient(lambda x: np.sum(x**3), lambda x: 3 * x**2, np.array([1.0, 2.0])).passed
+    True
+
+    Parameters
+    ----------
+    f : ``f(theta)``, a number; with `vectorized`, (S,) numbers for S stacked θ of shape (S, ...).
+    grad : ``grad(theta)``, ∂f/∂θ in the shape of θ.
+    theta : the point, an array of any library and any shape, float64.
+    methods : out of "differences", "complex step", "taylor". The complex step counts only where f takes complex θ and
+        its slopes agree with differences; the report says why where it does not.
+    seed : of random directions. memory : bytes that a stack of moved θ may take.
+
+    Returns
+    -------
+    A `Report`. A wrong gradient is a FAIL in it and raises nothing. f or grad that give another result the second time,
+    and a θ in float32, are INCONCLUSIVE.
+
+    Raises
+    ------
+    ValueError : for θ that is not of real floating type, an f that gives no number, a gradient of another shape.
+    """
+    where = "check_gradient"
+    began = time.perf_counter()
+    asked = [
+        validation.one_of(where, "methods", m, METHODS) for m in ([methods] if isinstance(methods, str) else methods)
+    ]
+    backend = follow(theta).generic()
+    theta = float_array(where, "theta", backend, theta)
+    shape = tuple(theta.shape)
+    doubt = ""
+    if str(theta.dtype).split(".")[-1] != "float64":
+        doubt = f"theta is {theta.dtype}: differences need float64"
+        theta = backend.asarray(theta, "float64")
+
+    def gradient_at(flat: Array) -> np.ndarray:
+        g = grad(backend.copy(backend.xp.reshape(flat, shape)))
+        found = np.asarray(follow(g).to_host(g))
+        if found.shape != shape:
+            raise ValueError(f"{where}: grad(theta) must have shape {shape}, got {found.shape}")
+        if found.dtype.kind not in "fiu":
+            raise ValueError(f"{where}: grad(theta) must be real numbers, got {found.dtype}")
+        return found.astype(np.float64).ravel()
+
+    flat = backend.xp.reshape(theta, (-1,))
+    gradient = gradient_at(flat)
+    subject = Subject(
+        backend,
+        _observer(where, backend, f, shape, vectorized),
+        flat,
+        gradient,
+        {"theta": (slice(0, len(gradient)), shape)},
+        memory=memory,
+    )
+    first, second = subject.at_theta[0], float(backend.to_host(subject.observe(flat[None, :])[0])[0])
+    if not np.isfinite(first):
+        raise ValueError(f"{where}: f(theta) must be finite, got {first}")
+    if first != second:
+        doubt = f"f is not deterministic: it gave {first!r} and then {second!r} at the same theta"
+    elif not np.array_equal(gradient, gradient_at(flat), equal_nan=True):
+        doubt = "grad is not deterministic: it gave another gradient at the same theta"
+    with one_thread(), np.errstate(all="ignore"):  # what is not a number is judged, and no reason for a warning
+        outcomes, notes = _run(subject, asked, gradient_at, seed)
+        rows = np.arange(len(gradient))
+        drawn = measure_curves(subject, rows, outcomes, seed) if pictures and not doubt else Curves()
+    run = make_run(
+        subject,
+        outcomes,
+        place={
+            "backend": backend.library,
+            "version": backend.version,
+            "device": str(backend.device or "cpu"),
+            "dtype": "float64",
+            "point": "given",
+        },
+        notes=notes,
+        curves=drawn,
+        seconds=time.perf_counter() - began,
+        doubt=doubt,
+    )
+    what = getattr(f, "__qualname__", type(f).__name__)
+    return Report(make_header({"function": f"{what}, theta {shape}"}, seed), [run])
+
+
+def float_array(where: str, name: str, home: Backend, x: Any) -> Array:
+    """`x` as an array of real numbers of floating type; ValueError for anything else."""
+    array = home.asarray(np.asarray(x) if home.library == "numpy" else x)
+    if not home.xp.isdtype(array.dtype, "real floating"):
+        raise ValueError(f"{where}: {name} must be an array of real floating type, got {array.dtype}")
+    if array.ndim and 0 in array.shape:
+        raise ValueError(f"{where}: {name} must have elements, got shape {tuple(array.shape)}")
+    if not bool(home.xp.all(home.xp.isfinite(array))):
+        raise ValueError(f"{where}: {name} must be finite")
+    return array
+
+
+def _observer(where: str, backend: Backend, f: Callable, shape: tuple[int, ...], vectorized: bool) -> Observed:
+    """f of stacked θ (S, P), a number for each."""
+    xp = backend.xp
+
+    def number(value: Any) -> Any:
+        found = np.asarray(follow(value).to_host(value))
+        if found.size != 1:
+            raise ValueError(f"{where}: f(theta) must be one number, got shape {found.shape}")
+        return found.reshape(())[()]
+
+    def observe(stack: Array) -> tuple[Array, list[Array]]:
+        points = xp.reshape(stack, (stack.shape[0], *shape))
+        if not vectorized:
+            each = [number(f(backend.copy(points[i, ...]))) for i in range(stack.shape[0])]
+            return backend.asarray(np.asarray(each)), []
+        costs = f(backend.copy(points))
+        if tuple(costs.shape) != (stack.shape[0],):
+            raise ValueError(f"{where}: f of {stack.shape[0]} stacked theta must have shape ({stack.shape[0]},), "
+                             f"got {tuple(costs.shape)}; is it vectorized?")  # fmt: skip
+        return costs, []
+
+    return observe
+
+
+def _run(
+    subject: Subject, asked: list[str], gradient_at: Callable[[Array], np.ndarray], seed: int
+) -> tuple[dict[str, Outcome], list[str]]:
+    """The methods that can run, and why the others cannot."""
+    rows = np.arange(len(subject.gradient))
+    outcomes: dict[str, Outcome] = {}
+    notes: list[str] = []
+    if "differences" in asked:
+        findings, slopes = richardson.check(subject, rows)
+        outcomes["differences"] = Outcome(findings, (rows, slopes))
+    if "complex step" in asked:
+        at = subject.backend.to_host(subject.theta)
+        steps, direction = line(at)
+        own = np.stack([gradient_at(subject.backend.asarray(at + step * direction)) for step in steps[:10]])
+        try:
+            findings, slopes = complex_step.check(subject, rows, NOISE * difference_noise(own), seed)
+            outcomes["complex step"] = Outcome(findings, (rows, slopes))
+        except CannotRun as error:
+            notes.append(f"complex step: {error}")
+    if "taylor" in asked:
+        findings, remainders = taylor.check(subject, seed)
+        outcomes["taylor"] = Outcome(findings, taylor=remainders)
+    return outcomes, notes

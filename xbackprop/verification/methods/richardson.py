@@ -1,0 +1,100 @@
+"""Adaptive differences: Richardson's extrapolation of central ones, each with an estimate of its own error.
+
+    D_h = (C(θ + h m) - C(θ - h m)) / 2h ,   R_h = (4 D_h - D_2h) / 3 = slope + O(h⁴) ,
+    e_h = max(|R_h - R_2h|, |R_2h - R_4h| / 16, |R_h - R_k| for k < h, less its noise) + 3 noise(h) / h ,
+
+and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e. Where C is smooth the change from R_2h to R_h is fifteen times the
+error of R_h; it is taken whole, since an f″ that jumps leaves an error as large as the change. The second term is there
+because two R may agree by chance, the third because they agree on nonsense where h is larger than the distance to a
+kink that nobody has declared. Steps that put a unit on another branch are left out. Richardson, 1911; choosing h
+by the least estimate is Ridders', 1982.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xbackprop.verification.claim import Subject
+from xbackprop.verification.findings import Finding, Verdict
+
+STEPS = 2.0 ** -np.arange(3, 17)
+FIRST = slice(2, 8)  # the steps that are tried before the others: most slopes need no more
+SAFETY = 10.0  # how many of its own error estimates a slope may be off
+RELATIVE = 1e-7  # an error estimate above this share of the largest derivative tells too little
+
+
+def slopes(subject: Subject, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The slope of C along every move; its error estimate, infinite where every step crosses a kink; and whether the
+    largest step crosses one."""
+    numeric, error, crossed = _over(subject, moves, STEPS[FIRST])
+    enough = 0.01 * RELATIVE * np.max(np.abs(numeric), initial=0.0, where=np.isfinite(error))
+    more = np.flatnonzero(error > enough)
+    numeric[more], error[more], crossed[more] = _over(subject, moves[more], STEPS)
+    return numeric, error, crossed
+
+
+def _over(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = [np.empty((3, 0)), *(_best(subject, chosen, steps) for chosen in subject.stacks(moves))]
+    numeric, error, crossed = np.concatenate(found, axis=1)
+    return numeric, error, crossed
+
+
+def _best(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(3, moves): the slope of least error estimate, the estimate, and whether the largest step crosses a kink."""
+    central, crossed = [], []
+    for h in steps:
+        up, up_crossed = subject.look(moves, h)
+        down, down_crossed = subject.look(moves, -h)
+        central.append((up - down) / (2 * h))
+        crossed.append(up_crossed | down_crossed)
+    D, bad = np.array(central), np.array(crossed)
+    R = (4 * D[1:] - D[:-1]) / 3
+    change = np.abs(np.diff(R, axis=0))
+    R, noise = R[2:], 3 * (subject.noise(steps[3:]) / steps[3:])[:, None]
+    e = np.maximum(change[1:], change[:-1] / 16) + noise
+    for i in range(len(e) - 1):
+        later = np.max(np.abs(R[i + 1 :] - R[i]) - noise[i + 1 :], axis=0)
+        e[i] = np.maximum(e[i], later)
+    e[bad[:-3] | bad[1:-2] | bad[2:-1] | bad[3:]] = np.inf
+    e = np.maximum(e, subject.resolution(D) / steps[3:, None])
+    best, columns = np.argmin(e, axis=0), np.arange(D.shape[1])
+    return np.array([R[best, columns], e[best, columns], bad[0]])
+
+
+def check(subject: Subject, rows: np.ndarray) -> tuple[list[Finding], np.ndarray]:
+    """Hold the gradient to adaptive differences at the elements `rows`; the findings, and the slopes, NaN where none.
+
+    FAIL where an element is off by more than ten error estimates. INCONCLUSIVE where the estimates are too large to
+    tell.
+    """
+    numeric, error, crossed = slopes(subject, rows)
+    numeric = np.where(np.isfinite(error), numeric, np.nan)
+    return [_finding(subject, name, rows, numeric, error, crossed) for name in subject.tensors], numeric
+
+
+def _finding(
+    subject: Subject, name: str, rows: np.ndarray, numeric: np.ndarray, error: np.ndarray, crossed: np.ndarray
+) -> Finding:
+    where, _ = subject.tensors[name]
+    mine = (rows >= where.start) & (rows < where.stop)
+    p, numeric, error, crossed = rows[mine], numeric[mine], error[mine], crossed[mine]
+    analytic = subject.gradient[p]
+    scale = np.max(np.abs(subject.gradient[where]), initial=0.0)
+    gap = np.where(np.isfinite(error), np.abs(analytic - numeric), 0.0)  # the undecided are counted below
+    with np.errstate(invalid="ignore", divide="ignore"):
+        off = np.where(gap == 0, 0.0, gap / error)
+    off[np.isnan(off)] = np.inf  # a gradient that is not a number is wrong
+    vague = error > RELATIVE * max(scale, float(np.max(np.abs(numeric), initial=0.0, where=np.isfinite(numeric))))
+    worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None
+    counts = {"crossed": int(crossed.sum()), "inconclusive": int(vague.sum()), "zero": int((analytic == 0).sum())}
+    figure = float(np.max(off, initial=0.0))
+    if figure > SAFETY:
+        verdict, reason = Verdict.FAIL, "the difference is more than ten times the error of the numeric slope"
+    elif scale == 0 and np.all(np.abs(numeric) <= error):
+        verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so are the differences"
+    elif np.any(vague):
+        verdict = Verdict.INCONCLUSIVE
+        reason = f"{int(vague.sum())} of {len(p)} slopes are too uncertain to tell: too small, or at a kink"
+    else:
+        verdict, reason = Verdict.PASS, ""
+    return Finding("differences", name, verdict, figure, SAFETY, len(p), counts, worst, reason)

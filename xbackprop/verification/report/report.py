@@ -1,0 +1,97 @@
+"""The report of a verification: what was checked where, what was found, and all of it as text, JSON and pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from xbackprop.files import write_atomically
+from xbackprop.verification.findings import Element, Verdict
+from xbackprop.verification.report import page, plots
+from xbackprop.verification.report.text import report_in_text, summary_of
+from xbackprop.verification.results import Results
+
+#: Of the JSON file; it grows when a reader of an older one would misread the newer.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Report(Results):
+    """What `xbackprop.verify` and the other checks return: `passed`, `verdict`, `verdicts` and ways to see the rest."""
+
+    @property
+    def summary(self) -> str:
+        """The verdict in one sentence."""
+        return summary_of(self)
+
+    def __str__(self) -> str:
+        return "\n".join(line.rstrip() for line in report_in_text(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it: dictionaries, lists, text, numbers, None.
+
+        Numbers that JSON does not have are text, "NaN", "Infinity", "-Infinity", which Python's `float` and
+        JavaScript's `Number` read. Keys are the names of the fields, and beside them "format", "verdict", "passed",
+        "summary", "seconds" and "verdicts"; a run has its "verdict" too.
+        """
+        told = {"verdict": self.verdict, "passed": self.passed, "summary": self.summary, "seconds": self.seconds}
+        whole: dict[str, Any] = _plain({"format": FORMAT, **told, "verdicts": self.verdicts, **_fields(self)})
+        for plain, run in zip(whole["runs"], self.runs, strict=True):
+            plain["verdict"] = str(run.verdict)
+        return whole
+
+    def to_json(self, path: str | PathLike[str]) -> None:
+        """Write `to_dict` as strict JSON, atomically."""
+        text = json.dumps(self.to_dict(), allow_nan=False)
+        write_atomically(Path(path), f"{text}\n".encode())
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Write one HTML page that needs nothing beside it, atomically; without matplotlib it has no pictures."""
+        write_atomically(Path(path), page.page(self.to_dict()).encode(errors="replace"))
+
+    def plot(self, run: int = 0) -> Any:
+        """The pictures of one run: error against step, Taylor remainders, analytic against numeric.
+
+        Returns
+        -------
+        A matplotlib `Figure` with three axes, which belongs to no window; a notebook shows it.
+
+        Raises
+        ------
+        BackendError : without matplotlib. IndexError : if there is no such run.
+        """
+        if not -len(self.runs) <= run < len(self.runs):
+            raise IndexError(f"Report.plot: run must be one of {len(self.runs)}, counted from 0, got {run}")
+        tensors, curves = self.runs[run].tensors, self.runs[run].curves
+        pairs = {t.name: (t.analytic, t.numeric) for t in tensors}
+        return plots.picture(curves.steps, curves.taylor, pairs, [t.name for t in tensors if t.verdict is Verdict.FAIL])
+
+
+def _fields(thing: Any) -> dict[str, Any]:
+    return {f.name: getattr(thing, f.name) for f in fields(thing)}
+
+
+def _plain(thing: Any) -> Any:
+    """What JSON has for it: numbers of NumPy's become Python's, sequences lists."""
+    if thing is None or isinstance(thing, bool):
+        return thing
+    if isinstance(thing, str):
+        return str(thing)
+    if isinstance(thing, Integral):
+        return int(thing)
+    if isinstance(thing, Real):
+        x = float(thing)
+        return x if math.isfinite(x) else "NaN" if math.isnan(x) else "Infinity" if x > 0 else "-Infinity"
+    if is_dataclass(thing):
+        return _plain(_fields(thing))
+    if isinstance(thing, Element):
+        return _plain(thing._asdict())
+    if isinstance(thing, Mapping):
+        return {str(key): _plain(value) for key, value in thing.items()}
+    return [_plain(value) for value in thing]
