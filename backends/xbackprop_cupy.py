@@ -105,6 +105,6 @@ class CupyBackend(Backend):
         """`x` as a NumPy array. Waits for the device."""
         return cupy.asnumpy(x)
 
-    def scope(self) -> Any:
+    def device_context(self) -> Any:
         """CuPy works on its current device: make that ours."""
         return self.device

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace, extended, is_host_array
-from xbackprop.data.batches import numbered, take_rows
+from xbackprop.data.batches import as_row_indices, take_rows
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import identity
 from xbackprop.nn.dropout import threefry, uniform_bits
 from xbackprop.nn.parameters import Layout
-from xbackprop.training.step import At, Carry, Step
+from xbackprop.training.step import Carry, Step, StepNumbers
 
 try:
     import jax
@@ -48,7 +48,7 @@ def _compiled(function: Callable) -> Callable:
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: At) -> tuple[Carry, Array]:
+def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: StepNumbers) -> tuple[Carry, Array]:
     """All the steps, compiled once for a step that is equal and arrays of equal shapes.
 
     The carry that comes in is used up: its memory is that of the one that goes out.
@@ -62,7 +62,7 @@ def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: At) -> tuple[
 class JaxBackend(Backend):
     """JAX on one device: "cpu", "cuda:1", a `jax.Device`, or None for JAX's default.
 
-    float64 is float64 within `scope`, whatever `jax_enable_x64` says outside.
+    float64 is float64 within `device_context`, whatever `jax_enable_x64` says outside.
     """
 
     name = "jax"
@@ -83,7 +83,7 @@ class JaxBackend(Backend):
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """`x` on this device; NumPy's memory is copied, so that nobody can write to it."""
-        with self.scope():
+        with self.device_context():
             return jax.device_put(np.array(x, dtype) if is_host_array(x) else x.astype(dtype or x.dtype), self.device)
 
     def to_host(self, x: Array) -> np.ndarray:
@@ -98,7 +98,7 @@ class JaxBackend(Backend):
         """A copy, which outlives a carry that is used up."""
         return x.copy()
 
-    def scope(self) -> AbstractContextManager:
+    def device_context(self) -> AbstractContextManager:
         """float64 where it is asked for, and this device for what names none."""
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(True))
@@ -121,11 +121,11 @@ class JaxBackend(Backend):
     def compile(self, step: Callable) -> Callable:
         """One call for all the steps on batches of one size."""
 
-        def run(carry: Any, samples: Any, rows: Any, at: At, *lent: Any) -> tuple[Any, list[Array]]:
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *lent: Any) -> tuple[Any, list[Array]]:
             dtype = carry[0][0].dtype
             kinds = (dtype, dtype, np.uint32, np.uint32)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
-            carry, costs = _scan(step, carry, samples, numbered(rows, samples[1].shape[0]), At(*numbers))
+            carry, costs = _scan(step, carry, samples, as_row_indices(rows, samples[1].shape[0]), StepNumbers(*numbers))
             return carry, [costs]
 
         return run

@@ -284,7 +284,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reuses_buffers = True
-    chunk = 2**17
+    prediction_chunk = 2**17
     overrides: ClassVar = {
         take_rows: _take_rows,
         relu: _relu,

@@ -180,6 +180,6 @@ class TorchBackend(Backend):
         finally:
             torch.set_num_threads(before)
 
-    def scope(self) -> Any:
+    def device_context(self) -> Any:
         """No graph is recorded, even where a user's own function makes a tensor that asks for one."""
         return torch.no_grad()

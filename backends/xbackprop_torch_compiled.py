@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from xbackprop.data.batches import numbered
+from xbackprop.data.batches import as_row_indices
 from xbackprop.errors import BackendError
-from xbackprop.training.step import At, Step
+from xbackprop.training.step import Step, StepNumbers
 from xbackprop_torch import TorchBackend, torch  # type: ignore[attr-defined]  # says what to install without torch
 
 #: The fewest steps of one shape for which a CUDA graph is captured: that takes as long as some steps.
@@ -37,11 +37,14 @@ class CompiledTorchBackend(TorchBackend):
         readable = self.generic()  # which the compiler fuses
         traced = replace(step, objective=replace(step.objective, backend=readable))
 
-        def run(carry: Any, samples: Any, rows: Any, at: At, *lent: Any) -> tuple[Any, list[Any]]:
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *lent: Any) -> tuple[Any, list[Any]]:
             columns = [None if column is None else self.asarray(column).unbind() for column in at]
-            each = [self.asarray(numbered(rows, samples[1].shape[0])).unbind(), *(c for c in columns if c is not None)]
+            each = [
+                self.asarray(as_row_indices(rows, samples[1].shape[0])).unbind(),
+                *(c for c in columns if c is not None),
+            ]
             steps = list(zip(*each, strict=True))
-            now = At(*(None if column is None else column[0] for column in columns))
+            now = StepNumbers(*(None if column is None else column[0] for column in columns))
             leaves, spec = torch.utils._pytree.tree_flatten((carry, samples, steps[0][0], now))
             call = _compiled(traced, spec, tuple(map(_leaf, leaves)), self.device, torch.get_num_threads())
             fixed = [x for x in torch.utils._pytree.tree_leaves((carry, samples)) if x is not None]

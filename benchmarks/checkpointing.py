@@ -9,7 +9,7 @@ from statistics import median
 import numpy as np
 from harness import write
 
-from xbackprop.arrays.discovery import resolve
+from xbackprop.arrays.discovery import get_backend
 from xbackprop.complexity.counting import count_step
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
@@ -22,12 +22,14 @@ SIZES, M, ROUNDS = (*[128] * 64, 10), 512, 15
 
 def measure() -> str:
     rng = np.random.RandomState(0)
-    layout, backend = Layout(SIZES), resolve("numpy")
+    layout, backend = Layout(SIZES), get_backend("numpy")
     theta = (rng.standard_normal(layout.n_parameters) * np.sqrt(2 / 128)).astype(np.float32)
     X, y = rng.standard_normal((M, 128)).astype(np.float32), np.eye(10, dtype=np.float32)[rng.randint(0, 10, M)]
     batch = make_batch(backend, X, y)
     hidden = (ACTIVATIONS["relu"],) * 63
-    objectives = {k: Objective(backend, layout, hidden, LOSSES["cross_entropy"], 0.0, every=k) for k in (0, 4, 8, 16)}
+    objectives = {
+        k: Objective(backend, layout, hidden, LOSSES["cross_entropy"], 0.0, checkpoint_every=k) for k in (0, 4, 8, 16)
+    }
     lent = {k: objective.workspace(theta, M) for k, objective in objectives.items()}
     seconds: dict[int, list[float]] = {k: [] for k in objectives}
     gradients = {}

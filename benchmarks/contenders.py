@@ -44,24 +44,24 @@ def data(net: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", alpha: float = ALPHA) -> Work:
-    from xbackprop.arrays.discovery import resolve
+    from xbackprop.arrays.discovery import get_backend
     from xbackprop.nn.activations import ACTIVATIONS
     from xbackprop.nn.losses import LOSSES
     from xbackprop.nn.objective import Objective
     from xbackprop.nn.parameters import Layout
     from xbackprop.optim.optimizers import SGD, Adam
-    from xbackprop.training.step import At, Step, read_epoch, run_epoch, spread
+    from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch, spread
 
     sizes, batch_size = NETS[net]
     X, labels = data(net, dtype)
     rng = np.random.RandomState(1)
     name, _, device = backend.partition(":")
-    library = _compiled_torch() if name == "torch-compiled" else resolve(name, device or None)
+    library = _compiled_torch() if name == "torch-compiled" else get_backend(name, device or None)
     layout = Layout(sizes)
     objective = Objective(library, layout, (ACTIVATIONS["relu"],) * (len(sizes) - 2), LOSSES["cross_entropy"], alpha)
     optimizer = Adam() if solver == "adam" else SGD(momentum=0.0)
     step = Step(objective, optimizer)
-    with library.scope():
+    with library.device_context():
         samples = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=dtype)[labels]), None
         theta = library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))
         parameters, state = spread(objective, theta, optimizer.start(library, [theta]))
@@ -69,10 +69,10 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
 
     def epoch() -> int:
         nonlocal parameters, state
-        with library.scope():
+        with library.device_context():
             parameters, state, costs, rows = run_epoch(
                 step, parameters, state, samples, batch_size, rng.permutation(len(X)),
-                lambda _, t, m: At(optimizer.rate(np.arange(t + 1, t + m + 1), ETA) + np.zeros(m)), workspace,
+                lambda _, t, m: StepNumbers(optimizer.rate(np.arange(t + 1, t + m + 1), ETA) + np.zeros(m)), workspace,
             )  # fmt: skip
             read_epoch(library, parameters, costs, rows)
         return len(rows)

@@ -21,13 +21,13 @@ PICTURE = PAGE.with_name("scaling.png")
 
 def step(m: int, n: int):  # type: ignore[no-untyped-def]
     """C and its gradient on m rows, in a net of LAYERS layers n wide; the update, which knows no m, is left out."""
-    from xbackprop.arrays.discovery import resolve
+    from xbackprop.arrays.discovery import get_backend
     from xbackprop.nn.activations import ACTIVATIONS
     from xbackprop.nn.losses import LOSSES
     from xbackprop.nn.objective import Objective, make_batch
     from xbackprop.nn.parameters import Layout
 
-    rng, layout, backend = np.random.RandomState(0), Layout((n,) * (LAYERS + 1)), resolve("numpy")
+    rng, layout, backend = np.random.RandomState(0), Layout((n,) * (LAYERS + 1)), get_backend("numpy")
     objective = Objective(backend, layout, (ACTIVATIONS["relu"],) * (LAYERS - 1), LOSSES["squared_error"], 0.0)
     theta = (rng.standard_normal(layout.n_parameters) / np.sqrt(n)).astype(np.float32)
     batch = make_batch(backend, *(rng.standard_normal((m, n)).astype(np.float32) for _ in range(2)))

@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
 
 from xbackprop import ACTIVATIONS
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed
 from xbackprop.cli.matrix import matrix
 from xbackprop.mlp.settings import TASKS
@@ -21,7 +21,7 @@ COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "numba": "#228833", "jax": "#
 
 def gradients(axes):
     """Every activation: the paper's error and the complex step's, on every backend that is here."""
-    homes = [(b.name, load(b.name)()) for b in installed() if b.reason is None]
+    homes = [(b.name, backend_class(b.name)()) for b in installed() if b.reason is None]
     cells = [cell for _, home in homes for cell in matrix(home, dtypes=["float64"]) if cell.kind.loss in TASKS.values()]
     activations = list(ACTIVATIONS)
     for cell in cells:

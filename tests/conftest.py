@@ -19,7 +19,7 @@ hypothesis.settings.load_profile("compiled" if selected_backends() == ["jax"] el
 def backend(request):
     """A `Backend`, ready to be used or to be given to an MLP."""
     made = make_backend(request.param)
-    with made.scope():
+    with made.device_context():
         yield made
 
 

@@ -249,10 +249,10 @@ class TorchNetwork:
     def _logits(self, theta: Array, X: Array) -> Array:
         torch = _torch()
         pairs = list(itertools.pairwise(self.sizes))
-        pieces = torch.split(theta, [n_in * n_out for n_in, n_out in pairs] + [n_out for _, n_out in pairs])
+        batch_groups = torch.split(theta, [n_in * n_out for n_in, n_out in pairs] + [n_out for _, n_out in pairs])
         h = z = X
         for l, (n_in, n_out) in enumerate(pairs):
-            z = torch.nn.functional.linear(h, pieces[l].reshape(n_in, n_out).T, pieces[len(pairs) + l])
+            z = torch.nn.functional.linear(h, batch_groups[l].reshape(n_in, n_out).T, batch_groups[len(pairs) + l])
             h = self.f(z)
         return z
 

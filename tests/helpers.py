@@ -10,7 +10,7 @@ import pytest
 from numpy.random import RandomState
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.mlp.settings import TASKS
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
@@ -67,7 +67,7 @@ def make_backend(name: str) -> Backend:
 
 def _make_backend(name: str) -> Backend:
     if name == "numpy":
-        return load("numpy")()
+        return backend_class("numpy")()
     if name == "numpy-readonly":
         return ReadOnlyNumPy()
     if name.startswith("strict"):
@@ -75,19 +75,19 @@ def _make_backend(name: str) -> Backend:
         return Backend(strict, strict.Device("device1") if name == "strict-device1" else None)
     if name in ("jax", "numba"):
         pytest.importorskip(name, reason=f"{name} is not installed")
-        return load(name)()
+        return backend_class(name)()
     if name == "cupy":
         cupy = pytest.importorskip("cupy", reason="CuPy is not installed", exc_type=ImportError)
         if not cupy.cuda.is_available():
             pytest.skip("CuPy finds no GPU")
-        return load("cupy")()
+        return backend_class("cupy")()
     torch = pytest.importorskip("torch", reason="torch is not installed")
     torch.set_num_threads(1)  # on nets this small, threads only wait for each other
     if name == "torch-cuda":
         if not torch.cuda.is_available():
             pytest.skip("torch finds no CUDA device")
-        return load("torch")(device="cuda")
-    return load("torch")(device="cpu")
+        return backend_class("torch")(device="cuda")
+    return backend_class("torch")(device="cpu")
 
 
 def problem(task: str, n: int = 12, features: int = 4, outputs: int = 3, seed: int = 0):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 
-def whole(where: str, name: str, value: Any, at_least: int) -> int:
+def integer(where: str, name: str, value: Any, at_least: int) -> int:
     """`value` as an int."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"{where}: {name} must be a whole number of at least {at_least}, got {value!r}")
@@ -62,7 +62,7 @@ def layer_sizes(where: str, value: Any, name: str = "hidden_layer_sizes", at_lea
         value = (value,)
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise ValueError(f"{where}: {name} must be a sequence of whole numbers, got {value!r}")
-    sizes = tuple(whole(where, f"{name}[{i}]", size, 1) for i, size in enumerate(value))
+    sizes = tuple(integer(where, f"{name}[{i}]", size, 1) for i, size in enumerate(value))
     if len(sizes) < at_least:
         raise ValueError(f"{where}: {name} must be at least {at_least} whole numbers, got {value!r}")
     return sizes

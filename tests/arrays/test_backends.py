@@ -10,7 +10,7 @@ import pytest
 
 import xbackprop
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import follow, library_of, load, names, resolve, transfer
+from xbackprop.arrays.discovery import backend_class, backend_names, backend_of, get_backend, library_of, transfer
 
 BACKEND = textwrap.dedent("""
     import array_api_strict
@@ -26,31 +26,31 @@ BACKEND = textwrap.dedent("""
 
 
 def test_the_three_are_installed():
-    assert {"numpy", "torch", "cupy"} <= set(names())
+    assert {"numpy", "torch", "cupy"} <= set(backend_names())
 
 
 def test_none_follows_the_library_of_X():
-    assert type(resolve(None, like=np.ones(2))) is load("numpy")
-    assert type(resolve(None, like=[[1.0]])) is load("numpy")
+    assert type(get_backend(None, like=np.ones(2))) is backend_class("numpy")
+    assert type(get_backend(None, like=[[1.0]])) is backend_class("numpy")
     strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
-    followed = resolve(None, like=strict.ones(2, device=strict.Device("device1")))
+    followed = get_backend(None, like=strict.ones(2, device=strict.Device("device1")))
     assert (followed.xp, followed.device) == (strict, strict.Device("device1"))
 
 
 def test_torch_is_followed_to_its_device():
     torch = pytest.importorskip("torch", reason="torch is not installed")
     meta = torch.ones(2, device="meta")
-    assert resolve(None, like=meta).device == torch.device("meta")
-    assert resolve("torch", like=meta).device == torch.device("meta")
-    assert resolve("torch", device="cpu", like=meta).device == torch.device("cpu")
-    assert resolve("torch", like=np.ones(2)).device == torch.device("cpu")
+    assert get_backend(None, like=meta).device == torch.device("meta")
+    assert get_backend("torch", like=meta).device == torch.device("meta")
+    assert get_backend("torch", device="cpu", like=meta).device == torch.device("cpu")
+    assert get_backend("torch", like=np.ones(2)).device == torch.device("cpu")
 
 
 def test_an_instance_is_itself():
     backend = Backend(array_api_compat.numpy)
-    assert resolve(backend) is backend
+    assert get_backend(backend) is backend
     with pytest.raises(xbackprop.BackendError, match=r"device: .* has its own device"):
-        resolve(backend, device="elsewhere")
+        get_backend(backend, device="elsewhere")
 
 
 def test_an_unknown_name_lists_the_known_ones():
@@ -107,7 +107,7 @@ def test_a_copy_shares_no_memory(backend):
 
 
 def test_following_a_table_leads_to_numpy():
-    assert follow({"a": 1}).library == "numpy"
+    assert backend_of({"a": 1}).library == "numpy"
 
 
 def test_a_backend_of_another_distribution_comes_in_by_the_entry_point(tmp_path):

@@ -11,7 +11,7 @@ from helpers import problem, weights_of
 from threadpoolctl import threadpool_info
 
 import xbackprop
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.optim.optimizers import sgd_step
 
 
@@ -57,7 +57,7 @@ def test_torchs_threads_are_limited_while_it_trains_and_no_longer():
 
 def test_large_updates_keep_to_the_limit(monkeypatch):
     """An update of more than THREADED_SIZE elements goes to as many threads as there may be, and to none but them."""
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     module = sys.modules[type(backend).__module__]
     monkeypatch.setattr(module, "CORES", 3)
     shares = []

@@ -10,7 +10,7 @@ from helpers import problem, selected_backends, weights_of
 from numpy.random import RandomState
 
 import xbackprop
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.losses import Loss, cross_entropy
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -112,7 +112,7 @@ def test_it_can_be_pickled():
     home = compiled.CompiledTorchBackend()
     again = pickle.loads(pickle.dumps(home))
     assert again == home
-    assert again != load("torch")()
+    assert again != backend_class("torch")()
 
 
 def test_steps_that_are_replayed_are_the_steps(monkeypatch):

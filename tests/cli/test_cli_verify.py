@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from xbackprop import ACTIVATIONS, MLP
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli import devices, main, matrix
 from xbackprop.cli import verify as verify_module
 from xbackprop.mlp.settings import TASKS
@@ -137,4 +137,4 @@ def test_the_defaults_are_all_backends_that_can_be_used(few, monkeypatch, run):
     status, out, _ = run("--dtypes", "float64")
     assert status == 0
     assert "not checked: abacus: out of beads" in out
-    assert load("numpy").name in rows(out)[0]
+    assert backend_class("numpy").name in rows(out)[0]

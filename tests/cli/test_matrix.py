@@ -8,7 +8,7 @@ import pytest
 from helpers import problem
 
 from xbackprop import ACTIVATIONS, Verdict
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.matrix import matrix
 from xbackprop.mlp.settings import TASKS
@@ -22,7 +22,7 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 
 def faulty(function, fault):
     """NumPy with one function replaced."""
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     backend.overrides = {**backend.overrides, function: fault}
     return backend
 
@@ -69,7 +69,7 @@ def test_thorough_looks_at_more_networks_points_and_penalties(backend):
 
 def test_a_wrong_derivative_fails_where_it_shows():
     wrong = replace(ACTIVATIONS["tanh"], df=lambda xp, z, h: 1.0 - h, name="wrong")
-    for row in cells(load("numpy")(), wrong):
+    for row in cells(backend_class("numpy")(), wrong):
         assert row.verdict is Verdict.FAIL
         assert {"complex step", "taylor"} <= failing(row)
         assert row.worst("complex step").tensor not in ("coefs_[2]", "intercepts_[2]")  # below it, all is right
@@ -115,7 +115,7 @@ def test_without_torch_the_oracle_is_not_run_and_says_so(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", no_torch)
-    for row in cells(load("numpy")()):
+    for row in cells(backend_class("numpy")()):
         assert row.worst("oracle") is None
         assert row.verdict is Verdict.PASS
         assert any("pip install 'xbackprop[torch]'" in note for run in row.runs for note in run.notes)

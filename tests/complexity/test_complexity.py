@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 
 import xbackprop
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.complexity.counting import count, count_step, matrix_rate
 from xbackprop.complexity.operations import operations
 from xbackprop.nn.activations import ACTIVATIONS
@@ -26,9 +26,14 @@ DEEP = (48, *[64] * 12, 10)
 widths = st.lists(st.integers(1, 40), min_size=2, max_size=7)
 
 
-def make(backend, sizes, activation, every=0, loss="cross_entropy"):
+def make(backend, sizes, activation, checkpoint_every=0, loss="cross_entropy"):
     return Objective(
-        backend, Layout(sizes), (ACTIVATIONS[activation],) * (len(sizes) - 2), LOSSES[loss], 1e-4, every=every
+        backend,
+        Layout(sizes),
+        (ACTIVATIONS[activation],) * (len(sizes) - 2),
+        LOSSES[loss],
+        1e-4,
+        checkpoint_every=checkpoint_every,
     )
 
 
@@ -43,13 +48,13 @@ def test_the_products_are_the_papers_sum(sizes, m):
 
 
 @given(widths, st.integers(1, 60), st.sampled_from([None, 1, 2, 3, "sqrt"]))
-def test_torch_counts_the_same_floating_point_operations(sizes, m, every):
+def test_torch_counts_the_same_floating_point_operations(sizes, m, checkpoint_every):
     """Two for a multiply-add; with checkpointing those that come again, too."""
     torch = pytest.importorskip("torch", reason="its FlopCounterMode is the oracle")
     from torch.utils.flop_counter import FlopCounterMode
 
-    found = count(sizes, m, checkpoint_activations=every, backend="torch")
-    objective = make(load("torch")(device="meta"), tuple(sizes), "relu", found.every)
+    found = count(sizes, m, checkpoint_activations=checkpoint_every, backend="torch")
+    objective = make(backend_class("torch")(device="meta"), tuple(sizes), "relu", found.checkpoint_every)
     theta, X, y = (
         torch.empty(shape, device="meta") for shape in (objective.layout.n_parameters, (m, sizes[0]), (m, sizes[-1]))
     )
@@ -88,7 +93,7 @@ def peak(objective, optimizer, m, dtype, dropout):
     plan = Plan(optimizer, batch_size=m, max_iter=1, dropout=(0.2,) * (len(sizes) - 2) if dropout else ())
 
     def run():
-        with backend.scope():
+        with backend.device_context():
             train(objective, plan, theta, start_progress(backend, plan, theta, RandomState(0)), X, y)
 
     run()  # scratch memory that is made once and kept
@@ -111,12 +116,12 @@ SHAPES = {
 
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", "identity"])
-@pytest.mark.parametrize("every", [0, 3])
+@pytest.mark.parametrize("checkpoint_every", [0, 3])
 @pytest.mark.parametrize("dropout", [False, True], ids=["", "dropout"])
-def test_memory_is_what_the_allocator_sees(kind, activation, every, dropout):
-    backend = load("numpy")() if kind == "numpy" else load("numpy")().generic()
+def test_memory_is_what_the_allocator_sees(kind, activation, checkpoint_every, dropout):
+    backend = backend_class("numpy")() if kind == "numpy" else backend_class("numpy")().generic()
     for sizes, m in SHAPES[kind]:
-        objective = make(backend, sizes, activation, every)
+        objective = make(backend, sizes, activation, checkpoint_every)
         found = count_step(objective, OPTIMIZERS["adam"](), m, "float32", dropout)
         assert found.memory.total == pytest.approx(
             peak(objective, OPTIMIZERS["adam"](), m, "float32", dropout), rel=0.1
@@ -126,13 +131,13 @@ def test_memory_is_what_the_allocator_sees(kind, activation, every, dropout):
 @pytest.mark.parametrize("solver", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_memory_with_every_solver_and_dtype(solver, dtype):
-    objective = make(load("numpy")(), (100, 300, 200, 10), "tanh")
+    objective = make(backend_class("numpy")(), (100, 300, 200, 10), "tanh")
     found = count_step(objective, OPTIMIZERS[solver](), 300, dtype)
     assert found.memory.total == pytest.approx(peak(objective, OPTIMIZERS[solver](), 300, dtype, False), rel=0.1)
 
 
 def test_memory_does_not_grow_with_the_steps():
-    objective = make(load("numpy")(), (20, 30, 3), "tanh")
+    objective = make(backend_class("numpy")(), (20, 30, 3), "tanh")
     backend, plan = objective.backend, Plan(OPTIMIZERS["adam"](), batch_size=5, max_iter=50, tol=0.0, patience=np.inf)
     rng = RandomState(0)
     theta, X = rng.standard_normal(objective.layout.n_parameters), rng.standard_normal((1000, 20))
@@ -141,7 +146,7 @@ def test_memory_does_not_grow_with_the_steps():
     sizes = []
     tracemalloc.start()
     try:
-        with backend.scope():
+        with backend.device_context():
             train(objective, plan, theta, progress, X, y, callback=lambda _: sizes.append(_held()))
     finally:
         tracemalloc.stop()

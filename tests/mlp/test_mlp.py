@@ -10,7 +10,7 @@ from numpy.random import RandomState
 
 import xbackprop
 from xbackprop import MLP
-from xbackprop.arrays.discovery import follow
+from xbackprop.arrays.discovery import backend_of
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 
@@ -31,7 +31,7 @@ def fitted(backend, task="classification", X=None, y=None, **settings):
 
 
 def host(x):
-    return np.asarray(follow(x).to_host(x))
+    return np.asarray(backend_of(x).to_host(x))
 
 
 def test_as_it_stands():
@@ -341,7 +341,7 @@ def test_predictions_in_chunks_are_predictions_in_one_piece(backend, task, float
     whole = net.predict(X)
     whole_proba = net.predict_proba(X) if task == "classification" else whole
     monkeypatch.setattr("xbackprop.mlp.prediction.LEAST_ROWS", 1)
-    monkeypatch.setattr(type(backend), "chunk", floats)
+    monkeypatch.setattr(type(backend), "prediction_chunk", floats)
     chunk_proba = net.predict_proba(X) if task == "classification" else net.predict(X)
     np.testing.assert_allclose(chunk_proba, whole_proba, rtol=1e-13)
     assert net.predict(X).shape == whole.shape

@@ -6,7 +6,7 @@ import pytest
 from helpers import problem, relative
 
 from xbackprop import MLP, Activation, Loss
-from xbackprop.arrays.discovery import follow, load
+from xbackprop.arrays.discovery import backend_class, backend_of
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 
@@ -52,7 +52,7 @@ def test_jvp_is_the_slope_of_the_logits(backend, task):
 
     def logits(t):
         at = moved(backend, net, t, *along)._model
-        with backend.scope():
+        with backend.device_context():
             return backend.to_host(at.objective.forward(at.theta, backend.asarray(X)).z[-1])
 
     assert relative(found, slope(logits)) < 1e-10
@@ -111,15 +111,15 @@ def test_norms_are_those_of_the_gradients_they_do_not_form(backend, task):
 
 def test_what_has_a_row_per_sample_comes_home(backend):
     """In the library and on the device of X, whatever the network computes with."""
-    net, X, y = network(load("numpy")())
+    net, X, y = network(backend_class("numpy")())
     there = backend.asarray(X)
     for found in (
         net.jvp(there, *directions(net)),
         net.input_gradient(there, y),
         net.per_sample_gradient_norms(there, y),
     ):
-        assert follow(found).library == backend.library
-        assert follow(found).device == backend.device
+        assert backend_of(found).library == backend.library
+        assert backend_of(found).device == backend.device
 
 
 def test_float32_stays_float32(backend):
@@ -163,7 +163,7 @@ def test_directions_that_make_no_sense(backend, change, says):
 
 @pytest.mark.parametrize("method", ["hvp", "input_gradient", "per_sample_gradients", "per_sample_gradient_norms"])
 def test_before_fit_and_with_the_wrong_data(method):
-    net, X, y = network(load("numpy")())
+    net, X, y = network(backend_class("numpy")())
     rest = directions(net) if method == "hvp" else ()
     with pytest.raises(ValueError, match=rf"MLP\.{method}: .*no weights yet"):
         getattr(MLP(), method)(X, y, *rest)

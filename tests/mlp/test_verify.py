@@ -9,7 +9,7 @@ from helpers import problem, weights_of
 
 import xbackprop
 from xbackprop import MLP, Activation, Loss, Verdict, verify
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.backprop import bias_gradient
 
@@ -112,7 +112,7 @@ def test_a_wrong_derivative_fails_in_its_layer_and_below(backend, fault, task):
 @tasks
 def test_what_is_certified_is_what_trains(task):
     """An override that only the training step takes."""
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     backend.overrides = {
         **backend.overrides,
         bias_gradient: lambda xp, delta, out=None: np.sum(delta[1:], axis=0, keepdims=True, out=out),
@@ -126,7 +126,7 @@ def test_what_is_certified_is_what_trains(task):
 
 def test_a_gradient_that_changes_is_no_pass():
     noise = np.random.RandomState(0)
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     backend.overrides = {
         **backend.overrides,
         bias_gradient: lambda xp, delta, out=None: (
@@ -181,7 +181,7 @@ def test_an_activation_that_torch_cannot_run():
     pytest.importorskip("torch")
     own = Activation(lambda xp, z: np.multiply(z, z, where=np.ones(z.shape, bool), out=np.zeros_like(z)),
                      lambda xp, z, h: 2.0 * z, "square")  # fmt: skip
-    net, X, y = network(load("numpy")(), activation=own)
+    net, X, y = network(backend_class("numpy")(), activation=own)
     report = look(net, X, y)
     assert report.passed, str(report)
     assert "oracle" not in methods_of(report)
@@ -272,7 +272,7 @@ def test_large_networks_are_sampled_and_say_so(backend, monkeypatch):
 )
 def test_bad_input(call, says):
     with pytest.raises(ValueError, match=rf"verify: .*{says}"):
-        call(*network(load("numpy")()))
+        call(*network(backend_class("numpy")()))
 
 
 def test_units_at_a_kink_and_elements_across_one_are_counted(backend):

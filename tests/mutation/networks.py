@@ -10,7 +10,7 @@ import numpy as np
 from helpers import make_objective, one_hot
 from numpy.random import RandomState
 
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.mlp.settings import TASKS
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
@@ -58,7 +58,7 @@ def case_of(setting: Setting) -> Case:
     X = rng.standard_normal((SAMPLES, SIZES[0]))
     y = one_hot(np.arange(SAMPLES) % 3, 3) if setting.task == "classification" else rng.standard_normal((SAMPLES, 3))
     weight = rng.uniform(0.5, 3.0, SAMPLES) if setting.weighted else None
-    backend = load("numpy")().generic()
+    backend = backend_class("numpy")().generic()
     batch = make_batch(backend, X, y, weight)
     alpha = rate / float(batch.inverse)
     objective = make_objective(backend, SIZES, setting.activation, setting.task, alpha)
@@ -88,7 +88,7 @@ def correct_network(seed: int) -> Case:
     zero_biases, zero_rows, weighted, fitted = chance(0.4), chance(0.4), chance(0.4), chance(0.15)
     alpha = 0.0 if chance(0.3) else float(10 ** rng.uniform(-6, 0))
 
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     if chance(0.5):
         backend = backend.generic()
     objective = Objective(backend, Layout(sizes), hidden, LOSSES[TASKS[task]], alpha)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.backprop import backward, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.nn.objective import Batch, Objective
@@ -66,7 +66,7 @@ class Amended(Objective):
 @contextmanager
 def planted(fault: Fault, objective: Objective) -> Iterator[Objective]:
     """The objective with the fault in it, on NumPy."""
-    backend = load("numpy")() if fault.buffered else load("numpy")().generic()
+    backend = backend_class("numpy")() if fault.buffered else backend_class("numpy")().generic()
     backend.overrides = {**backend.overrides, **fault.overrides}
     parts = {f.name: getattr(objective, f.name) for f in fields(Objective)} | {"backend": backend}
     if fault.own_row:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 
 import xbackprop_numpy
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn import backprop
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.backprop import backward, forward
@@ -199,7 +199,7 @@ def test_an_override_of_an_elementwise_function_meets_every_number_as_the_generi
 @pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
 def test_a_compiled_update_gives_numpys_bits(step, dtype):
     pytest.importorskip("numba", reason='numba is not installed; nox -s "tests(numba)" brings its own')
-    home, compiled = load("numpy")(), load("numba")()
+    home, compiled = backend_class("numpy")(), backend_class("numba")()
     ours, numpys = (call(b, b.overrides[step], arguments(step), dtype)[0] for b in (compiled, home))
     for a, b in zip(ours, numpys, strict=True):
         assert np.array_equal(a, b)

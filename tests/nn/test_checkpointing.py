@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xbackprop
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.backprop import forward, sqrt_layers
 from xbackprop.nn.dropout import Masks
 from xbackprop.nn.objective import make_batch
@@ -18,9 +18,9 @@ from xbackprop.nn.objective import make_batch
 SIZES = (4, 6, 5, 7, 5, 6, 4, 3)
 
 
-def gradient(objective, every, masks=False, lend=False):
+def gradient(objective, checkpoint_every, masks=False, lend=False):
     """C and the gradient, as bytes of the host."""
-    objective = replace(objective, every=every)
+    objective = replace(objective, checkpoint_every=checkpoint_every)
     backend = objective.backend
     sizes = objective.layout.sizes
     X, y = problem("classification", features=sizes[0], outputs=sizes[-1])
@@ -36,31 +36,35 @@ def gradient(objective, every, masks=False, lend=False):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "identity", "gelu"])
 @pytest.mark.parametrize("masks", [False, True], ids=["", "dropout"])
-@pytest.mark.parametrize("every", [1, 2, 3, 4, 7, 50])
-def test_gradients_are_the_same_bit_by_bit(backend, activation, masks, every):
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3, 4, 7, 50])
+def test_gradients_are_the_same_bit_by_bit(backend, activation, masks, checkpoint_every):
     objective = make_objective(backend, SIZES, activation)
     for lend in (False, True):
         cost, g = gradient(objective, 0, masks, lend)
-        cost_again, g_again = gradient(objective, every, masks, lend)
+        cost_again, g_again = gradient(objective, checkpoint_every, masks, lend)
         assert cost_again == cost
         np.testing.assert_array_equal(g_again, g)
 
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=12), st.integers(1, 12), st.sampled_from(["relu", "softplus"]))
-def test_whatever_the_depth_and_the_distance(sizes, every, activation):
-    objective = make_objective(load("numpy")(), sizes, activation)
-    np.testing.assert_array_equal(gradient(objective, every, lend=True)[1], gradient(objective, 0, lend=True)[1])
+def test_whatever_the_depth_and_the_distance(sizes, checkpoint_every, activation):
+    objective = make_objective(backend_class("numpy")(), sizes, activation)
+    np.testing.assert_array_equal(
+        gradient(objective, checkpoint_every, lend=True)[1], gradient(objective, 0, lend=True)[1]
+    )
 
 
-@pytest.mark.parametrize("every", [1, 2, 3, 5])
-def test_the_forward_pass_keeps_every_kth_layer_and_what_lies_above_the_last(backend, every):
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3, 5])
+def test_the_forward_pass_keeps_every_kth_layer_and_what_lies_above_the_last(backend, checkpoint_every):
     objective = make_objective(backend, SIZES)
     X, _ = problem("classification")
     layers = objective.layout.layers(backend.xp, backend.asarray(random_theta(objective)))
-    cache = forward(backend, layers, objective.activations, backend.asarray(X), every=every)
+    cache = forward(backend, layers, objective.activations, backend.asarray(X), checkpoint_every=checkpoint_every)
     L = len(layers)
-    top = max(l for l in range(0, L, every))
-    assert [l for l, h in enumerate(cache.h) if h is not None] == sorted({*range(0, L, every), *range(top, L + 1)})
+    top = max(l for l in range(0, L, checkpoint_every))
+    assert [l for l, h in enumerate(cache.h) if h is not None] == sorted(
+        {*range(0, L, checkpoint_every), *range(top, L + 1)}
+    )
     assert [l for l, z in enumerate(cache.z, 1) if z is not None] == list(range(top + 1, L + 1))
 
 

@@ -11,14 +11,14 @@ from xbackprop.nn.initializers import INITIALIZERS, draw, draw_layers
 
 N_IN, N_OUT = 300, 200
 VARIANCE = {"he": 2 / N_IN, "glorot": 2 / (N_IN + N_OUT), "lecun": 1 / N_IN}
-every = pytest.mark.parametrize("name", INITIALIZERS)
+checkpoint_every = pytest.mark.parametrize("name", INITIALIZERS)
 
 
 def test_the_table_has_the_promised_rows():
     assert set(INITIALIZERS) == {f"{family}_{law}" for family in VARIANCE for law in ("normal", "uniform")}
 
 
-@every
+@checkpoint_every
 def test_mean_and_variance(name):
     W = draw(name, RandomState(0), N_IN, N_OUT)
     variance = VARIANCE[name.split("_")[0]]
@@ -28,7 +28,7 @@ def test_mean_and_variance(name):
     assert W.var() == pytest.approx(variance, rel=5 * np.sqrt(2 / W.size))
 
 
-@every
+@checkpoint_every
 def test_law(name):
     """A uniform law has an edge, at √3 standard deviations, and fills its interval evenly; a normal one has tails."""
     W = draw(name, RandomState(1), N_IN, N_OUT) / np.sqrt(VARIANCE[name.split("_")[0]])
@@ -40,7 +40,7 @@ def test_law(name):
         assert np.mean(np.abs(W) < 1) == pytest.approx(0.6827, abs=0.02)
 
 
-@every
+@checkpoint_every
 def test_the_seed_decides(name):
     one, same, other = (draw(name, RandomState(seed), 5, 4) for seed in (7, 7, 8))
     np.testing.assert_array_equal(one, same)
@@ -76,7 +76,7 @@ def test_auto_is_he_for_the_relu_family_lecun_for_selu_and_glorot_otherwise(back
     assert not any(b.any() for b in biases)
 
 
-@every
+@checkpoint_every
 def test_a_named_initializer_is_used_for_every_layer(name):
     net = xbackprop.MLP((5,), init=name, random_state=2).initialize(np.ones((2, 3)), [0, 1])
     rng = RandomState(2)

@@ -278,7 +278,7 @@ def test_kinks_and_joints_are_where_delta_jumps_or_bends(backend, name):
     h = 1e-4
     for point in loss.kinks:
         assert abs(delta(point + h) - delta(point - h)) > 0.5
-    for point in loss.joints:
+    for point in loss.corners:
         slopes = [(delta(point + s * 2 * h) - delta(point + s * h)) / (s * h) for s in (1, -1)]
         assert abs(slopes[0] - slopes[1]) > 0.5
-    assert bool(loss.kinks or loss.joints) == (name in ("absolute_error", "quantile", "huber"))
+    assert bool(loss.kinks or loss.corners) == (name in ("absolute_error", "quantile", "huber"))

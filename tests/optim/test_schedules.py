@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import xbackprop
 from xbackprop.optim.optimizers import SGD
-from xbackprop.optim.schedules import END, RISE, SCHEDULES, START, Moment, make_schedule
+from xbackprop.optim.schedules import END, RISE, SCHEDULES, START, TrainingTime, make_schedule
 from xbackprop.training.plan import Plan
 
 
 def factor(name, epoch, epochs=20, samples=0):
-    return make_schedule(name, 0.5, 4, 0.1)(Moment(epoch, epochs, samples))
+    return make_schedule(name, 0.5, 4, 0.1)(TrainingTime(epoch, epochs, samples))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_factor_is_in_0_to_1(name, epoch, samples):
 def test_a_users_own_and_a_warm_up():
     halving = make_schedule(lambda epoch, epochs: 0.5**epoch, 0.5, 1, 0.1)
     plan = Plan(SGD(0.0), 2.0, schedule=halving, warmup=2.0)
-    rates = [plan.rate(Moment(k / 4, 10, 0), 1.0, 4) for k in range(12)]
+    rates = [plan.rate(TrainingTime(k / 4, 10, 0), 1.0, 4) for k in range(12)]
     warm = [min(1, (k + 1) / 8) for k in range(12)]
     np.testing.assert_allclose(rates, [2.0 * 0.5 ** (k / 4) * w for k, w in enumerate(warm)], rtol=1e-15)
 
@@ -65,7 +65,7 @@ def test_training_takes_the_rate_of_each_step(backend, name):
     for epoch in range(3):
         for i, rows in enumerate((slice(0, 4), slice(4, 8), slice(8, 10))):
             at = epoch + i / 3
-            rate = 0.1 * schedule(Moment(at, 3, 10 * epoch)) * min(1.0, (at + 1 / 3) / 0.5)
+            rate = 0.1 * schedule(TrainingTime(at, 3, 10 * epoch)) * min(1.0, (at + 1 / 3) / 0.5)
             _, dW, db = by_hand.loss_and_gradient(X[rows], y[rows])
             for parameter, slope in zip((*by_hand.coefs_, *by_hand.intercepts_), (*dW, *db), strict=True):
                 parameter -= rate * slope

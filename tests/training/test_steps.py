@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import load
-from xbackprop.data.batches import pieces, take_batch
+from xbackprop.arrays.discovery import backend_class
+from xbackprop.data.batches import batch_groups, take_batch
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
 from xbackprop.optim.optimizers import SGD, Adagrad, Adam, RMSProp
-from xbackprop.training.step import At, Step, run_epoch
+from xbackprop.training.step import Step, StepNumbers, run_epoch
 
 OPTIMIZERS = {
     "adam": Adam(),
@@ -33,12 +33,12 @@ ETA = 1e-3
 
 def numbers(i, t, m):
     """A constant rate, and all else that a step may need."""
-    return At(np.full(m, ETA), np.full(m, 0.1 * ETA), np.arange(t, t + m), np.full(m, 7))
+    return StepNumbers(np.full(m, ETA), np.full(m, 0.1 * ETA), np.arange(t, t + m), np.full(m, 7))
 
 
 def minibatches(backend, X, y, weight, batch_size, order):
     """The batches of an epoch."""
-    for samples, rows, sizes in pieces(backend, (X, y, weight), batch_size, order):
+    for samples, rows, sizes in batch_groups(backend, (X, y, weight), batch_size, order):
         for i in range(len(sizes)):
             row = rows[i] if isinstance(rows, list) else rows[i, ...]
             yield take_batch(backend, samples, row)
@@ -49,7 +49,7 @@ tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 
 @given(st.integers(1, 40), st.integers(1, 45), st.booleans(), st.booleans())
 def test_an_epoch_visits_every_row_once(n, batch_size, shuffled, weighted):
-    backend = load("numpy")()
+    backend = backend_class("numpy")()
     X, weight = np.arange(n, dtype=float)[:, None], np.arange(1, n + 1, dtype=float) if weighted else None
     order = RandomState(0).permutation(n) if shuffled else None
     batches = list(minibatches(backend, X, 2 * X, weight, batch_size, order))
@@ -128,7 +128,7 @@ def test_nothing_in_an_epoch_waits_for_the_device(solver, generic, weighted):
     """Tensors on torch's meta device have no values: float(), item(), bool() and copies to the host raise."""
     torch = pytest.importorskip("torch", reason="its meta device stands in for a GPU")
     compat = pytest.importorskip("array_api_compat.torch")
-    backend = Backend(compat, torch.device("meta")) if generic else load("torch")(device="meta")
+    backend = Backend(compat, torch.device("meta")) if generic else backend_class("torch")(device="meta")
     with torch.no_grad():
         for activation, loss, extras in cases_of_an_epoch():
             parameters, _, costs, _ = one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, extras)
@@ -201,9 +201,9 @@ def dtype_watch(request):
                 }
                 return result
 
-        return load("torch")(device="cpu"), Watch
+        return backend_class("torch")(device="cpu"), Watch
     if request.param == "numpy":
-        return watched(load("numpy"))(), nullcontext
+        return watched(backend_class("numpy"))(), nullcontext
     return watched(Backend)(array_api_compat.numpy), nullcontext
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xbackprop import ACTIVATIONS, BackendError
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.mlp.settings import TASKS
 from xbackprop.nn.backprop import affine
 from xbackprop.nn.losses import LOSSES, cross_entropy
@@ -42,13 +42,13 @@ every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 def cut(sizes, theta):
     """The layers of θ, on the host."""
-    return make_objective(load("numpy")(), sizes).layout.layers(array_api_compat.numpy, theta)
+    return make_objective(backend_class("numpy")(), sizes).layout.layers(array_api_compat.numpy, theta)
 
 
 def case(sizes, task):
     """θ, X and y of a small network, y one-hot for classes."""
     X, y = problem(task, n=len(WEIGHT), features=sizes[0], outputs=sizes[-1], seed=len(sizes))
-    theta = random_theta(make_objective(load("numpy")(), sizes), seed=len(sizes))
+    theta = random_theta(make_objective(backend_class("numpy")(), sizes), seed=len(sizes))
     return theta, X, one_hot(y, sizes[-1]) if task == "classification" else y
 
 
@@ -58,7 +58,13 @@ def truth(sizes, activation, task):
     theta, X, y = case(sizes, task)
     total = WEIGHT.sum()
     return reference_gradient(
-        cut(sizes, theta), [activation] * (len(sizes) - 2), TASKS[task], X, y, (WEIGHT / total)[:, None], ALPHA / total
+        cut(sizes, theta),
+        [activation] * (len(sizes) - 2),
+        TASKS[task],
+        X,
+        y,
+        (WEIGHT / total)[:, None],
+        ALPHA / total,
     )
 
 
@@ -275,7 +281,7 @@ def offset(backend):
 FAULTS = {
     "an activation that is not quite tanh": lambda: {"hidden": [inflated(ACTIVATIONS["tanh"], 1.0000001)]},
     "a loss twice as large": lambda: {"loss": replace(LOSSES["cross_entropy"], value_and_delta=doubled)},
-    "an offset in every layer": lambda: {"backend": offset(load("numpy")())},
+    "an offset in every layer": lambda: {"backend": offset(backend_class("numpy")())},
 }
 
 
@@ -283,7 +289,7 @@ def differences_and_reference(**fault):
     """How far the gradient is from differences of C, and C from the reference, relatively."""
     sizes, task = (3, 5, 3), "classification"
     theta, X, y = case(sizes, task)
-    objective = replace(make_objective(load("numpy")(), sizes, "tanh", task, ALPHA), **fault)
+    objective = replace(make_objective(backend_class("numpy")(), sizes, "tanh", task, ALPHA), **fault)
     batch = make_batch(objective.backend, X, y)
     cost, (gradient,) = objective.value_and_gradient([theta], batch)
     steps = 1e-5 * np.eye(len(theta))
@@ -336,7 +342,7 @@ def test_a_constant_added_to_all_logits_changes_no_cost(z, shift):
 @given(logits)
 def test_any_logits_give_the_references_cost_to_rounding(z):
     K, y = len(z), one_hot(np.array([0]), len(z))
-    cost, _, _ = evaluate(load("numpy")(), (1, K), [0.0] * K + z, ONE, y)
+    cost, _, _ = evaluate(backend_class("numpy")(), (1, K), [0.0] * K + z, ONE, y)
     true = reference_cost([(np.zeros((1, K)), np.array(z))], [], "cross_entropy", ONE, y, 1.0)
     assert abs(cost - true) <= (K + 2) * EPS * (1 + np.ptp(z))
 

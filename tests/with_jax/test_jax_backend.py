@@ -8,7 +8,7 @@ import pytest
 from helpers import one_hot, problem, weights_of
 
 import xbackprop
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli import main
 
 jax = pytest.importorskip("jax", reason='jax is not installed; nox -s "tests(jax)" brings its own')
@@ -65,7 +65,7 @@ def test_a_second_fit_of_equal_shapes_compiles_nothing(compilations):
 
 @pytest.mark.parametrize(("n", "calls"), [(40, 1), (43, 2)], ids=["full batches", "and a short one"])
 def test_an_epoch_is_one_call(monkeypatch, n, calls):
-    module = __import__(load("jax").__module__)
+    module = __import__(backend_class("jax").__module__)
     seen, scan = [], module._scan
     monkeypatch.setattr(module, "_scan", lambda *arguments: seen.append(1) or scan(*arguments))
     fit(n=n, max_iter=3)
@@ -95,10 +95,10 @@ def test_nothing_in_an_epoch_waits_for_the_device():
 
 def test_devices_by_name():
     first = str(jax.devices()[0])
-    assert str(load("jax")(first).device) == str(load("jax")().device) == first
-    assert load("jax")("cpu").device.platform == "cpu"
+    assert str(backend_class("jax")(first).device) == str(backend_class("jax")().device) == first
+    assert backend_class("jax")("cpu").device.platform == "cpu"
     with pytest.raises(xbackprop.BackendError, match=r"device: JAX sees .*, got 'tpu:7'"):
-        load("jax")("tpu:7")
+        backend_class("jax")("tpu:7")
 
 
 def test_the_command_trains_and_folds_the_standardisation_in(tmp_path, capsys):

@@ -46,7 +46,7 @@ class Backend:
     #: True if steps are to be taken on [W_1 …, b_1 …], and not on one θ, which a compiler would cut and join.
     prefers_leaves: bool = False
     #: How many numbers a prediction holds at a time: where there is a cache, what it takes.
-    chunk: int = 2**22
+    prediction_chunk: int = 2**22
 
     def __init__(self, xp: Namespace, device: Any = None) -> None:
         self.xp = xp
@@ -147,7 +147,7 @@ class Backend:
         """A copy of `x` that shares no memory with it."""
         return self.xp.asarray(x, copy=True)
 
-    def scope(self) -> AbstractContextManager:
+    def device_context(self) -> AbstractContextManager:
         """What must surround work on this device.
 
         Here, no warnings of overflow: a loss that is no longer finite is an error at the end of its epoch.

@@ -30,15 +30,15 @@ def _installed() -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
 
 
-def names() -> list[str]:
+def backend_names() -> list[str]:
     """The names of the backends that are installed, whether or not their libraries are."""
     return sorted(_installed())
 
 
-def load(name: str) -> type[Backend]:
+def backend_class(name: str) -> type[Backend]:
     """The backend class behind a name; BackendError says what is missing."""
     if name not in _installed():
-        known = ", ".join(names()) or "none (is xbackprop installed? pip install .)"
+        known = ", ".join(backend_names()) or "none (is xbackprop installed? pip install .)"
         raise BackendError(f"backend: unknown backend {name!r}; expected one of: {known}")
     return _installed()[name].load()
 
@@ -50,34 +50,34 @@ def library_of(x: Any) -> str:
     return library_name(array_api_compat.array_namespace(x))
 
 
-def follow(x: Any, device: Any = None) -> Backend:
+def backend_of(x: Any, device: Any = None) -> Backend:
     """The backend of the library of `x`, on the device of `x` unless another is named."""
     name = library_of(x)
     if device is None and not is_host_array(x):
         device = array_api_compat.device(x)
     if name in _installed():
-        return load(name)(device=device)  # type: ignore[call-arg]
+        return backend_class(name)(device=device)  # type: ignore[call-arg]
     return Backend(array_api_compat.array_namespace(x), device)
 
 
 def on_host(x: Any) -> np.ndarray:
     """`x`, of any library, as a NumPy array."""
-    return np.asarray(x) if is_host_array(x) else follow(x).to_host(x)
+    return np.asarray(x) if is_host_array(x) else backend_of(x).to_host(x)
 
 
-def resolve(backend: str | Backend | None, device: Any = None, like: Any = None) -> Backend:
+def get_backend(backend: str | Backend | None, device: Any = None, like: Any = None) -> Backend:
     """The backend that a user means: by name, as an instance, or None, which follows the library of `like`."""
     if isinstance(backend, Backend):
         if device is not None and device != backend.device:
             raise BackendError(f"device: {backend!r} has its own device, got another one, {device!r}")
         return backend
     if backend is None:
-        return follow(like, device)
+        return backend_of(like, device)
     if not isinstance(backend, str):
         raise BackendError(f"backend: expected a name, a Backend or None, got {backend!r}")
     if device is None and library_of(like) == backend:
-        return follow(like)  # on the device of `like`
-    return load(backend)(device=device)  # type: ignore[call-arg]
+        return backend_of(like)  # on the device of `like`
+    return backend_class(backend)(device=device)  # type: ignore[call-arg]
 
 
 def transfer(x: Array, source: Backend, target: Backend, dtype: str | None = None) -> Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from xbackprop.arrays.discovery import load, names
+from xbackprop.arrays.discovery import backend_class, backend_names
 
 
 class Installed(NamedTuple):
@@ -18,12 +18,12 @@ class Installed(NamedTuple):
 
 def installed() -> list[Installed]:
     """All the backends, usable or not."""
-    return [_installed(name) for name in names()]
+    return [_installed(name) for name in backend_names()]
 
 
 def _installed(name: str) -> Installed:
     try:
-        backend = load(name)
+        backend = backend_class(name)
         devices = backend.devices()
         return Installed(name, backend(device=parse_device(devices[0])).version, devices, None)  # type: ignore[call-arg]
     except Exception as error:  # a third party's library may fail to load in any way it likes

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.arrays.discovery import resolve
+from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli import verify
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.progress_bar import progress
@@ -69,7 +69,7 @@ def train(args: argparse.Namespace) -> int:
     outputs = Scale.of(y[:, None]) if data.task == "regression" else None
     if outputs is not None:
         y = outputs.apply(y)
-    backend = resolve(args.backend, parse_device(args.device))
+    backend = get_backend(args.backend, parse_device(args.device))
     settings = {
         "activation": args.activation,
         "task": data.task,
@@ -132,7 +132,7 @@ def complexity(args: argparse.Namespace) -> int:
     """Print what a training step of a network costs."""
     counted = count(
         args.sizes, args.batch_size, activation=args.activation, solver=args.solver, dropout=args.dropout,
-        checkpoint_activations=args.checkpoint, dtype=args.dtype, backend=resolve(args.backend),
+        checkpoint_activations=args.checkpoint, dtype=args.dtype, backend=get_backend(args.backend),
     )  # fmt: skip
     rate = matrix_rate(args.backend, args.dtype, parse_device(args.device))
     print(counted)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.arrays.threads import one_thread
 from xbackprop.errors import ConvergenceWarning
 from xbackprop.mlp.mlp import MLP
@@ -153,7 +153,7 @@ def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, tho
 def _parity(kind: Kind, sizes: tuple[int, ...]) -> Finding:
     """The largest difference between a weight trained here and the same one trained on NumPy."""
     X, y, _ = kind.data()
-    numpy = load("numpy")()  # type: ignore[call-arg]
+    numpy = backend_class("numpy")()  # type: ignore[call-arg]
     here, there = (
         [b.to_host(w) for net in [_trained(kind.network(sizes, b), X, y)] for w in (*net.coefs_, *net.intercepts_)]
         for b in (kind.backend, numpy)

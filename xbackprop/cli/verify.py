@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import load
+from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.matrix import DTYPES, Cell, matrix
 from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
@@ -129,7 +129,7 @@ def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:
     for item in text.split(","):
         name, _, device = item.strip().partition(":")
         try:
-            kind = load(name)
+            kind = backend_class(name)
             for each in [device] if device else kind.devices():
                 found.append((each, kind(device=parse_device(each))))  # type: ignore[call-arg]
         except BackendError as error:

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import resolve
-from xbackprop.complexity.memory import Ledger
+from xbackprop.arrays.discovery import get_backend
+from xbackprop.complexity.memory import StepMemory
 from xbackprop.complexity.operations import operations
 from xbackprop.nn import backprop
 from xbackprop.nn.activations import ACTIVATIONS, Activation
@@ -65,7 +65,7 @@ class Complexity:
     sizes: tuple[int, ...]
     batch_size: int
     dtype: str
-    every: int
+    checkpoint_every: int
     forward: Work
     backward: Work
     recompute: Work
@@ -90,7 +90,7 @@ class Complexity:
     def __str__(self) -> str:
         parts = {"forward": self.forward, "backward": self.backward, "recompute": self.recompute, "update": self.update}
         kept = {0: "", 1: ", every layer kept", 2: ", every other layer kept"}
-        checkpoint = kept.get(self.every, f", one of {self.every} layers kept")
+        checkpoint = kept.get(self.checkpoint_every, f", one of {self.checkpoint_every} layers kept")
         rows = [
             f"{'-'.join(map(str, self.sizes))}, batches of {self.batch_size:,}, {self.dtype}{checkpoint}",
             "",
@@ -139,16 +139,17 @@ def count(
         loss = LOSSES[validation.one_of(where, "loss", loss, LOSSES)]
     optimizer = OPTIMIZERS[validation.one_of(where, "solver", solver, OPTIMIZERS)]()
     objective = Objective(
-        resolve(backend), Layout((n_0, *hidden, n_L)), (activation,) * len(hidden), loss,
-        validation.non_negative(where, "alpha", alpha), every=backprop.every(where, checkpoint_activations, len(hidden) + 1),
+        get_backend(backend), Layout((n_0, *hidden, n_L)), (activation,) * len(hidden), loss,
+        validation.non_negative(where, "alpha", alpha),
+        checkpoint_every=backprop.checkpoint_interval(where, checkpoint_activations, len(hidden) + 1),
     )  # fmt: skip
-    m, dtype = validation.whole(where, "batch_size", batch_size, 1), validation.dtype_of(where, dtype)
+    m, dtype = validation.integer(where, "batch_size", batch_size, 1), validation.dtype_of(where, dtype)
     return count_step(objective, optimizer, m, dtype, bool(validation.fraction(where, "dropout", dropout)))
 
 
 def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, dropout: bool = False) -> Complexity:
     """What a step of this optimizer on m rows of this objective costs."""
-    sizes, hidden, k = objective.layout.sizes, objective.hidden, objective.every
+    sizes, hidden, k = objective.layout.sizes, objective.hidden, objective.checkpoint_every
     L, itemsize = len(sizes) - 1, 4 if dtype == "float32" else 8
     top = last_kept(L, k)
     macs = [m * a * b for a, b in pairwise(sizes)]
@@ -164,7 +165,7 @@ def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, d
     per_parameter = operations(step, 2 + optimizer.n_moments, 1.0, *constants)
     penalty = operations(add_penalty_gradient, 2, 1.0) if objective.alpha else 0
     n_parameters, n_weights = objective.layout.n_parameters, objective.layout.n_weights
-    memory = Ledger(objective, optimizer, m, dtype, dropout).memory()
+    memory = StepMemory(objective, optimizer, m, dtype, dropout).memory()
     products = [(m, a, b) for a, b in pairwise(sizes)]
     products += products + products[1:] + products[:top]
     return Complexity(
@@ -177,9 +178,9 @@ def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, d
 
 def matrix_rate(backend: str | Backend = "numpy", dtype: str = "float32", device: Any = None, n: int = 1024) -> float:
     """Multiply-adds per second of a product of two n × n matrices, here and now: the median of seven."""
-    home = resolve(backend, device)
+    home = get_backend(backend, device)
     seconds = []
-    with home.scope():
+    with home.device_context():
         a = home.xp.ones((n, n), dtype=getattr(home.xp, dtype), device=home.device)
         for _ in range(8):
             began = time.perf_counter()

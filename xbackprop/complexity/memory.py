@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.arrays.discovery import resolve
+from xbackprop.arrays.discovery import get_backend
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.backprop import last_kept
 from xbackprop.nn.objective import Objective
@@ -17,7 +17,7 @@ from xbackprop.optim.optimizers import Optimizer
 SMALL, LARGE = 2**14, 2**18  # elements of the arrays on which a function is measured
 
 
-class Ledger:
+class StepMemory:
     """What is held at each moment of a step, in numbers of the network's dtype.
 
     objective, optimizer : of the step. m : rows of the batch. dropout : whether there are masks.
@@ -26,9 +26,9 @@ class Ledger:
     def __init__(self, objective: Objective, optimizer: Optimizer, m: int, dtype: str, dropout: bool) -> None:
         self.objective, self.optimizer, self.m, self.dtype, self.dropout = objective, optimizer, m, dtype, dropout
         self.reuses = objective.backend.reuses_buffers
-        self.host = resolve("numpy") if self.reuses else resolve("numpy").generic()
+        self.host = get_backend("numpy") if self.reuses else get_backend("numpy").generic()
         self.sizes, self.L = objective.layout.sizes, len(objective.layout.sizes) - 1
-        self.k = objective.every
+        self.k = objective.checkpoint_every
         self.top = last_kept(self.L, self.k)
         self.measured: dict[Any, tuple[float, float]] = {}
 

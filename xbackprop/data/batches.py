@@ -13,7 +13,7 @@ from xbackprop.nn.objective import Batch, make_batch
 Samples = tuple[Any, Array, Array | None]  # X, y, and the weights or None
 
 
-def pieces(
+def batch_groups(
     backend: Backend, samples: Samples, batch_size: int, order: np.ndarray | None
 ) -> Iterator[tuple[Samples, Any, list[int]]]:
     """One epoch, every row once, in pieces whose batches are all of one size: mostly one, and a last smaller batch.
@@ -44,8 +44,8 @@ def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) 
     return backend.asarray(order[starts.start : starts.stop].reshape(-1, size))
 
 
-def numbered(rows: Any, n: int) -> Any:
-    """The rows of batches, as `pieces` gives them of n samples, in numbers (m, size) even if they are slices."""
+def as_row_indices(rows: Any, n: int) -> Any:
+    """The rows of batches, as `batch_groups` gives them of n samples, in numbers (m, size) even if they are slices."""
     return np.array([range(*chosen.indices(n)) for chosen in rows]) if isinstance(rows, list) else rows
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, is_sparse
-from xbackprop.arrays.discovery import follow, transfer
+from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import tables
 from xbackprop.data.batches import dense
 from xbackprop.data.targets import Targets
@@ -36,7 +36,7 @@ class Data(NamedTuple):
     def fingerprint(self) -> np.ndarray:
         """A few sums that other rows, or these in another order, do not have: what tells one table from another."""
         sums = []
-        with self.backend.scope():
+        with self.backend.device_context():
             for a in (self.X.data if is_sparse(self.X) else self.X, self.y, self.weight):
                 if a is not None:
                     xp, device = (np, None) if isinstance(a, np.ndarray) else (self.backend.xp, self.backend.device)
@@ -61,10 +61,10 @@ def read_data(
     n = X.shape[0]
     dtype = tables.working_dtype(where, X, dtype)
     y, class_weight = targets.encode(where, y, n, dtype)
-    weight = None if sample_weight is None else tables.weights(where, sample_weight, n)
-    with backend.scope():
-        y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
-        X = X.astype(dtype, copy=False) if is_sparse(X) else transfer(X, follow(X), backend, dtype)
+    weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
+    with backend.device_context():
+        y, weight = (None if a is None else transfer(a, backend_of(a), backend, dtype) for a in (y, weight))
+        X = X.astype(dtype, copy=False) if is_sparse(X) else transfer(X, backend_of(X), backend, dtype)
         if class_weight is not None:
             by_class = backend.asarray(class_weight, dtype)
             weight = by_class if weight is None else weight * by_class
@@ -77,5 +77,5 @@ def pick(x: Any, rows: np.ndarray) -> Any:
     """Some rows of what a user handed in, in its own library."""
     if is_sparse(x):
         return x.tocsr()[rows]
-    home = follow(x)
+    home = backend_of(x)
     return home.xp.take(home.asarray(x), home.asarray(rows), axis=0)

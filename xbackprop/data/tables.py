@@ -14,7 +14,7 @@ import array_api_compat
 import numpy as np
 
 from xbackprop.arrays.backend import Array, is_host_array, is_sparse
-from xbackprop.arrays.discovery import follow, on_host
+from xbackprop.arrays.discovery import backend_of, on_host
 from xbackprop.validation import dtype_of
 
 
@@ -26,7 +26,7 @@ def feature_names(X: Any) -> list[str] | None:
     return [str(c) for c in columns]
 
 
-def table(where: str, X: Any, n_features: int | None = None, names: Sequence[str] | None = None) -> Array:
+def feature_table(where: str, X: Any, n_features: int | None = None, names: Sequence[str] | None = None) -> Array:
     """X (n_samples, n_features), finite and real, in its own library; lists and frames become NumPy arrays."""
     given = feature_names(X)
     if names is not None and given is not None and given != list(names):
@@ -80,11 +80,11 @@ def finite(where: str, name: str, x: Array) -> Array:
         finite(where, f"{name}.data", x.data)
         return x
     xp = array_api_compat.array_namespace(x)
-    scope = np.errstate(over="ignore", invalid="ignore") if is_host_array(x) else follow(x).scope()
+    scope = np.errstate(over="ignore", invalid="ignore") if is_host_array(x) else backend_of(x).device_context()
     with scope:  # a sum is infinite where a number is: one pass, nothing stored
         fine = not xp.isdtype(x.dtype, "real floating") or bool(xp.isfinite(xp.sum(x)) or xp.all(xp.isfinite(x)))
     if not fine:
-        host = follow(x).to_host(x)
+        host = backend_of(x).to_host(x)
         index = _first_bad(host)
         raise ValueError(f"{where}: {name} must be finite, got {host[index]} at {index}")
     return x
@@ -135,7 +135,7 @@ def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return indices
 
 
-def weights(where: str, sample_weight: Any, n: int) -> Array:
+def sample_weights(where: str, sample_weight: Any, n: int) -> Array:
     """Sample weights (n,), none negative, not all zero, in their own library."""
     w = _numeric(where, "sample_weight", sample_weight, None)
     if tuple(w.shape) != (n,):

@@ -75,7 +75,7 @@ class Targets(NamedTuple):
         rows[np.arange(n), numbers] += 1.0 - s
         return rows, weights
 
-    def decide(self, xp: Namespace, z: Array, loss: Loss) -> Array:
+    def predict_from_logits(self, xp: Namespace, z: Array, loss: Loss) -> Array:
         """The number of the class (n,), 0 or 1 for each label (n, K), or the output (n, n_L)."""
         if self.kind == "numbers":
             return loss.output(xp, z)
@@ -103,7 +103,7 @@ class Targets(NamedTuple):
 
     def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
         """Accuracy, of whole rows for labels; or R². y as `encode` gave it."""
-        decided = self.decide(xp, z, loss)
+        decided = self.predict_from_logits(xp, z, loss)
         if self.kind == "numbers":
             return r2(xp, y, decided, weight)
         if self.kind == "multilabel":
@@ -112,7 +112,7 @@ class Targets(NamedTuple):
         return accuracy(xp, decided == true, weight, z.dtype)
 
 
-def learn_targets(
+def infer_targets(
     where: str,
     task: str,
     loss: Loss | None,

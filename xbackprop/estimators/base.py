@@ -238,7 +238,7 @@ class Perceptron(BaseEstimator):
                 f"those passed to fit(): {self._library}, got {library_of(X)}"
             )
         if not is_host_array(X):
-            return tables.table(type(self).__name__, X, self.n_features_in_)
+            return tables.feature_table(type(self).__name__, X, self.n_features_in_)
         return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Any, Any]:
@@ -251,7 +251,7 @@ class Perceptron(BaseEstimator):
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         else:
-            X = tables.table(type(self).__name__, X, None if reset else self.n_features_in_)
+            X = tables.feature_table(type(self).__name__, X, None if reset else self.n_features_in_)
             y = np.asarray(y) if is_host_array(y) else y
             self.n_features_in_ = X.shape[1]
         if is_sparse(y):

@@ -6,7 +6,7 @@ from typing import Any
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Array, dtype_name
-from xbackprop.arrays.discovery import follow, transfer
+from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.arrays.threads import one_thread
 from xbackprop.data import tables
 from xbackprop.errors import GradientCheckError
@@ -31,7 +31,7 @@ class Gradients(Fitting):
         """C(θ), ∂C/∂W_l and ∂C/∂b_l at the present weights, the penalty included, all samples in one batch."""
         model, batch = self._problem("MLP.loss_and_gradient", X, y, sample_weight)
         backend = model.objective.backend
-        with backend.scope():
+        with backend.device_context():
             cost, (gradient,) = model.objective.value_and_gradient([model.theta], batch)
         return (float(backend.to_host(cost)), *self._tensors(model, gradient))
 
@@ -43,11 +43,11 @@ class Gradients(Fitting):
         where = "MLP.jvp"
         model = self._fitted(where)
         backend = model.objective.backend
-        X = tables.table(where, X, model.objective.layout.sizes[0], self.feature_names_in_)
+        X = tables.feature_table(where, X, model.objective.layout.sizes[0], self.feature_names_in_)
         direction = self._vector(where, model, _DIRECTIONS, coef_directions, intercept_directions)
-        with backend.scope():
-            rows = transfer(X, follow(X), backend, dtype_name(model.theta))
-            return transfer(derivatives.jvp(model.objective, model.theta, direction, rows), backend, follow(X))
+        with backend.device_context():
+            rows = transfer(X, backend_of(X), backend, dtype_name(model.theta))
+            return transfer(derivatives.jvp(model.objective, model.theta, direction, rows), backend, backend_of(X))
 
     def hvp(
         self, X: Any, y: Any, coef_directions: Any, intercept_directions: Any, sample_weight: Any = None
@@ -63,16 +63,16 @@ class Gradients(Fitting):
         """  # fmt: skip
         model, batch = self._problem("MLP.hvp", X, y, sample_weight)
         direction = self._vector("MLP.hvp", model, _DIRECTIONS, coef_directions, intercept_directions)
-        with model.objective.backend.scope():
+        with model.objective.backend.device_context():
             product = derivatives.hvp(model.objective, model.theta, direction, batch)
         return self._tensors(model, product)
 
     def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
         """∂C/∂X = δ_1 W_1ᵀ, (n_samples, n_features)."""
         model, batch = self._problem("MLP.input_gradient", X, y, sample_weight)
-        with model.objective.backend.scope():
+        with model.objective.backend.device_context():
             gradient = derivatives.input_gradient(model.objective, model.theta, batch)
-        return transfer(gradient, model.objective.backend, follow(X))
+        return transfer(gradient, model.objective.backend, backend_of(X))
 
     def per_sample_gradients(self, X: Any, y: Any) -> tuple[list[Array], list[Array]]:
         """∂C_x/∂W_l = h_{l-1}ᵀ δ_l (n_samples, n_in, n_out) and ∂C_x/∂b_l = δ_l (n_samples, n_out), for every sample.
@@ -80,16 +80,16 @@ class Gradients(Fitting):
         C_x is the sample's own cost: no 1/n, no penalty. With equal weights ∂C/∂W_l is their mean, plus α/n W_l.
         """
         model, batch = self._problem("MLP.per_sample_gradients", X, y)
-        with model.objective.backend.scope():
+        with model.objective.backend.device_context():
             layers = derivatives.per_sample_gradients(model.objective, model.theta, batch)
         return [W for W, _ in layers], [b[:, 0, :] for _, b in layers]
 
     def per_sample_gradient_norms(self, X: Any, y: Any) -> Array:
         """‖∂C_x/∂θ‖ (n_samples,), from Σ_l (‖h_{l-1}‖² + 1) ‖δ_l‖², without forming the gradients."""
         model, batch = self._problem("MLP.per_sample_gradient_norms", X, y)
-        with model.objective.backend.scope():
+        with model.objective.backend.device_context():
             norms = derivatives.per_sample_gradient_norms(model.objective, model.theta, batch)
-        return transfer(norms, model.objective.backend, follow(X))
+        return transfer(norms, model.objective.backend, backend_of(X))
 
     def gradient_check(self, X: Any, y: Any, epsilon: float = EPSILON, tolerance: float = TOLERANCE) -> float:
         """The paper's check (Section 6) of every weight and bias, on the network's own backend, in float64.
@@ -114,7 +114,7 @@ class Gradients(Fitting):
             validation.positive(where, "tolerance", tolerance),
         )
         model, batch = self._problem(where, X, y, None, "float64")
-        with model.objective.backend.scope(), one_thread(batch.X.shape[0] * model.objective.layout.n_weights):
+        with model.objective.backend.device_context(), one_thread(batch.X.shape[0] * model.objective.layout.n_weights):
             theta = model.objective.backend.asarray(model.theta, "float64")
             result = paper_check(make_subject(model.objective, theta, batch), epsilon=epsilon, tolerance=tolerance)
         self.gradient_check_: GradientCheck = result
@@ -128,7 +128,7 @@ class Gradients(Fitting):
         """The model, and the data as one batch."""
         model = self._fitted(where)
         data = self._same(where, X, y, sample_weight, dtype)
-        with data.backend.scope():
+        with data.backend.device_context():
             return model, data.batch()
 
     @staticmethod
@@ -147,6 +147,6 @@ class Gradients(Fitting):
             tables.arrays_like(where, names[0], coefs, layout.shapes),
             tables.arrays_like(where, names[1], intercepts, biases),
         )
-        with backend.scope():
-            moved = [[transfer(a, follow(a), backend, dtype) for a in part] for part in arrays]
+        with backend.device_context():
+            moved = [[transfer(a, backend_of(a), backend, dtype) for a in part] for part in arrays]
             return layout.flatten(backend.xp, list(zip(*moved, strict=True)))

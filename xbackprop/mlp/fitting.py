@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.backend import Array, dtype_name
-from xbackprop.arrays.discovery import resolve
+from xbackprop.arrays.discovery import get_backend
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick, read_data
-from xbackprop.data.targets import learn_targets
+from xbackprop.data.targets import infer_targets
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp import model_file
 from xbackprop.mlp.model import Holder, Model, make_objective, start_model
@@ -74,9 +74,9 @@ class Fitting(Holder):
     ) -> tuple[Settings, Data, np.random.RandomState]:
         """Everything that a new network is made from, checked before anything is changed."""
         settings = read_settings(where, self)
-        backend = resolve(self.backend, self.device, like=X)
-        X = tables.table(where, X)
-        targets = learn_targets(
+        backend = get_backend(self.backend, self.device, like=X)
+        X = tables.feature_table(where, X)
+        targets = infer_targets(
             where, settings.task, settings.loss, y, X.shape[0], log_loss=settings.log_loss, classes=classes,
             smoothing=settings.label_smoothing, weight=settings.class_weight,
         )  # fmt: skip
@@ -85,7 +85,7 @@ class Fitting(Holder):
     def _same(self, where: str, X: Any, y: Any, sample_weight: Any, dtype: str | None = None) -> Data:
         """X, y and weights as the network has them already: its backend, widths, classes and dtype."""
         model = self._fitted(where)
-        X = tables.table(where, X, self.n_features_in_, self.feature_names_in_)
+        X = tables.feature_table(where, X, self.n_features_in_, self.feature_names_in_)
         dtype = dtype or dtype_name(model.theta)
         return read_data(where, model.objective.backend, model.targets, dtype, X, y, sample_weight)
 
@@ -141,7 +141,7 @@ class Fitting(Holder):
                 return progress.end
         callback = callback or (print_epoch if settings.verbose else None)
         threads = nullcontext() if settings.threads is None else data.backend.threads(settings.threads)
-        with data.backend.scope(), threads:
+        with data.backend.device_context(), threads:
             if settings.lbfgs:
                 theta = self._lbfgs(settings, model, data, callback)
             else:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Array, Backend, dtype_name
-from xbackprop.arrays.discovery import load, resolve
+from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.data.targets import Targets
 from xbackprop.errors import ModelFileError
 from xbackprop.mlp import model_file
@@ -146,7 +146,7 @@ class MLP(Gradients, Prediction):
         self._model = None
         read_settings("MLP", self)
         if isinstance(backend, str):
-            load(backend)  # a missing library is said here, not after the data are loaded
+            backend_class(backend)  # a missing library is said here, not after the data are loaded
 
     @property
     def coefs_(self) -> list[Array]:
@@ -196,7 +196,7 @@ class MLP(Gradients, Prediction):
 
         where = "MLP.complexity"
         model, plan = self._fitted(where), read_settings(where, self).plan
-        m = plan.batch_size if batch_size is None else validation.whole(where, "batch_size", batch_size, 1)
+        m = plan.batch_size if batch_size is None else validation.integer(where, "batch_size", batch_size, 1)
         return count_step(model.objective, plan.optimizer, m, dtype_name(model.theta), any(plan.dropout))
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -246,7 +246,7 @@ class MLP(Gradients, Prediction):
         backend, device : where it is to live; NumPy if none is named.
         activations, losses : the user's own that the network was trained with, found by their names.
         """
-        home = resolve(backend or "numpy", device)
+        home = get_backend(backend or "numpy", device)
         layers, configuration, _ = model_file.load(path)
         settings = settings_from_json(path, configuration["settings"], activations, losses)
         try:

@@ -37,7 +37,9 @@ class Model(NamedTuple):
 def make_objective(settings: Settings, backend: Backend, layout: Layout, targets: Targets) -> Objective:
     """The C(θ) that the settings describe."""
     loss = targets.loss(settings.loss)
-    return Objective(backend, layout, settings.activations, loss, settings.alpha, settings.l1_ratio, settings.every)
+    return Objective(
+        backend, layout, settings.activations, loss, settings.alpha, settings.l1_ratio, settings.checkpoint_every
+    )
 
 
 def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: np.random.RandomState) -> Model:

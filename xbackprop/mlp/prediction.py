@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xbackprop.arrays.backend import Array, Namespace, dtype_name, is_sparse
-from xbackprop.arrays.discovery import follow, transfer
+from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import tables
 from xbackprop.data.batches import dense
 from xbackprop.mlp.model import Holder
@@ -43,10 +43,10 @@ class Prediction(Holder):
         X = self._table("MLP.score", X)
         n, backend, dtype = X.shape[0], model.objective.backend, dtype_name(model.theta)
         y, _ = plain.encode("MLP.score", y, n, dtype)
-        weight = None if sample_weight is None else tables.weights("MLP.score", sample_weight, n)
+        weight = None if sample_weight is None else tables.sample_weights("MLP.score", sample_weight, n)
         z = self._logits(X)
-        with backend.scope():
-            y, weight = (None if a is None else transfer(a, follow(a), backend, dtype) for a in (y, weight))
+        with backend.device_context():
+            y, weight = (None if a is None else transfer(a, backend_of(a), backend, dtype) for a in (y, weight))
             return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
 
     def _classifier(self, where: str) -> None:
@@ -56,22 +56,22 @@ class Prediction(Holder):
     def _table(self, where: str, X: Any) -> Any:
         """X, checked, in its own library."""
         self._fitted(where)
-        return tables.table(where, X, self.n_features_in_, self.feature_names_in_)
+        return tables.feature_table(where, X, self.n_features_in_, self.feature_names_in_)
 
     # The same for a checked X.
 
     def _predict(self, X: Any) -> Array:
         targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
-        decided = self._outputs(X, lambda xp, z: targets.decide(xp, z, loss))
+        decided = self._outputs(X, lambda xp, z: targets.predict_from_logits(xp, z, loss))
         if targets.kind == "numbers":
             return decided[:, 0] if targets.vector else decided
         if targets.kind == "multilabel":
             return decided
-        home, classes = follow(X), targets.classes
+        home, classes = backend_of(X), targets.classes
         assert classes is not None
         if classes.dtype.kind not in "biuf":
             return classes[home.to_host(decided)]
-        with home.scope():
+        with home.device_context():
             return home.xp.take(home.asarray(classes), decided, axis=0)
 
     def _predict_proba(self, X: Any) -> Array:
@@ -84,16 +84,16 @@ class Prediction(Holder):
 
     def _outputs(self, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
         """function(z_L) for the rows of X, where X lives."""
-        return transfer(self._logits(X, function), self._fitted("MLP.predict").objective.backend, follow(X))
+        return transfer(self._logits(X, function), self._fitted("MLP.predict").objective.backend, backend_of(X))
 
     def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] = linear) -> Array:
         """z_L, or a function of it, for the rows of a checked X, on the network's backend."""
         model = self._fitted("MLP.predict")
         objective, backend, theta = model.objective, model.objective.backend, model.theta
-        home, dtype, n = follow(X), dtype_name(theta), X.shape[0]
-        rows = min(n, max(LEAST_ROWS, backend.chunk // (2 * sum(objective.layout.sizes))))
+        home, dtype, n = backend_of(X), dtype_name(theta), X.shape[0]
+        rows = min(n, max(LEAST_ROWS, backend.prediction_chunk // (2 * sum(objective.layout.sizes))))
         layers, lent, chunks = model.layers(), None, []
-        with backend.scope():
+        with backend.device_context():
             for start in range(0, n, rows):
                 part = X[start : min(start + rows, n), ...] if not is_sparse(X) else X[start : start + rows]
                 x = (

@@ -41,7 +41,7 @@ class Settings(NamedTuple):
     """The settings, checked and resolved: one activation per hidden layer, one initializer per layer.
 
     loss : None where the targets decide. log_loss : whether they do as scikit-learn's: two classes share one output.
-    every : of the layers, how many there are from one whose activations are kept to the next.
+    checkpoint_every : of the layers, how many there are from one whose activations are kept to the next.
     plan : of training by steps. lbfgs : whether SciPy trains instead.
     """
 
@@ -53,7 +53,7 @@ class Settings(NamedTuple):
     log_loss: bool
     alpha: float
     l1_ratio: float
-    every: int
+    checkpoint_every: int
     label_smoothing: float
     class_weight: Any
     plan: Plan
@@ -98,12 +98,12 @@ def read_settings(where: str, net: Any) -> Settings:
         log_loss=isinstance(net.loss, str) and net.loss == LOG_LOSS,
         alpha=validation.non_negative(where, "alpha", net.alpha),
         l1_ratio=validation.share(where, "l1_ratio", net.l1_ratio),
-        every=backprop.every(where, net.checkpoint_activations, len(sizes) + 1),
+        checkpoint_every=backprop.checkpoint_interval(where, net.checkpoint_activations, len(sizes) + 1),
         label_smoothing=validation.fraction(where, "label_smoothing", net.label_smoothing),
         class_weight=net.class_weight,
         plan=plan,
         lbfgs=lbfgs,
-        max_fun=validation.whole(where, "max_fun", net.max_fun, 1),
+        max_fun=validation.integer(where, "max_fun", net.max_fun, 1),
         validation_fraction=validation.number(
             where, "validation_fraction", net.validation_fraction, lambda v: 0 <= v < 1, "a number in [0, 1)"
         ),
@@ -111,7 +111,7 @@ def read_settings(where: str, net: Any) -> Settings:
         resume=bool(net.resume),
         random_state=_random_state(where, net.random_state),
         verbose=bool(net.verbose),
-        threads=None if net.threads is None else validation.whole(where, "threads", net.threads, 1),
+        threads=None if net.threads is None else validation.integer(where, "threads", net.threads, 1),
     )
 
 
@@ -125,7 +125,7 @@ def _plan(where: str, net: Any, n_hidden: int) -> Plan:
     schedule = make_schedule(
         learning_rate,
         validation.non_negative(where, "power_t", net.power_t),
-        validation.whole(where, "step_epochs", net.step_epochs, 1),
+        validation.integer(where, "step_epochs", net.step_epochs, 1),
         validation.positive(where, "step_factor", net.step_factor),
     )
     clip = net.clip_norm
@@ -133,11 +133,13 @@ def _plan(where: str, net: Any, n_hidden: int) -> Plan:
     return Plan(
         optimizer=_optimizer(where, net),
         learning_rate_init=validation.positive(where, "learning_rate_init", net.learning_rate_init),
-        batch_size=AUTO_BATCH if net.batch_size == "auto" else validation.whole(where, "batch_size", net.batch_size, 1),
-        max_iter=validation.whole(where, "max_iter", net.max_iter, 1),
+        batch_size=AUTO_BATCH
+        if net.batch_size == "auto"
+        else validation.integer(where, "batch_size", net.batch_size, 1),
+        max_iter=validation.integer(where, "max_iter", net.max_iter, 1),
         shuffle=bool(net.shuffle),
         tol=validation.non_negative(where, "tol", net.tol),
-        patience=patience if patience == math.inf else validation.whole(where, "n_iter_no_change", patience, 1),
+        patience=patience if patience == math.inf else validation.integer(where, "n_iter_no_change", patience, 1),
         adaptive=learning_rate == "adaptive",
         schedule=schedule,
         warmup=validation.non_negative(where, "warmup", net.warmup),
@@ -183,7 +185,7 @@ def _inits(where: str, init: Any, activations: Sequence[Activation]) -> tuple[st
 
 
 def _checkpoint(where: str, net: Any) -> Checkpoint | None:
-    epochs = validation.whole(where, "checkpoint_epochs", net.checkpoint_epochs, 1)
+    epochs = validation.integer(where, "checkpoint_epochs", net.checkpoint_epochs, 1)
     minutes = net.checkpoint_minutes
     minutes = None if minutes is None else validation.non_negative(where, "checkpoint_minutes", minutes)
     if net.checkpoint is None:
@@ -299,7 +301,7 @@ def _loss(where: str, value: Any, task: str, quantile: Any) -> Loss | None:
 def _random_state(where: str, value: Any) -> int | np.random.RandomState | None:
     if value is None or isinstance(value, np.random.RandomState):
         return value
-    seed = validation.whole(where, "random_state", value, 0)
+    seed = validation.integer(where, "random_state", value, 0)
     if seed >= 2**32:
         raise ValueError(f"{where}: random_state must be below 2**32, got {value!r}")
     return seed

@@ -10,7 +10,7 @@ import numpy as np
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Backend, dtype_name
-from xbackprop.arrays.discovery import load, transfer
+from xbackprop.arrays.discovery import backend_class, transfer
 from xbackprop.data.dataset import Data
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
@@ -71,8 +71,8 @@ def verify(
     model = net._fitted(WHERE)
     asked = _methods(methods, thorough)
     widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
-    validation.whole(WHERE, "memory", memory, 1)
-    validation.whole(WHERE, "seed", seed, 0)
+    validation.integer(WHERE, "memory", memory, 1)
+    validation.integer(WHERE, "seed", seed, 0)
     data = {dtype: net._same(WHERE, X, y, sample_weight, dtype) for dtype in widths}
     homes, not_run = _backends(model, backends)
     runs: list[Run] = []
@@ -117,7 +117,7 @@ def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[l
     not_run = {}
     for backend in [backends] if isinstance(backends, str | Backend) else backends:
         try:
-            usable.append(backend if isinstance(backend, Backend) else load(backend)())  # type: ignore[call-arg]
+            usable.append(backend if isinstance(backend, Backend) else backend_class(backend)())  # type: ignore[call-arg]
         except BackendError as error:
             not_run[f"backend {backend}"] = str(error)
     return usable, not_run
@@ -125,9 +125,9 @@ def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[l
 
 def _batch_at(home: Backend, data: Data) -> Batch:
     """The data as one batch of another library."""
-    with data.backend.scope():
+    with data.backend.device_context():
         batch = data.batch()
-    with home.scope():
+    with home.device_context():
         X, y, weight = (None if a is None else transfer(a, data.backend, home) for a in (batch.X, batch.y, data.weight))
         return make_batch(home, X, y, weight)
 

@@ -49,7 +49,7 @@ class Activation:
     kinks: tuple[float, ...] = ()
     init: str = "glorot_uniform"
     d2f: Callable[[Namespace, Array, Array], Array] | None = None
-    joints: tuple[float, ...] = ()
+    corners: tuple[float, ...] = ()
     in_place: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -241,7 +241,7 @@ _ROWS = (
     Activation(tanh, d_tanh, "tanh", d2f=d2_tanh),
     Activation(logistic, d_logistic, "logistic", d2f=d2_logistic),
     Activation(softplus, d_softplus, "softplus", init=_HE, d2f=d_logistic),
-    Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu, joints=(0.0,)),
+    Activation(elu, d_elu, "elu", init=_HE, d2f=d2_elu, corners=(0.0,)),
     Activation(gelu, d_gelu, "gelu", init=_HE, d2f=d2_gelu),
     Activation(silu, d_silu, "silu", init=_HE, d2f=d2_silu),
     Activation(selu, d_selu, "selu", kinks=(0.0,), init="lecun_normal", d2f=d2_selu),

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from xbackprop.arrays.backend import Array, Backend, Namespace
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.parameters import Layers
-from xbackprop.validation import whole
+from xbackprop.validation import integer
 
 
 class Cache(NamedTuple):
@@ -22,7 +22,7 @@ class Cache(NamedTuple):
     z[l-1] = z_l, f[l-1] = f_l(z_l) and h[l] = h_l, l = 1 … L, with h[0] = X.
     masks : with dropout h_l = f_l(z_l) ⊙ masks[l-1] in every hidden layer; without, it is empty and h_l = f_l(z_l).
     drawn : where the masks come from.
-    every : k, if only every k-th h_l is kept, and what lies above the last of them; 0 if all is.
+    checkpoint_every : k, if only every k-th h_l is kept, and what lies above the last of them; 0 if all is.
     """
 
     z: list[Array]
@@ -30,7 +30,7 @@ class Cache(NamedTuple):
     h: list[Array]
     masks: list[Array]
     drawn: Sequence[Array] = ()
-    every: int = 0
+    checkpoint_every: int = 0
 
 
 class Buffers(NamedTuple):
@@ -71,24 +71,24 @@ def forward(
     X: Array,
     masks: Sequence[Array] = (),
     buffers: Buffers | None = None,
-    every: int = 0,
+    checkpoint_every: int = 0,
 ) -> Cache:
     """z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l), for l = 1 … L; with dropout h_l = f_l(z_l) ⊙ mask_l.
 
     X (n, n_0); `activations` one per layer, the last one the identity, since the loss takes logits; `masks` (n, n_l)
-    one per hidden layer, or none; with `every` = k > 0 they must be the same when they are asked for again.
+    one per hidden layer, or none; with `checkpoint_every` = k > 0 they must be the same when they are asked for again.
     """
     L = len(layers)
-    cache = Cache([None] * L, [None] * L, [X] + [None] * L, [None] * len(masks), masks, every)
-    top = last_kept(L, every)
+    cache = Cache([None] * L, [None] * L, [X] + [None] * L, [None] * len(masks), masks, checkpoint_every)
+    top = last_kept(L, checkpoint_every)
     for l in range(1, L + 1):
-        advance(backend, layers, activations, cache, l, buffers)
+        forward_layer(backend, layers, activations, cache, l, buffers)
         if l <= top:
             _forget(cache, l)
     return cache
 
 
-def advance(
+def forward_layer(
     backend: Backend,
     layers: Layers,
     activations: Sequence[Activation],
@@ -112,13 +112,13 @@ def _forget(cache: Cache, l: int) -> None:
     cache.z[l - 1] = cache.f[l - 1] = None
     if cache.masks:
         cache.masks[l - 1] = None
-    if (l - 1) % cache.every:
+    if (l - 1) % cache.checkpoint_every:
         cache.h[l - 1] = None
 
 
-def last_kept(n_layers: int, every: int) -> int:
+def last_kept(n_layers: int, checkpoint_every: int) -> int:
     """The last l whose h_l is kept for itself; all that lies above it is kept, too. 0 without checkpointing."""
-    return (n_layers - 1) // every * every if every else 0
+    return (n_layers - 1) // checkpoint_every * checkpoint_every if checkpoint_every else 0
 
 
 def sqrt_layers(n_layers: int) -> int:
@@ -140,11 +140,11 @@ def recompute(
     above = len(layers) - l
     cache.z[l:], cache.f[l:], cache.h[l + 1 :] = [None] * above, [None] * above, [None] * above
     cache.masks[l:] = [None] * len(cache.masks[l:])
-    for m in range(l - cache.every + 1, l + 1):
-        advance(backend, layers, activations, cache, m, buffers)
+    for m in range(l - cache.checkpoint_every + 1, l + 1):
+        forward_layer(backend, layers, activations, cache, m, buffers)
 
 
-def slope(backend: Backend, derivative: Callable[..., Array], cache: Cache, l: int) -> Array:
+def activation_derivative(backend: Backend, derivative: Callable[..., Array], cache: Cache, l: int) -> Array:
     """f_l′(z_l), or another `derivative` of f_l there; with dropout f_l′(z_l) ⊙ mask_l."""
     result = backend.bind(derivative)(cache.z[l - 1], cache.f[l - 1])
     return result * cache.masks[l - 1] if l <= len(cache.masks) else result
@@ -165,7 +165,7 @@ def deltas(
             recompute(backend, layers, activations, cache, l, buffers)
         out = buffers.delta[l - 1] if buffers else None
         W, df = layers[l][0], activations[l - 1].df
-        delta = backend.bind(hidden_delta)(delta, W, slope(backend, df, cache, l), out)
+        delta = backend.bind(hidden_delta)(delta, W, activation_derivative(backend, df, cache, l), out)
         yield l, delta
 
 
@@ -188,7 +188,7 @@ def backward(
     return gradients[::-1]
 
 
-def every(where: str, value: Any, n_layers: int) -> int:
+def checkpoint_interval(where: str, value: Any, n_layers: int) -> int:
     """k of `network.recompute`: of k layers the activations of one are kept; 0 keeps all."""
     if value is None:
         return 0
@@ -196,4 +196,4 @@ def every(where: str, value: Any, n_layers: int) -> int:
         if value != "sqrt":
             raise ValueError(f"{where}: checkpoint_activations must be a whole number, 'sqrt' or None, got {value!r}")
         return sqrt_layers(n_layers)
-    return whole(where, "checkpoint_activations", value, 1)
+    return integer(where, "checkpoint_activations", value, 1)

@@ -39,7 +39,7 @@ class Loss:
     name: str = "custom"
     delta_tangent: Callable[[Namespace, Array, Array, Array | float, Array], Array] | None = None
     kinks: tuple[float, ...] = ()
-    joints: tuple[float, ...] = ()
+    corners: tuple[float, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A row of the table is pickled and copied by its name, so that it stays that row."""
@@ -182,7 +182,7 @@ def huber_loss(width: float = 1.0) -> Loss:
     """C = Σ_x share_x Σ_k r²/2 for |r| ≤ w, else w(|r| - w/2),  r = z - y;  δ_L = share r, cut at ±w. Huber, 1964."""
     value_and_delta, tangent = partial(_huber, width=width), partial(_huber_tangent, width=width)
     name = "huber" if width == 1.0 else f"huber({width:g})"
-    return Loss(value_and_delta, linear, name, tangent, joints=(-width, width))
+    return Loss(value_and_delta, linear, name, tangent, corners=(-width, width))
 
 
 def _huber(xp: Namespace, z: Array, y: Array, share: Array | float, width: float) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from xbackprop.arrays.special import real_part
 from xbackprop.nn.activations import IDENTITY, Activation
 from xbackprop.nn.backprop import Buffers, Cache, backward, forward
 from xbackprop.nn.losses import Loss
-from xbackprop.nn.parameters import Layers, Layout, cut, flatten
+from xbackprop.nn.parameters import Layers, Layout, flatten, unflatten
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
 from xbackprop.nn.workspace import Workspace
 
@@ -56,7 +56,7 @@ class Objective:
     hidden : one activation per hidden layer.
     loss : a row of `losses.LOSSES`.
     alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ, the part of L1 in it (Zou and Hastie's elastic net).
-    every : k, if the gradient is to be had with only every k-th h_l kept, see `network.recompute`; 0 keeps all.
+    checkpoint_every : k, to keep only every k-th h_l for the backward pass, see `backprop.recompute`; 0 keeps all.
     """
 
     backend: Backend
@@ -65,7 +65,7 @@ class Objective:
     loss: Loss
     alpha: float
     l1_ratio: float = 0.0
-    every: int = 0
+    checkpoint_every: int = 0
 
     @property
     def l1(self) -> float:
@@ -84,7 +84,7 @@ class Objective:
 
     def layers(self, theta: Array) -> list[tuple[Array, Array]]:
         """(W_l, b_l) of θ (..., P), or of a vector like it."""
-        return self.backend.bind(cut)(theta, self.layout)
+        return self.backend.bind(unflatten)(theta, self.layout)
 
     def flatten(self, layers: Layers) -> Array:
         """θ (P,) of its layers."""
@@ -115,9 +115,9 @@ class Objective:
         branches = [
             real_part(xp, z) > kink
             for z, f in zip(cache.z, self.activations, strict=True)
-            for kink in (*f.kinks, *f.joints)
+            for kink in (*f.kinks, *f.corners)
         ]
-        for kink in (*self.loss.kinks, *self.loss.joints):
+        for kink in (*self.loss.kinks, *self.loss.corners):
             residual = real_part(xp, cache.z[-1] - batch.y)
             branches += [residual > kink, residual < kink]
         if self.l1:
@@ -140,7 +140,7 @@ class Objective:
         known = workspace is not None and workspace.theta is parameters[0]
         layers = workspace.layers if workspace and known else self._layers_of(parameters)
         buffers = workspace.buffers if workspace else None
-        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.every)
+        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.checkpoint_every)
         cost, delta = self._loss(cache, batch)
         found = backward(self.backend, layers, self.activations, cache, delta, buffers)
         if workspace:
@@ -178,7 +178,7 @@ class Objective:
             return None
         xp, sizes = self.backend.xp, self.layout.sizes[1:]
         gradient = xp.zeros_like(theta)
-        L, k = len(sizes), self.every
+        L, k = len(sizes), self.checkpoint_every
         places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
         z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
         buffers = Buffers(z, deltas, self.layers(gradient))

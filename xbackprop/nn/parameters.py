@@ -82,7 +82,7 @@ class Layout:
         return found
 
 
-def cut(xp: Namespace, theta: Array, layout: Layout) -> list[tuple[Array, Array]]:
+def unflatten(xp: Namespace, theta: Array, layout: Layout) -> list[tuple[Array, Array]]:
     """`Layout.layers`, as a function that a backend can bind: a compiler makes one call of all the cuts."""
     return layout.layers(xp, theta)
 

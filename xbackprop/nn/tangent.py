@@ -12,7 +12,15 @@ from typing import NamedTuple
 
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.nn.activations import Activation
-from xbackprop.nn.backprop import Cache, affine, bias_gradient, deltas, hidden_delta, slope, weight_gradient
+from xbackprop.nn.backprop import (
+    Cache,
+    activation_derivative,
+    affine,
+    bias_gradient,
+    deltas,
+    hidden_delta,
+    weight_gradient,
+)
 from xbackprop.nn.parameters import Layers
 
 
@@ -39,7 +47,7 @@ def forward_tangent(
         if h_tangent is not None:
             z_tangent = z_tangent + h_tangent @ W
         tangent.z.append(z_tangent)
-        tangent.h.append(slope(backend, activations[l].df, cache, l + 1) * z_tangent)
+        tangent.h.append(activation_derivative(backend, activations[l].df, cache, l + 1) * z_tangent)
     return tangent
 
 
@@ -72,7 +80,10 @@ def backward_tangent(
         tangents.append((in_W, biases(delta_tangent)))
         if l > 1:
             f = activations[l - 2]
-            df, curvature = slope(backend, f.df, cache, l - 1), slope(backend, _second(f), cache, l - 1)
+            df, curvature = (
+                activation_derivative(backend, f.df, cache, l - 1),
+                activation_derivative(backend, _second(f), cache, l - 1),
+            )
             W, V = layers[l - 1][0], direction[l - 1][0]
             delta_tangent = (
                 back(delta_tangent, W, df) + back(delta_l, V, df) + back(delta_l, W, curvature * tangent.z[l - 2])

@@ -91,7 +91,7 @@ class Optimizer:
 
     def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
         """Moments of zero, before the first step."""
-        with backend.scope():
+        with backend.device_context():
             return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
 
     def update(

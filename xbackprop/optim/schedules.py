@@ -21,7 +21,7 @@ SCHEDULES = ("constant", "invscaling", "adaptive", "step", "cosine", "one_cycle"
 RISE, START, END = 0.3, 1 / 25, 1e-4 / 25  # of one_cycle
 
 
-class Moment(NamedTuple):
+class TrainingTime(NamedTuple):
     """Where training stands: epochs done, with the fraction of the present one; all of them; samples seen before it."""
 
     epoch: float
@@ -29,20 +29,20 @@ class Moment(NamedTuple):
     samples: int
 
 
-Schedule = Callable[[Moment], float]
+Schedule = Callable[[TrainingTime], float]
 
 
-def constant(at: Moment) -> float:
+def constant(at: TrainingTime) -> float:
     """1."""
     return 1.0
 
 
-def cosine(at: Moment) -> float:
+def cosine(at: TrainingTime) -> float:
     """½ (1 + cos(π epoch/epochs))."""
     return _between(1.0, 0.0, at.epoch / at.epochs)
 
 
-def one_cycle(at: Moment) -> float:
+def one_cycle(at: TrainingTime) -> float:
     """Up, then down further."""
     done = at.epoch / at.epochs
     return _between(START, 1.0, done / RISE) if done < RISE else _between(1.0, END, (done - RISE) / (1.0 - RISE))

@@ -14,9 +14,9 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.nn.objective import Objective
-from xbackprop.optim.schedules import Moment, constant
+from xbackprop.optim.schedules import TrainingTime, constant
 from xbackprop.training.plan import Plan, Progress
-from xbackprop.training.step import At, Step, gather, read_epoch, run_epoch, spread
+from xbackprop.training.step import Step, StepNumbers, gather, read_epoch, run_epoch, spread
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
 CUT = 5.0  # what it divides the rate by
@@ -100,7 +100,7 @@ def train(
             progress.loss_curve.append(loss)
             if evaluate is not None or after_epoch is not None:
                 theta, progress.state = gather(objective, parameters, state)
-            _note(progress, plan, theta, loss, evaluate, backend)
+            _update_stopping(progress, plan, theta, loss, evaluate, backend)
             if callback is not None:
                 score = progress.validation_scores[-1] if evaluate else None
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
@@ -130,25 +130,27 @@ def _next_order(progress: Progress, n: int) -> np.ndarray:
     return progress.order
 
 
-def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], At]:
-    """``(i, t, m) -> At`` of m steps of the epoch that begins, from the i-th on."""
+def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], StepNumbers]:
+    """``(i, t, m) -> StepNumbers`` of m steps of the epoch that begins, from the i-th on."""
     epoch, samples, factor, seed = progress.epoch, progress.samples, progress.factor, progress.seed
     epochs = progress.begun + plan.max_iter
 
-    def at(i: int, t: int, m: int) -> At:
+    def at(i: int, t: int, m: int) -> StepNumbers:
         if plan.schedule is constant and not plan.warmup:
             eta = np.full(m, plan.learning_rate_init * factor)
         else:
-            moments = (Moment(epoch + j / n_steps, epochs, samples) for j in range(i, i + m))
+            moments = (TrainingTime(epoch + j / n_steps, epochs, samples) for j in range(i, i + m))
             eta = np.array([plan.rate(moment, factor, n_steps) for moment in moments])
         steps = np.arange(t, t + m)
         dropped = (steps, np.full(m, seed)) if any(plan.dropout) else (None, None)
-        return At(plan.optimizer.rate(steps + 1, eta), eta * plan.weight_decay if plan.weight_decay else None, *dropped)
+        return StepNumbers(
+            plan.optimizer.rate(steps + 1, eta), eta * plan.weight_decay if plan.weight_decay else None, *dropped
+        )
 
     return at
 
 
-def _note(
+def _update_stopping(
     progress: Progress,
     plan: Plan,
     theta: Array,

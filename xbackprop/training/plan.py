@@ -10,7 +10,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.optim.optimizers import Optimizer, State
-from xbackprop.optim.schedules import Moment, Schedule, constant
+from xbackprop.optim.schedules import Schedule, TrainingTime, constant
 
 CURVES = ("loss_curve", "validation_scores", "validation_losses")  # of a `Progress`
 
@@ -59,7 +59,7 @@ class Plan:
     early_stopping: bool = False
     infinite_loss: bool = False
 
-    def rate(self, at: Moment, factor: float, n_steps: int) -> float:
+    def rate(self, at: TrainingTime, factor: float, n_steps: int) -> float:
         """η of the step at this moment of an epoch of `n_steps`; `factor` is what "adaptive" has made of it."""
         warm = min(1.0, (at.epoch + 1.0 / n_steps) / self.warmup) if self.warmup else 1.0
         return self.learning_rate_init * factor * self.schedule(at) * warm

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace
-from xbackprop.data.batches import Samples, pieces, take_batch
+from xbackprop.data.batches import Samples, batch_groups, take_batch
 from xbackprop.nn.dropout import Masks
 from xbackprop.nn.objective import Objective, Parameters
 from xbackprop.nn.workspace import Workspace
@@ -22,7 +22,7 @@ from xbackprop.optim.optimizers import Optimizer, State, clip_norm
 Carry = tuple[Parameters, list[tuple[Array, ...]]]  # the parameters, and the moments of each
 
 
-class At(NamedTuple):
+class StepNumbers(NamedTuple):
     """The numbers of one step: the optimizer's rate; ηλ, the decay of the weights; t, from 0, and the seed, of dropout.
 
     Or of several steps, as columns (m,); None where a step has no need of them. Within a compiled step they are arrays,
@@ -50,7 +50,7 @@ class Step:
     dropout: tuple[float, ...] = ()
 
     def __call__(
-        self, carry: Carry, samples: Samples, rows: Any, at: At, workspace: Workspace | None = None
+        self, carry: Carry, samples: Samples, rows: Any, at: StepNumbers, workspace: Workspace | None = None
     ) -> tuple[Carry, Array]:
         """θ and moments after the step on these rows, and C before it."""
         parameters, moments = carry
@@ -95,19 +95,20 @@ def run_epoch(
     samples: Samples,
     batch_size: int,
     order: np.ndarray | None,
-    at: Callable[[int, int, int], At],
+    at: Callable[[int, int, int], StepNumbers],
     workspace: Workspace | None = None,
 ) -> tuple[Parameters, State, list[Array], list[int]]:
     """One step per batch. Returns the parameters, the optimizer's state, each batch's cost and its number of rows.
 
-    at : ``(i, t, m) -> At``, columns for m steps from the i-th of this epoch on, which is the t-th of the run, from 0.
+    at : ``(i, t, m) -> StepNumbers``, columns for m steps, from the i-th of this epoch on;
+        t numbers it in the whole run. Both count from 0.
     """
     backend = step.objective.backend
     run = backend.compile(step)
     carry: Carry = (parameters, state.moments)
     costs: list[Array] = []
     rows: list[int] = []
-    for piece, numbers, sizes in pieces(backend, samples, batch_size, order):
+    for piece, numbers, sizes in batch_groups(backend, samples, batch_size, order):
         done = len(rows)
         carry, found = run(carry, piece, numbers, at(done, state.t + done, len(sizes)), workspace)
         costs += found

@@ -10,7 +10,7 @@ import numpy as np
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Array, Backend
-from xbackprop.arrays.discovery import follow
+from xbackprop.arrays.discovery import backend_of
 from xbackprop.arrays.threads import one_thread
 from xbackprop.verification.claim import STACK_BYTES, Observed, Subject, difference_noise, line
 from xbackprop.verification.findings import CannotRun
@@ -63,7 +63,7 @@ def check_gradient(
     asked = [
         validation.one_of(where, "methods", m, METHODS) for m in ([methods] if isinstance(methods, str) else methods)
     ]
-    backend = follow(theta).generic()
+    backend = backend_of(theta).generic()
     theta = float_array(where, "theta", backend, theta)
     shape = tuple(theta.shape)
     doubt = ""
@@ -73,7 +73,7 @@ def check_gradient(
 
     def gradient_at(flat: Array) -> np.ndarray:
         g = grad(backend.copy(backend.xp.reshape(flat, shape)))
-        found = np.asarray(follow(g).to_host(g))
+        found = np.asarray(backend_of(g).to_host(g))
         if found.shape != shape:
             raise ValueError(f"{where}: grad(theta) must have shape {shape}, got {found.shape}")
         if found.dtype.kind not in "fiu":
@@ -137,7 +137,7 @@ def _observer(where: str, backend: Backend, f: Callable, shape: tuple[int, ...],
     xp = backend.xp
 
     def number(value: Any) -> Any:
-        found = np.asarray(follow(value).to_host(value))
+        found = np.asarray(backend_of(value).to_host(value))
         if found.size != 1:
             raise ValueError(f"{where}: f(theta) must be one number, got shape {found.shape}")
         return found.reshape(())[()]

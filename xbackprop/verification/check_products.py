@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.backend import Array
-from xbackprop.arrays.discovery import follow
+from xbackprop.arrays.discovery import backend_of
 from xbackprop.verification.check_gradient import check_gradient, float_array
 from xbackprop.verification.report.report import Report
 
@@ -56,7 +56,7 @@ def check_vjp(f: Callable[[Array], Array], vjp: Callable[[Array, Array], Array],
     """
 
     def slope(at: Array, v: Array, w: np.ndarray) -> float:
-        home = follow(at)
+        home = backend_of(at)
         product = _on_host("check_vjp: vjp(x, w)", vjp(at, home.asarray(w)), tuple(at.shape))
         return float(np.sum(product * home.to_host(v)))
 
@@ -66,7 +66,7 @@ def check_vjp(f: Callable[[Array], Array], vjp: Callable[[Array, Array], Array],
 def _check(
     where: str, f: Callable[[Array], Array], slope: Callable[[Array, Array, np.ndarray], float], x: Array, options: Any
 ) -> Report:
-    home = follow(x).generic()
+    home = backend_of(x).generic()
     xp = home.xp
     x = home.asarray(float_array(where, "x", home, x), "float64")
     shape = tuple(f(home.copy(x)).shape)
@@ -97,7 +97,7 @@ def _check(
 
 
 def _on_host(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    found = np.asarray(follow(value).to_host(value))
+    found = np.asarray(backend_of(value).to_host(value))
     if found.shape != shape:
         raise ValueError(f"{what} must have shape {shape}, got {found.shape}")
     return found

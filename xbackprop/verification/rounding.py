@@ -72,7 +72,7 @@ def _undecided(f: Activation, z: np.ndarray, e: np.ndarray) -> np.ndarray:
     """
     own = ACTIVATIONS.get(f.name) is f
     undecided = np.zeros(z.shape, dtype=bool)
-    for point in f.kinks if own else {0.0, *f.kinks, *f.joints}:
+    for point in f.kinks if own else {0.0, *f.kinks, *f.corners}:
         undecided |= (np.abs(z - point) < e) | ((z == point) & (not own))
     return undecided
 

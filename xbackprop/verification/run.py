@@ -119,7 +119,7 @@ def examine(
     backend = objective.backend
     asked = set(DEFAULT if methods is None else methods)
     outcomes: dict[str, Outcome] = {}
-    with backend.scope(), one_thread(batch.X.shape[0] * objective.layout.n_weights):
+    with backend.device_context(), one_thread(batch.X.shape[0] * objective.layout.n_weights):
         point = make_point(objective, theta, batch, seed, memory)
         notes = _notes(point, asked)
         for name, method in METHODS.items():
