@@ -38,14 +38,10 @@ def non_negative(where: str, name: str, value: Any) -> float:
     return number(where, name, value, lambda v: 0 <= v < math.inf, "a number of at least 0")
 
 
-def fraction(where: str, name: str, value: Any) -> float:
-    """A number in [0, 1)."""
-    return number(where, name, value, lambda v: 0 <= v < 1, "a number in [0, 1)")
-
-
-def share(where: str, name: str, value: Any) -> float:
-    """A number in [0, 1]."""
-    return number(where, name, value, lambda v: 0 <= v <= 1, "a number in [0, 1]")
+def fraction(where: str, name: str, value: Any, one_allowed: bool = False) -> float:
+    """Return `value` as a float if it lies in [0, 1), or in [0, 1] with `one_allowed`; raise ValueError otherwise."""
+    expected = "a number in [0, 1]" if one_allowed else "a number in [0, 1)"
+    return number(where, name, value, lambda v: 0 <= v < 1 or (one_allowed and v == 1), expected)
 
 
 def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:

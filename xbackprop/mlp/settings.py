@@ -97,7 +97,7 @@ def read_settings(where: str, net: Any) -> Settings:
         loss=_loss(where, net.loss, task, net.quantile),
         log_loss=isinstance(net.loss, str) and net.loss == LOG_LOSS,
         alpha=validation.non_negative(where, "alpha", net.alpha),
-        l1_ratio=validation.share(where, "l1_ratio", net.l1_ratio),
+        l1_ratio=validation.fraction(where, "l1_ratio", net.l1_ratio, one_allowed=True),
         checkpoint_every=backprop.checkpoint_interval(where, net.checkpoint_activations, len(sizes) + 1),
         label_smoothing=validation.fraction(where, "label_smoothing", net.label_smoothing),
         class_weight=net.class_weight,
@@ -154,7 +154,7 @@ def _optimizer(where: str, net: Any) -> Optimizer:
     """All constants are checked, those of other solvers too."""
     beta_1, beta_2 = validation.fraction(where, "beta_1", net.beta_1), validation.fraction(where, "beta_2", net.beta_2)
     rho, epsilon = validation.fraction(where, "rho", net.rho), validation.positive(where, "epsilon", net.epsilon)
-    momentum = validation.share(where, "momentum", net.momentum)
+    momentum = validation.fraction(where, "momentum", net.momentum, one_allowed=True)
     constants: dict[type[Optimizer], tuple[Any, ...]] = {
         SGD: (momentum, bool(net.nesterovs_momentum)),
         Adam: (beta_1, beta_2, epsilon),
