@@ -59,13 +59,13 @@ def test_train_says_what_it_does_and_ends_with_the_score(run, blobs, tmp_path):
     assert lines[0].endswith("90 samples, 2 features, 3 classes; 18 held out")
     assert lines[1] == "network    2-8-4-3, relu, 75 parameters"
     assert "numpy" in lines[2]
-    assert lines[3].startswith("gradients  right to ")
-    assert lines[3].endswith("by the paper's check, < 1e-07 (a 2-8-4-3 copy, 10 samples)")
+    assert lines[3].startswith("gradients  relative error ")
+    assert lines[3].endswith(", limit 1e-07 (2-8-4-3 copy, 10 samples)")
     epochs = [line for line in lines if line.startswith("epoch")]
     assert len(epochs) == 11
     assert all("loss" in line and "samples/s" in line for line in epochs)
-    assert "40 epochs" in lines[-3]
-    assert "still falling at --max-iter 40" in lines[-3]
+    assert lines[-4].startswith("trained    40 epochs in ")
+    assert lines[-3].endswith(", still falling at --max-iter 40")
     assert lines[-2] == f"model      {model}"
     assert lines[-1] == "held-out accuracy 1.000"
 
@@ -205,7 +205,7 @@ def test_in_a_shell(blobs):
 
 
 def test_complexity_prints_a_table_of_operations_and_bytes(run):
-    status, out, err = run("complexity", "100,50,10", "--batch-size", 20, "--checkpoint", "sqrt")
+    status, out, err = run("complexity", "100,50,10", "--batch-size", 20, "--checkpoint-activations", "sqrt")
     assert (status, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "100-50-10, batches of 20, float32, every layer kept"

@@ -152,13 +152,13 @@ def labelled(y, task="classification"):
     return Dataset(np.zeros((len(y), 1)), np.asarray(y), ["x"], "y", task)
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.5, 0.9])
-def test_the_same_share_of_every_class_is_held_out(share):
+@pytest.mark.parametrize("fraction", [0.1, 0.2, 0.5, 0.9])
+def test_the_same_fraction_of_every_class_is_held_out(fraction):
     y = np.repeat(["a", "b", "c"], [100, 50, 10])
-    rows, held_out = hold_out(labelled(y), share, seed=3)
+    rows, held_out = hold_out(labelled(y), fraction, seed=3)
     assert sorted([*rows, *held_out]) == list(range(160))
     for label, count in (("a", 100), ("b", 50), ("c", 10)):
-        assert np.sum(y[held_out] == label) == round(share * count)
+        assert np.sum(y[held_out] == label) == round(fraction * count)
 
 
 def test_every_class_stays_in_training():
@@ -175,11 +175,11 @@ def test_the_seed_decides_which_rows():
     assert set(first) != set(other)
 
 
-def test_shares_that_cannot_be_held_out():
-    for share in (0.0, 1.0, -0.5):
+def test_fractions_that_cannot_be_held_out():
+    for fraction in (0.0, 1.0, -0.5):
         with pytest.raises(ValueError, match="--held-out must be a number between 0 and 1"):
-            hold_out(labelled([0, 1] * 9), share, seed=0)
-    with pytest.raises(ValueError, match=r"4 samples are too few to hold out a share of 0\.2"):
+            hold_out(labelled([0, 1] * 9), fraction, seed=0)
+    with pytest.raises(ValueError, match=r"4 samples are too few to hold out a fraction of 0\.2"):
         hold_out(labelled([0, 0, 1, 1]), 0.2, seed=0)
 
 

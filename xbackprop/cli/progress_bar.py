@@ -1,4 +1,4 @@
-"""How training goes, told while it goes: a bar on a terminal where rich is installed, lines otherwise."""
+"""Show the progress of training: a bar if output goes to a terminal and rich is installed, otherwise a few lines."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from contextlib import contextmanager
 
 from xbackprop.training.loop import Epoch
 
-LINES = 10  # about as many lines, however many epochs
+LINES = 10  # about this many lines are printed, however many epochs there are
 
 
 @contextmanager
-def progress(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
-    """A callback for `MLP.fit` that shows epoch, loss and samples per second on standard output."""
+def progress_bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
+    """Context manager that gives a callback for `MLP.fit`, which shows epoch, loss and samples per second.
+
+    max_iter : the number of epochs at which the bar is full.
+    """
     if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
         with _bar(max_iter) as show:
             yield show
@@ -23,6 +26,7 @@ def progress(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
 
 
 def _lines(max_iter: int) -> Callable[[Epoch], None]:
+    """A callback that prints a line for the first epoch and for every tenth of them."""
     step = -(-max_iter // LINES)
     width = len(str(max_iter))
     samples, seconds = 0, 0.0
@@ -39,6 +43,7 @@ def _lines(max_iter: int) -> Callable[[Epoch], None]:
 
 @contextmanager
 def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
+    """A callback that moves a bar of rich's."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -55,7 +60,7 @@ def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
         def show(epoch: Epoch) -> None:
             nonlocal samples, seconds
             samples, seconds = samples + epoch.samples, seconds + epoch.seconds
-            told = f"loss {epoch.loss:<9.4g} {samples / seconds:>11,.0f} samples/s"
-            bar.update(task, completed=epoch.number, description=told)
+            text = f"loss {epoch.loss:<9.4g} {samples / seconds:>11,.0f} samples/s"
+            bar.update(task, completed=epoch.number, description=text)
 
         yield show

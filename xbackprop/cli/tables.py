@@ -1,7 +1,7 @@
-"""Tables for the command: CSV files, and the data sets that come with scikit-learn.
+"""Read tables for the command: CSV files, and the data sets that come with scikit-learn.
 
-A CSV file has column names in its first line and cells separated by commas, semicolons or tabs, whichever that line
-has most of. Columns that nobody asks for may hold anything.
+The first line of a CSV file holds the names of its columns. Commas, semicolons or tabs separate its cells, whichever
+occurs most often in the first line. Columns that are not used may hold anything.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
-MOST_CLASSES = 20  # a target of more distinct whole numbers than this is a quantity, not a class
+MAX_CLASSES = 20  # a target with more distinct whole numbers than this is taken for a quantity, not for classes
 
 
 class Dataset(NamedTuple):
-    """Samples to learn from: X (n, n_features) in float64, y (n,) labels or numbers, and the columns' names."""
+    """Samples to train on.
+
+    X : (n, n_features) in float64. y : (n,) labels or numbers. features : names of the columns of X. target : name of
+    the column y. task : "classification" or "regression".
+    """
 
     X: np.ndarray
     y: np.ndarray
@@ -29,7 +33,11 @@ class Dataset(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A CSV file as it stands: the cells of every row as text, and the line where each row ends."""
+    """The text of a CSV file.
+
+    columns : the names in the header. rows : the cells of each row below it. lines : for each row, the number of the
+    line of the file at which it ends, for error messages.
+    """
 
     path: str
     columns: list[str]
@@ -37,7 +45,7 @@ class Table(NamedTuple):
     lines: list[int]
 
     def column(self, name: str) -> list[str]:
-        """The cells of one column; ValueError if there is no such column or a cell of it is empty."""
+        """Return the cells of a column; raise ValueError if there is no such column or one of its cells is empty."""
         if name not in self.columns:
             raise ValueError(f"{self.path}: there is no column {name!r}; the columns are {', '.join(self.columns)}")
         cells = [row[self.columns.index(name)] for row in self.rows]
@@ -46,7 +54,10 @@ class Table(NamedTuple):
         return cells
 
     def numbers(self, names: Sequence[str], hint: str = "") -> np.ndarray:
-        """The named columns, in this order, as (n, len(names)) in float64; ValueError for a cell that is no number."""
+        """Return the named columns, in this order, as float64 of shape (n, len(names)).
+
+        hint : text to append to the ValueError that a cell without a finite number raises.
+        """
         values = np.empty((len(self.rows), len(names)))
         for j, name in enumerate(names):
             for i, cell in enumerate(self.column(name)):
@@ -59,19 +70,20 @@ class Table(NamedTuple):
 
 
 def read_dataset(source: str, target: str | None = None, task: str | None = None) -> Dataset:
-    """A CSV file with the named target column, or one of scikit-learn's data sets.
+    """Read samples to train on from a CSV file, or load one of scikit-learn's data sets.
 
     Parameters
     ----------
-    source : the path of the file, or a name out of `BUNDLED`.
-    target : the column to predict; all others are features. None for a data set that knows its own.
-    task : "classification" or "regression"; None decides by the target. Text makes classes, and so do up to 20
+    source : the path of a CSV file, or a name in `BUNDLED`.
+    target : the column of the file to predict; all other columns are features. None for a data set, which has its own.
+    task : "classification" or "regression"; None decides by the target: it holds classes if it is text, or at most 20
         distinct whole numbers that occur twice or more on average.
 
     Raises
     ------
-    ValueError : for a file that is no table of numbers; it names the line, the column and the cell.
-    ImportError : for a data set of scikit-learn's, if that is not installed.
+    ValueError : if a feature is not a finite number or the file is not a table; the message gives line and column.
+    FileNotFoundError : if there is neither such a file nor such a data set.
+    ImportError : for a data set if scikit-learn is not installed.
     """
     if _is_bundled(source):
         if target is not None:
@@ -88,9 +100,18 @@ def read_dataset(source: str, target: str | None = None, task: str | None = None
 
 
 def read_features(source: str, names: Sequence[str] | None, count: int) -> np.ndarray:
-    """X (n, count): the named columns of a CSV file or a data set, wherever they stand; others are left out.
+    """Read the inputs X (n, count) of a model from a CSV file or a data set.
 
-    names : what a model calls its features; None if it knows no names, and all the columns are meant.
+    Parameters
+    ----------
+    source : the path of a CSV file, or a name in `BUNDLED`.
+    names : the model's names of its features: these columns are taken, whatever their order, and others are ignored.
+        None if the model has no names; then all columns are taken, in their order.
+    count : the number of features of the model.
+
+    Raises
+    ------
+    ValueError : if a column is missing, holds something else than finite numbers, or their number is not `count`.
     """
     if _is_bundled(source):
         dataset = _bundled(source)
@@ -108,7 +129,10 @@ def read_features(source: str, names: Sequence[str] | None, count: int) -> np.nd
 
 
 def read_csv(path: str) -> Table:
-    """All the cells of a CSV file as text, without the blanks around them; empty lines are skipped."""
+    """Read all cells of a CSV file as text, without the blanks around them; empty lines are skipped.
+
+    Raises FileNotFoundError, or ValueError if the file is not text in UTF-8, is empty, or has rows of unequal length.
+    """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file, and no such data set; those are {', '.join(BUNDLED)}")
     try:
@@ -133,28 +157,32 @@ def read_csv(path: str) -> Table:
     return Table(path, columns, [row for row, _ in read[1:]], [line for _, line in read[1:]])
 
 
-def hold_out(dataset: Dataset, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The rows to train on and the rows to hold out, in random order; of every class the same share is held out.
+def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split the rows at random into those to train on and those to hold out; return the row numbers of both.
+
+    For a classification the same fraction of every class is held out (a stratified split), and at least one row of
+    every class is kept for training.
 
     Raises
     ------
-    ValueError : if the share is not between 0 and 1, or so small that no row would be held out.
+    ValueError : if the fraction is not between 0 and 1, or so small that no row would be held out.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"--held-out must be a number between 0 and 1, got {share}")
+    if not 0 < fraction < 1:
+        raise ValueError(f"--held-out must be a number between 0 and 1, got {fraction}")
     rng = np.random.RandomState(seed)
     order = rng.permutation(len(dataset.y))
     held_out = np.zeros(len(dataset.y), dtype=bool)
     strata = dataset.y if dataset.task == "classification" else np.zeros(len(dataset.y))
     for stratum in np.unique(strata):
         rows = order[strata[order] == stratum]
-        held_out[rows[: min(round(share * len(rows)), len(rows) - 1)]] = True  # one stays, or its class is not learnt
+        held_out[rows[: min(round(fraction * len(rows)), len(rows) - 1)]] = True  # one stays, to learn its class from
     if not held_out.any():
-        raise ValueError(f"{len(dataset.y)} samples are too few to hold out a share of {share} of them")
+        raise ValueError(f"{len(dataset.y)} samples are too few to hold out a fraction of {fraction} of them")
     return order[~held_out[order]], order[held_out[order]]
 
 
 def _check_header(path: str, columns: list[str]) -> None:
+    """Raise ValueError for names that are missing, repeated, or all numbers, which means that the header is missing."""
     if "" in columns:
         raise ValueError(f"{path}, line 1: column {columns.index('') + 1} has no name")
     if all(_number(name) is not None for name in columns):
@@ -165,6 +193,7 @@ def _check_header(path: str, columns: list[str]) -> None:
 
 
 def _read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray, str]:
+    """Read y (n,) and, if it is not given, decide the task as `read_dataset` says."""
     cells = table.column(name)
     numeric = [_number(cell) is not None for cell in cells]
     if task != "regression" and not (any(numeric) if task is None else all(numeric)):
@@ -172,16 +201,18 @@ def _read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray,
     y = table.numbers([name], hint=" (if it is a label, say --task classification)")[:, 0]
     whole = bool(np.all(np.mod(y, 1) == 0))
     if task is None:
-        few = len(np.unique(y)) <= min(MOST_CLASSES, len(y) // 2)
+        few = len(np.unique(y)) <= min(MAX_CLASSES, len(y) // 2)
         task = "classification" if whole and few else "regression"
     return (y.astype(np.int64) if whole and task == "classification" else y), task
 
 
 def _is_bundled(source: str) -> bool:
+    """Whether this names a data set; a file of that name comes first."""
     return source in BUNDLED and not Path(source).exists()
 
 
 def _bundled(name: str, task: str | None = None) -> Dataset:
+    """Load a data set of scikit-learn's; its labels are names where it has names for them."""
     try:
         from sklearn import datasets
     except ImportError as error:
@@ -199,7 +230,7 @@ def _bundled(name: str, task: str | None = None) -> Dataset:
 
 
 def _number(cell: str) -> float | None:
-    """The finite number that a cell holds, or None."""
+    """The cell as a number, or None if it is not a finite one."""
     try:
         number = float(cell)
     except ValueError:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,8 @@ from xbackprop.verification.outcome import make_header
 from xbackprop.verification.report.format import MARKS, TITLES, figure
 from xbackprop.verification.report.report import Report
 from xbackprop.verification.run import METHODS
+
+HELP = "verify gradients, on every backend or of a saved network"
 
 #: What the command exits with: everything passed; something failed; something could not be told (`--strict`); what
 #: was asked for could not be run.
@@ -155,8 +156,10 @@ def _line(place: str, activation: str, loss: str, dtype: str, cells: Sequence[st
     return f"{place:<10} {activation:<11}{loss:<21}{dtype:<8}{columns}  {end}".rstrip()
 
 
-def add_arguments(add: Callable[..., Any]) -> None:
-    """What the command takes."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what to verify, how thoroughly, and where to write the report."""
+    parser.epilog = "exit code: 0 if all passed, 1 if one failed, 2 if undecided under --strict, 3 if not run"
+    add = parser.add_argument
     add("--net", metavar="MODEL", help="a file that train wrote, to be verified on --data; without it, the matrix")
     add("--data", metavar="DATA", help=f"a CSV file, or a data set of scikit-learn's: {', '.join(BUNDLED)}")
     add("--target", metavar="COLUMN", help="the column of the CSV file that the network predicts")

@@ -1,0 +1,158 @@
+"""The command ``xbackprop train``: train a network on a table, save it, and score it on held-out rows."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xbackprop.arrays.discovery import get_backend
+from xbackprop.cli.devices import parse_device
+from xbackprop.cli.options import DATA_HELP, DTYPES, add_activation, add_place, integer_or, widths
+from xbackprop.cli.progress_bar import progress_bar
+from xbackprop.cli.scaling import Scale, fold_inputs, fold_outputs
+from xbackprop.cli.tables import hold_out, read_dataset
+from xbackprop.errors import ConvergenceWarning
+from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.settings import SOLVERS, TASKS
+
+HELP = "train a network on a table, and score it on held-out rows"
+
+# The gradient check before training takes a small copy of the network, in which central differences are quick, and
+# shallow enough for them to be accurate.
+CHECK_SAMPLES, CHECK_FEATURES, CHECK_WIDTH, CHECK_DEPTH, CHECK_TOLERANCE = 10, 64, 16, 3, 1e-7
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the table, the network and the way to train it."""
+    add = parser.add_argument
+    add("data", metavar="DATA", help=DATA_HELP)
+    add("--target", metavar="COLUMN", help="the column of the CSV file to predict")
+    add("--task", choices=list(TASKS), help="the kind of target (default: by the values in its column)")
+    add("--out", type=Path, metavar="FILE", help="save the model here, as safetensors; it takes unscaled inputs")
+    add(
+        "--hidden", type=_hidden_widths, metavar="WIDTHS", default="100",
+        help="widths of the hidden layers, as in 64,32, or none (default %(default)s)",
+    )  # fmt: skip
+    add_activation(parser)
+    add("--max-iter", type=int, metavar="N", default=200, help="train for at most N epochs (default %(default)s)")
+    add(
+        "--seed", type=int, metavar="N", default=0,
+        help="seed of the split, the starting weights and the shuffling (default %(default)s)",
+    )  # fmt: skip
+    add(
+        "--held-out", type=float, metavar="FRACTION", default=0.2,
+        help="fraction of the samples that are kept from training, to score the network on (default %(default)s)",
+    )  # fmt: skip
+    add("--solver", choices=SOLVERS, default="adam", help="optimizer (default %(default)s)")
+    add("--learning-rate", type=float, metavar="RATE", default=1e-3, help="step size (default %(default)s)")
+    add(
+        "--alpha", type=float, metavar="STRENGTH", default=0.1,
+        help="strength of the L2 penalty on the weights (default %(default)s)",
+    )  # fmt: skip
+    add(
+        "--batch-size", type=integer_or("auto"), metavar="N", default=32,
+        help="samples per step; auto is at most 200 (default %(default)s)",
+    )  # fmt: skip
+    add("--dtype", choices=DTYPES, default="float64", help="precision (default %(default)s)")
+    add_place(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train on a part of the rows, save the model, and score it on the other rows; report each step in a line."""
+    if args.out is not None and not args.out.parent.is_dir():  # said before training, not after it
+        raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
+    data = read_dataset(args.data, args.target, args.task)
+    rows, held_out = hold_out(data, args.held_out, args.seed)
+    inputs = Scale.of(data.X[rows])
+    X, y = inputs.apply(data.X[rows]), data.y[rows]
+    outputs = Scale.of(y[:, None]) if data.task == "regression" else None
+    if outputs is not None:
+        y = outputs.apply(y)
+    settings = _settings(args, data.task)
+    net = MLP(args.hidden, **settings).initialize(X, y)
+
+    backend = settings["backend"]
+    goal = f"{net.n_outputs_} classes" if outputs is None else f"regression of {data.target}"
+    _report("data", f"{args.data}: {len(data.y):,} samples, {X.shape[1]} features, {goal}; {len(held_out)} held out")
+    _report("network", f"{_shape(net)}, {args.activation}, {_n_parameters(net):,} parameters")
+    _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}")
+    _check_small_copy(args.hidden, settings, X, y)
+    began = time.perf_counter()
+    settled = _fit(net, X, y)
+    seconds = time.perf_counter() - began
+
+    fold_inputs(net, inputs)
+    if outputs is not None:
+        fold_outputs(net, outputs)
+    net.feature_names_in_ = data.features
+    _report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {len(y) * net.n_iter_ / seconds:,.0f} samples/s")
+    end = "settled" if settled else f"still falling at --max-iter {args.max_iter}"
+    _report("loss", f"{net.loss_curve_[-1]:.4g}, {end}")
+    if args.out is not None:
+        net.save(args.out)
+    _report("model", str(args.out or "not saved: --out model.safetensors would keep it"))
+    score = net.score(data.X[held_out], data.y[held_out])
+    print(f"held-out {'accuracy' if outputs is None else 'R2'} {score:.3f}")
+    return 0
+
+
+def _settings(args: argparse.Namespace, task: str) -> dict[str, Any]:
+    """The settings of `MLP`, but for the hidden layers, that the options ask for."""
+    return {
+        "activation": args.activation,
+        "task": task,
+        "solver": args.solver,
+        "alpha": args.alpha,
+        "batch_size": args.batch_size,
+        "learning_rate_init": args.learning_rate,
+        "max_iter": args.max_iter,
+        "backend": get_backend(args.backend, parse_device(args.device)),
+        "dtype": args.dtype,
+        "random_state": args.seed,
+    }
+
+
+def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.ndarray, y: np.ndarray) -> None:
+    """Apply the paper's gradient check to a smaller network with these settings, on a few samples of every class."""
+    first_of_each = np.unique(y, return_index=True)[1][:CHECK_SAMPLES]
+    few = np.union1d(first_of_each, np.arange(min(CHECK_SAMPLES, len(y))))
+    X, y = X[few, :CHECK_FEATURES], y[few]
+    small = MLP([min(width, CHECK_WIDTH) for width in hidden[:CHECK_DEPTH]], **settings).initialize(X, y)
+    error = small.gradient_check(X, y, tolerance=CHECK_TOLERANCE)
+    copy = f"{_shape(small)} copy, {len(y)} samples"
+    _report("gradients", f"relative error {error:.1e}, limit {CHECK_TOLERANCE:.0e} ({copy})")
+
+
+def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> bool:
+    """Train; return whether the loss has settled before --max-iter."""
+    with progress_bar(net.max_iter) as show, warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)  # it is the last thing that fit does
+        try:
+            net.fit(X, y, callback=show)
+        except ConvergenceWarning:
+            return False
+    return True
+
+
+def _report(label: str, text: str) -> None:
+    print(f"{label:<10} {text}", flush=True)
+
+
+def _shape(net: MLP) -> str:
+    """The widths of all layers, as in 64-100-10."""
+    return "-".join(str(n) for n in [*(W.shape[0] for W in net.coefs_), net.n_outputs_])
+
+
+def _n_parameters(net: MLP) -> int:
+    return sum((W.shape[0] + 1) * W.shape[1] for W in net.coefs_)
+
+
+def _hidden_widths(text: str) -> tuple[int, ...]:
+    """Read --hidden: "64,32" is (64, 32); an empty text, or "none", is ()."""
+    return () if text.strip() in ("", "none") else widths(text)
