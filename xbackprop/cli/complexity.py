@@ -39,9 +39,7 @@ def run(args: argparse.Namespace) -> int:
         checkpoint_activations=args.checkpoint_activations, dtype=args.dtype, backend=get_backend(args.backend),
     )  # fmt: skip
     rate = matrix_rate(args.backend, args.dtype, parse_device(args.device))
+    speed, milliseconds = f"{rate / 1e9:,.1f}e9 multiply-adds/s", f"{counted.seconds(rate) * 1e3:,.3g} ms"
     print(counted)
-    print(
-        f"\nthe matrix products of a step at {rate / 1e9:,.1f}e9 multiply-adds a second, measured here: "
-        f"{counted.seconds(rate) * 1e3:,.3g} ms"
-    )
+    print(f"\nmatrix products take {milliseconds} per step, at {speed}, measured here")
     return 0

@@ -17,7 +17,7 @@ from xbackprop.cli.options import DATA_HELP, DTYPES, add_activation, add_place, 
 from xbackprop.cli.progress_bar import progress_bar
 from xbackprop.cli.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.cli.tables import hold_out, read_dataset
-from xbackprop.errors import ConvergenceWarning
+from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.settings import SOLVERS, TASKS
 
@@ -137,6 +137,11 @@ def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> bool:
             net.fit(X, y, callback=show)
         except ConvergenceWarning:
             return False
+        except DivergenceError as error:  # in the words of the command's options
+            raise DivergenceError(
+                f"the loss or a weight became infinite or NaN in epoch {net.n_iter_ + 1}; try a smaller "
+                f"--learning-rate than {net.learning_rate_init:g}"
+            ) from error
     return True
 
 

@@ -97,7 +97,7 @@ class Complexity:
             f"{'per step':<14}{'multiply-adds':>16}{'elementwise':>16}",
             *(f"{name:<14}{work.products:>16,}{work.elementwise:>16,}" for name, work in parts.items()),
             f"{'all':<14}{self.products:>16,}{sum(work.elementwise for work in parts.values()):>16,}",
-            f"{'intensity':<14}{self.intensity:>16.1f} floating point operations per byte, of the matrix products",
+            f"{'intensity':<14}{self.intensity:>16.1f} flops per byte, of the matrix products",
             "",
             f"{'memory':<14}{'bytes':>16}",
             *(f"{name:<14}{size:>16,}" for name, size in self.memory._asdict().items()),
