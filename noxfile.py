@@ -21,6 +21,8 @@ BACKENDS = {
 
 
 JAX = "jax==0.10.2"  # the newest for Python 3.11
+#: Bytecode is written for what is imported, and not for all of torch, SymPy and SciPy: a fifth of the time of pip.
+INSTALL = ["--no-compile"]
 
 #: Two workers, and a thread for each: on networks this small, threads only wait for each other.
 IN_PARALLEL = ["-n", "2"]
@@ -51,29 +53,44 @@ def types(session):
 @nox.session
 def minimal(session):
     """The library with what it must have and nothing else: no torch, no scikit-learn, no rich."""
-    session.install(".", "pytest", "mpmath", "hypothesis")
+    session.install(*INSTALL, ".", "pytest", "mpmath", "hypothesis")
     session.run("pytest", "tests/test_minimal.py", *session.posargs)
 
 
-@nox.session
+#: Where the session `environment` has put its programs.
+BIN = []
+
+
+@nox.session(default=False)
+def environment(session):
+    """Install what `tests` and `estimators` share; they call for it. Once, since pip takes a minute and a half."""
+    session.install(*INSTALL, *group("test"), *group("estimators"), JAX, ".[numba]")
+    BIN.append(session.bin)
+
+
+def run_pytest(session, *arguments, **variables):
+    """pytest in the shared environment."""
+    path = os.pathsep.join([BIN[-1], os.environ.get("PATH", "")])
+    session.run(str(Path(BIN[-1]) / "pytest"), *arguments, *session.posargs, env={"PATH": path, **variables})
+
+
+@nox.session(venv_backend="none", requires=["environment"])
 @nox.parametrize("backend", [nox.param(name, id=name, tags=["gpu"] if name == "cupy" else []) for name in BACKENDS])
 def tests(session, backend):
-    if backend == "cupy" and not required("cupy") and not has_gpu():
-        session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
-    session.install(*group("test"), *([JAX] if backend == "jax" else []))
-    session.install({"cupy": ".[cupy-cuda13x]", "numba": ".[numba]"}.get(backend, "."))
+    """Every test that takes a backend, on this one; numpy's session also runs the tests that take none."""
+    if backend == "cupy":
+        if not required("cupy") and not has_gpu():
+            session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
+        session.run_install(str(Path(BIN[-1]) / "python"), "-m", "pip", "install", *INSTALL, ".[cupy-cuda13x]")
     apart = ["--ignore", "tests/estimators", *([] if backend == "jax" else ["--ignore", "tests/with_jax"])]
-    environment = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
-    session.run("pytest", *apart, *([] if backend == "cupy" else IN_PARALLEL), *session.posargs, env=environment)
+    parallel = [] if backend == "cupy" else IN_PARALLEL
+    run_pytest(session, *apart, *parallel, XBACKPROP_TEST_BACKENDS=BACKENDS[backend], **ONE_THREAD)
 
 
-@nox.session
+@nox.session(venv_backend="none", requires=["environment"])
 def estimators(session):
     """scikit-learn's checks and tests on our estimators, and the examples; SCIPY_ARRAY_API is for its array API."""
-    session.install(*group("test"), *group("estimators"), ".")
-    session.run(
-        "pytest", "tests/estimators", *IN_PARALLEL, *session.posargs, env={"SCIPY_ARRAY_API": "1", **ONE_THREAD}
-    )
+    run_pytest(session, "tests/estimators", *IN_PARALLEL, SCIPY_ARRAY_API="1", **ONE_THREAD)
 
 
 @nox.session

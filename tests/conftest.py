@@ -1,6 +1,11 @@
-"""The fixture that runs a test on every backend.
+"""The fixture that runs a test on every backend, and the rule for the tests that do without it.
 
-XBACKPROP_TEST_BACKENDS=numpy,torch   runs those backends only.
+A test that takes the fixture `backend` runs once on each of the selected backends, everywhere with the same cases. A
+test that does not take it would do the same work in every session of nox, so it runs where NumPy is selected and
+nowhere else. `@pytest.mark.backends("jax")` is for a test that makes a backend of its own: it runs where that one is
+selected.
+
+XBACKPROP_TEST_BACKENDS=numpy,torch   runs those backends only; with torch alone, the tests of the fixture alone.
 XBACKPROP_REQUIRE=cupy,torch-cuda     turns the skip of a backend that is not available into a failure.
 """
 
@@ -13,6 +18,30 @@ hypothesis.settings.register_profile("xbackprop", deadline=None, derandomize=Tru
 # JAX compiles every function for every shape anew: there, fewer of the shapes that hypothesis thinks of.
 hypothesis.settings.register_profile("compiled", hypothesis.settings.get_profile("xbackprop"), max_examples=12)
 hypothesis.settings.load_profile("compiled" if selected_backends() == ["jax"] else "xbackprop")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "backends(*names): run the test where one of these backends is selected")
+
+
+def pytest_report_header():
+    """Say which tests this run leaves to another one."""
+    names = ", ".join(selected_backends())
+    rest = "" if "numpy" in selected_backends() else "; tests that take no backend run where numpy is selected"
+    return f"backends: {names}{rest}"
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out the tests that need no backend and belong to another session."""
+    kept, left_out = [], []
+    for item in items:
+        marker = item.get_closest_marker("backends")
+        wanted = marker.args if marker else ("numpy",)
+        here = "backend" in item.fixturenames or not set(wanted).isdisjoint(selected_backends())
+        (kept if here else left_out).append(item)
+    items[:] = kept
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(params=selected_backends())

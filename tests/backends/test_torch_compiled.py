@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import problem, selected_backends, weights_of
+from helpers import problem, weights_of
 from numpy.random import RandomState
 
 import xbackprop
@@ -15,24 +15,19 @@ from xbackprop.nn.losses import Loss, cross_entropy
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 compiled = importlib.import_module("xbackprop_torch_compiled")
-if "torch" not in selected_backends():
-    pytest.skip("another backend's session", allow_module_level=True)
 
 #: torch, importing its own compiler.
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.backends("torch"), pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")]
 
 
+@pytest.fixture(autouse=True, scope="module")
 def cpp_compiler():
     from torch._inductor import cpp_builder, exc
 
     try:
-        return cpp_builder.get_cpp_compiler()
+        cpp_builder.get_cpp_compiler()
     except exc.InvalidCxxCompiler:
-        return None
-
-
-if not cpp_compiler():
-    pytest.skip("torch finds no C++ compiler to compile steps with", allow_module_level=True)
+        pytest.skip("torch finds no C++ compiler to compile steps with")
 
 
 def fit(backend=None, n=40, weight=None, **how):

@@ -195,6 +195,7 @@ def test_an_override_of_an_elementwise_function_meets_every_number_as_the_generi
             np.testing.assert_allclose(ours, theirs, rtol=8 * eps, atol=eps, err_msg=generic.__name__)
 
 
+@pytest.mark.backends("numba")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
 def test_a_compiled_update_gives_numpys_bits(step, dtype):

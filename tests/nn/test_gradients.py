@@ -288,6 +288,7 @@ def trained(name, solver):
     return weights_of(net), net.loss_curve_
 
 
+@pytest.mark.backends(*selected_backends())
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 def test_backends_train_the_same_network(pair, solver):

@@ -1,6 +1,5 @@
 """What is JAX's own: float64 whatever the configuration, one compiled call for an epoch, nothing compiled twice."""
 
-import os
 import warnings
 
 import numpy as np
@@ -13,8 +12,7 @@ from xbackprop.cli import main
 
 jax = pytest.importorskip("jax", reason='jax is not installed; nox -s "tests(jax)" brings its own')
 sklearn_datasets = pytest.importorskip("sklearn.datasets", reason="the command's data are scikit-learn's")
-if "jax" not in os.environ.get("XBACKPROP_TEST_BACKENDS", "jax"):
-    pytest.skip("another backend's session", allow_module_level=True)
+pytestmark = pytest.mark.backends("jax")
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
