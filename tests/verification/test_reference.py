@@ -57,14 +57,9 @@ def truth(sizes, activation, task):
     """C and its gradient, of that network with a penalty and weights."""
     theta, X, y = case(sizes, task)
     total = WEIGHT.sum()
+    share = (WEIGHT / total)[:, None]
     return reference_gradient(
-        cut(sizes, theta),
-        [activation] * (len(sizes) - 2),
-        TASKS[task],
-        X,
-        y,
-        (WEIGHT / total)[:, None],
-        ALPHA / total,
+        cut(sizes, theta), [activation] * (len(sizes) - 2), TASKS[task], X, y, share, ALPHA / total
     )
 
 
