@@ -115,6 +115,12 @@ def test_importing_imports_no_other_library():
     assert out.stdout.strip() == "[]"
 
 
+def test_importing_imports_no_method_of_verification():
+    code = "import sys, xbackprop; print([m for m in sys.modules if m.startswith('xbackprop.verification.methods')])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
 def test_the_version_is_the_distribution_s():
     from importlib.metadata import version
 

@@ -11,7 +11,7 @@ from xbackprop import MLP
 from xbackprop.mlp.settings import SOLVERS, TASK_LOSSES
 from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import make_batch
-from xbackprop.verification.run import METHODS
+from xbackprop.verification.methods import METHODS
 
 X, _ = problem("classification", n=60)
 LABELS = X[:, :3].argmax(axis=1)

@@ -23,7 +23,7 @@ from networks import ALL, REGIMES, SAMPLES, SIZES, Setting, case_of, correct_net
 from planting import LIVE, Fault, is_live, planted
 from rules import COMBINED, RULES, rejections
 
-from xbackprop.verification.findings import ADVISORY, Verdict
+from xbackprop.verification.findings import Role, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "verification.md"
 BEGIN, END = "<!-- campaign -->", "<!-- /campaign -->"
@@ -40,7 +40,7 @@ class Tally:
         self.killed: dict[str, Counter[str]] = defaultdict(Counter)  # by rule, then by regime
         self.not_run: dict[str, Counter[str]] = defaultdict(Counter)
         self.survivors: dict[str, list[str]] = defaultdict(list)  # of the default combination, by fault and verdict
-        self.correct: Counter[str] = Counter()  # verdicts of `examine` on correct networks
+        self.correct: Counter[str] = Counter()  # verdicts of `run_methods` on correct networks
         self.alarms: Counter[str] = Counter()  # by rule
         self.alarmed: list[str] = []  # by the default combination
 
@@ -70,7 +70,7 @@ class Tally:
             self.alarms[rule] += verdict is True
             self.not_run[rule]["correct"] += verdict is None
         if rejected[COMBINED]:
-            failed = [f for f in run.findings if f.verdict is Verdict.FAIL and f.method not in ADVISORY]
+            failed = [f for f in run.findings if f.verdict is Verdict.FAIL and f.by.role is not Role.ADVISORY]
             why = {f"{f.method} on {f.tensor}" for f in failed}
             self.alarmed.append(f"{case.what}: {', '.join(sorted(why))}")
 
@@ -122,15 +122,15 @@ counts if it moves some tensor of the gradient by more than {LIVE:g} of its larg
 
 The right gradients belong to {sum(tally.correct.values())} networks drawn at random: none to three hidden layers, all
 activations, weights between vanishing and saturated, units exactly at a kink, dead units, data that are fitted,
-weights of zero. Of these, `examine` calls {others[Verdict.VACUOUS]} VACUOUS, zero on both sides, and
+weights of zero. Of these, `run_methods` calls {others[Verdict.VACUOUS]} VACUOUS, zero on both sides, and
 {others[Verdict.INCONCLUSIVE]} INCONCLUSIVE.
 
 The paper verbatim is eq. 17 and 18 with ε = 1e-5 and the bound 1e-7, and kinks are nothing special to it. torch and
 jax were called themselves, with their own steps and tolerances, on the same C(θ) and the same gradient, in float64.
 xbackprop {version("xbackprop")}, {versions}; `python tests/mutation/campaign.py --write` measures it again.
 
-{"What `examine` passes although it is wrong, or fails although it is right:" if listed else
- "`examine` passes none of the wrong gradients, and fails none of the right ones."}{listed}"""  # fmt: skip
+{"What `run_methods` passes although it is wrong, or fails although it is right:" if listed else
+ "`run_methods` passes none of the wrong gradients, and fails none of the right ones."}{listed}"""  # fmt: skip
 
 
 def version(package: str) -> str:

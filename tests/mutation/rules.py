@@ -1,4 +1,4 @@
-"""What may pass or reject a gradient: the methods of `examine`, the paper's formula, and the checkers of torch and jax.
+"""Rules that pass or reject a gradient: methods of `run_methods`, the paper's formula, the checkers of torch and jax.
 
 Every rule sees the same C(θ), on the generic functions, and the same gradient, as training takes it. torch and jax are
 called themselves, through `tests/foreign.py`, with their own steps and tolerances; what cannot be run is None.
@@ -16,13 +16,13 @@ from foreign import jax_function_of, torch_function_of
 from networks import Case
 
 from xbackprop.nn.objective import Objective
-from xbackprop.verification.findings import Verdict
-from xbackprop.verification.results import Run
-from xbackprop.verification.run import METHODS, examine
+from xbackprop.verification.findings import Run, Verdict
+from xbackprop.verification.methods import METHODS
+from xbackprop.verification.run import run_methods
 
 #: The forward pass is what the reference is for, and no fault here is in it.
 ALONE = tuple(name for name in METHODS if name != "reference")
-COMBINED = "**`examine`, its default**"
+COMBINED = "**`run_methods`, its default**"
 PAPER_TENSORS, PAPER_VECTOR = "the paper verbatim, per tensor", "the paper verbatim, one global vector"
 GRADCHECK_SLOW, GRADCHECK_FAST = "torch `gradcheck`, slow", "torch `gradcheck`, fast"
 CHECK_GRADS = "jax `check_grads`, reverse mode"
@@ -31,13 +31,13 @@ RULES = (COMBINED, *(f"{name} alone" for name in ALONE), PAPER_TENSORS, PAPER_VE
 
 
 def rejections(faulty: Objective, case: Case) -> tuple[Run, dict[str, bool | None]]:
-    """What `examine` finds by default; and for every rule whether it rejects the gradient of `faulty`.
+    """What `run_methods` finds by default; and for every rule whether it rejects the gradient of `faulty`.
 
-    `examine` rejects where its verdict is FAIL, a method of it where one of its findings is; the paper where eq. 18
+    `run_methods` rejects where its verdict is FAIL, a method of it where one of its findings is; the paper where eq. 18
     is not below 1e-7, for some tensor or for θ as a whole; gradcheck and check_grads where they raise.
     """
-    run = examine(faulty, case.theta, case.batch)
-    alone = examine(faulty, case.theta, case.batch, methods=ALONE)
+    run = run_methods(faulty, case.theta, case.batch)
+    alone = run_methods(faulty, case.theta, case.batch, methods=ALONE)
     found: dict[str, bool | None] = {COMBINED: run.verdict is Verdict.FAIL}
     for name in ALONE:
         verdicts = [f.verdict for f in alone.findings if f.method == name]

@@ -1,4 +1,4 @@
-"""`examine` fails every wrong gradient of the campaign, and no right one."""
+"""`run_methods` fails every wrong gradient of the campaign, and no right one."""
 
 import importlib.util
 
@@ -11,7 +11,7 @@ from planting import is_live, planted
 from rules import RULES, host_functions, rejections
 
 from xbackprop.verification.findings import Verdict
-from xbackprop.verification.run import DEFAULT, examine
+from xbackprop.verification.run import DEFAULT, run_methods
 
 pytestmark = pytest.mark.skipif(
     "numpy" not in selected_backends(), reason="the campaign is about the checker, and runs on NumPy alone"
@@ -30,7 +30,7 @@ def test_every_fault_has_a_name_of_its_own():
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_examine_fails_every_live_fault(fault):
+def test_the_default_fails_every_live_fault(fault):
     survivors, equivalent = [], []
     for setting in settings(weighted=fault.weighted):
         case = case_of(setting)
@@ -48,17 +48,17 @@ def test_examine_fails_every_live_fault(fault):
 
 
 def default_verdict(objective, case):
-    """The verdict of `examine`. One FAIL settles it, so the quickest method is asked before all of them are."""
+    """The verdict of `run_methods`. One FAIL settles it, so the quickest method is asked before all of them are."""
     assert set(FIRST) <= set(DEFAULT)
-    verdict = examine(objective, case.theta, case.batch, methods=FIRST).verdict
-    return verdict if verdict is Verdict.FAIL else examine(objective, case.theta, case.batch).verdict
+    verdict = run_methods(objective, case.theta, case.batch, methods=FIRST).verdict
+    return verdict if verdict is Verdict.FAIL else run_methods(objective, case.theta, case.batch).verdict
 
 
 @pytest.mark.parametrize("first", range(0, CORRECT, STRIDE))
-def test_examine_fails_no_right_gradient(first):
+def test_the_default_fails_no_right_gradient(first):
     alarms = []
     for case in map(correct_network, range(first, first + STRIDE)):
-        run = examine(case.objective, case.theta, case.batch)
+        run = run_methods(case.objective, case.theta, case.batch)
         if run.verdict is Verdict.FAIL:
             alarms.append((case.what, [f for f in run.findings if f.verdict is Verdict.FAIL]))
     assert alarms == []

@@ -14,8 +14,8 @@ from xbackprop.nn.dropout import Masks, threefry
 from xbackprop.nn.objective import make_batch
 from xbackprop.verification.findings import Verdict
 from xbackprop.verification.methods.paper import paper_check
-from xbackprop.verification.network_subject import make_subject
-from xbackprop.verification.run import DEFAULT, examine
+from xbackprop.verification.network import network_claim
+from xbackprop.verification.run import DEFAULT, run_methods
 
 # Random123's known answers for Threefry-2x32: key and counter of zeros, of ones, and of the digits of π.
 KEYS = [(0, 0), (0xFFFFFFFF, 0xFFFFFFFF), (0x13198A2E, 0x03707344)]
@@ -74,12 +74,12 @@ def test_with_masks_the_gradient_is_the_slope_of_the_cost_with_masks(backend, ta
     dropped = Masks(backend, 1, 0, 12, (6, 5), (0.4, 0.2), backend.xp.float64)
     batch = make_batch(backend, backend.asarray(X), backend.asarray(y), None, dropped)
     theta = backend.copy(backend.asarray(random_theta(objective)))
-    result = paper_check(make_subject(objective, theta, batch))
+    result = paper_check(network_claim(objective, theta, batch))
     assert result.passed(1e-7), str(result)
-    whole = paper_check(make_subject(objective, theta, batch._replace(masks=())))
+    whole = paper_check(network_claim(objective, theta, batch._replace(masks=())))
     assert abs(result.worst.analytic - whole.worst.analytic) > 0 or result.error != whole.error
 
-    run = examine(objective, theta, batch)
+    run = run_methods(objective, theta, batch)
     assert run.verdict in (Verdict.PASS, Verdict.VACUOUS), run.notes
     missing = set() if find_spec("torch") else {"oracle"}  # the oracle is torch.autograd
     assert {f.method for f in run.findings} == set(DEFAULT) - missing
@@ -96,7 +96,7 @@ def test_the_definitions_in_fifty_digits_have_the_masks_too(backend):
     dropped = Masks(backend, 5, 0, 4, (6, 5), (0.4, 0.2), backend.xp.float64)
     weight = backend.asarray(np.array([0.5, 1.0, 2.0, 1.0]))
     batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)), weight, dropped)
-    run = examine(objective, backend.copy(backend.asarray(random_theta(objective))), batch, methods=["reference"])
+    run = run_methods(objective, backend.copy(backend.asarray(random_theta(objective))), batch, methods=["reference"])
     assert {f.method for f in run.findings} == {"reference"}
     assert all(f.verdict in (Verdict.PASS, Verdict.VACUOUS) for f in run.findings)
 

@@ -15,7 +15,7 @@ from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.objective import make_batch
 from xbackprop.verification.methods.oracle import torch_gradient
 from xbackprop.verification.methods.paper import paper_check, relative_error
-from xbackprop.verification.network_subject import make_subject
+from xbackprop.verification.network import network_claim
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
 LAYERS = {0: (), 1: (5,), 2: (5, 4), 3: (5, 4, 3)}
@@ -217,7 +217,7 @@ def test_a_wrong_gradient_of_any_cost_is_caught(backend, fault):
         wrong *= {"sign": -1, "missing 1/n": 8}[fault]
 
     def check(gradient):
-        return paper_check(make_subject(objective, theta, batch, gradient))
+        return paper_check(network_claim(objective, theta, batch, gradient))
 
     assert check(backend.to_host(right)).error < 1e-8
     assert check(wrong).error > 1e-6

@@ -17,10 +17,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xbackprop.errors import BackendError
-from xbackprop.verification.findings import ADVISORY, Element, Finding, Verdict, tensor_verdict, worst_verdict
+from xbackprop.verification.findings import (
+    Curves,
+    Element,
+    Finding,
+    Role,
+    Run,
+    TensorSummary,
+    Verdict,
+    tensor_verdict,
+    worst_verdict,
+)
+from xbackprop.verification.methods import METHODS as RECORDS
 from xbackprop.verification.report import plots
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.results import Curves, Run, TensorSummary
 
 pytestmark = pytest.mark.skipif("numpy" not in selected_backends(), reason="a report knows no backend: NumPy's session")
 
@@ -36,7 +46,7 @@ def finding(method, tensor, verdict, **more):
     right, bound = {"taylor": (3.0, 2.5), "paper": (2e-10, 1e-7)}.get(method, (2e-16, 1e-12))
     error = {PASS: right, FAIL: 1.0, VACUOUS: 0.0, INCONCLUSIVE: math.nan}[verdict]
     reason = "" if verdict is PASS else f"{method} says {verdict.lower()}"
-    return Finding(method, tensor, verdict, error, bound, 2, **{"reason": reason, **more})
+    return Finding(RECORDS[method], tensor, verdict, error, bound, 2, **{"reason": reason, **more})
 
 
 def make_run(wrong=(), verdict=FAIL, names=tuple(SHAPES), place=PLACE, methods=METHODS, seed=0):
@@ -115,7 +125,7 @@ def runs(draw):
 @given(st.lists(runs(), max_size=6), st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2))
 def test_a_fail_anywhere_is_a_fail_and_what_was_not_run_is_no_pass(found, not_run):
     report = Report({}, found, not_run)
-    failed = any(f.verdict is FAIL and f.method not in ADVISORY for run in found for f in run.findings)
+    failed = any(f.verdict is FAIL and f.by.role is not Role.ADVISORY for run in found for f in run.findings)
     assert (report.verdict is FAIL) == failed
     assert report.passed == (report.verdict is PASS)
     if not found or not_run or any(run.verdict is not PASS for run in found):

@@ -23,15 +23,30 @@ from xbackprop.mlp.settings import TASK_LOSSES, TASKS
 from xbackprop.mlp.verify import verify
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.losses import LOSSES
-from xbackprop.verification.findings import Finding, Verdict, worst_verdict
-from xbackprop.verification.results import Curves, Run
+from xbackprop.verification.findings import (
+    Curves,
+    Finding,
+    Method,
+    Role,
+    Run,
+    Verdict,
+    worst_finding,
+    worst_verdict,
+)
 
 DTYPES = ("float64", "float32")
 SIZES = (5, 5)  # the hidden layers
 DEPTHS = ((), (5,), (5, 5), (5, 5, 5))  # those of `thorough`
 SAMPLES, FEATURES = 12, 4
 ALPHA = 0.1  # large enough for a forgotten penalty to show
-PARITY = 1e-9  # by how much weights may differ after 20 epochs
+PARITY = Method(
+    "parity",
+    title="parity",
+    role=Role.SUPPORTING,
+    bound=1e-9,
+    explained="The largest difference between a weight after 20 epochs here and the same weight on NumPy.",
+)
+ITSELF = Method("the run itself", title="the run itself", role=Role.SUPPORTING, bound=float("nan"), explained="")
 
 
 class Kind(NamedTuple):
@@ -89,17 +104,8 @@ class Cell(NamedTuple):
         return worst_verdict(run.verdict for run in self.runs)
 
     def worst(self, method: str) -> Finding | None:
-        """The finding of a method that is furthest from its bound."""
-        found = [f for run in self.runs for f in run.findings if f.method == method]
-        worst = worst_verdict(f.verdict for f in found)
-        return max((f for f in found if f.verdict is worst), key=_nearness, default=None)
-
-
-def _nearness(finding: Finding) -> float:
-    """How near its bound an error is; the order of a Taylor remainder is the better the larger."""
-    if np.isnan(finding.error):
-        return 0.0
-    return -finding.error if finding.method == "taylor" else finding.error / finding.bound
+        """The worst finding of a method."""
+        return worst_finding(f for run in self.runs for f in run.findings if f.method == method)
 
 
 def matrix(
@@ -145,7 +151,7 @@ def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, tho
                 runs[0] = replace(runs[0], findings=[*runs[0].findings, _parity(kind, sizes)])
     except Exception as error:  # one broken backend must not keep the others from being checked
         reason = f"{type(error).__name__}: {error}"
-        broken = Finding("the run itself", "θ", Verdict.FAIL, float("nan"), float("nan"), reason=reason)
+        broken = Finding(ITSELF, "θ", Verdict.FAIL, float("nan"), float("nan"), reason=reason)
         runs = [Run({}, [], [broken], [], float("nan"), Curves(), 0.0)]
     return [replace(run, place={**run.place, **place}) for run in runs]
 
@@ -159,9 +165,9 @@ def _parity(kind: Kind, sizes: tuple[int, ...]) -> Finding:
         for b in (kind.backend, numpy)
     )
     error = float(np.max([np.max(np.abs(a - b)) for a, b in zip(here, there, strict=True)]))
-    verdict = Verdict.PASS if error <= PARITY else Verdict.FAIL
+    verdict = Verdict.PASS if error <= PARITY.bound else Verdict.FAIL
     reason = "" if verdict is Verdict.PASS else "the same seed trains to other weights than on NumPy"
-    return Finding("parity", "θ", verdict, error, PARITY, reason=reason)
+    return Finding(PARITY, "θ", verdict, error, PARITY.bound, reason=reason)
 
 
 def _trained(net: MLP, X: np.ndarray, y: np.ndarray) -> MLP:

@@ -20,10 +20,10 @@ from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.verify import verify
 from xbackprop.validation import one_of
 from xbackprop.verification.findings import Finding, Verdict
-from xbackprop.verification.outcome import make_header
+from xbackprop.verification.methods import METHODS
 from xbackprop.verification.report.format import MARKS, TITLES, figure
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.run import METHODS
+from xbackprop.verification.run import make_header
 
 HELP = "verify gradients, on every backend or of a saved network"
 

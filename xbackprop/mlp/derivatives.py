@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xbackprop import validation
 from xbackprop.arrays.backend import Array, dtype_name
@@ -14,8 +14,9 @@ from xbackprop.mlp.fitting import Fitting
 from xbackprop.mlp.model import Model
 from xbackprop.nn import derivatives
 from xbackprop.nn.objective import Batch
-from xbackprop.verification.methods.paper import EPSILON, TOLERANCE, GradientCheck, paper_check
-from xbackprop.verification.network_subject import make_subject
+
+if TYPE_CHECKING:
+    from xbackprop.verification.methods.paper import GradientCheck
 
 _DIRECTIONS = ("coef_directions", "intercept_directions")
 
@@ -91,7 +92,7 @@ class Gradients(Fitting):
             norms = derivatives.per_sample_gradient_norms(model.objective, model.theta, batch)
         return transfer(norms, model.objective.backend, backend_of(X))
 
-    def gradient_check(self, X: Any, y: Any, epsilon: float = EPSILON, tolerance: float = TOLERANCE) -> float:
+    def gradient_check(self, X: Any, y: Any, epsilon: float = 1e-5, tolerance: float = 1e-7) -> float:
         """The paper's check (Section 6) of every weight and bias, on the network's own backend, in float64.
 
         Parameters
@@ -108,6 +109,9 @@ class Gradients(Fitting):
         ------
         GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
         """
+        from xbackprop.verification.methods.paper import paper_check  # training needs no verification
+        from xbackprop.verification.network import network_claim
+
         where = "MLP.gradient_check"
         epsilon, tolerance = (
             validation.positive(where, "epsilon", epsilon),
@@ -116,7 +120,7 @@ class Gradients(Fitting):
         model, batch = self._problem(where, X, y, None, "float64")
         with model.objective.backend.device_context(), one_thread(batch.X.shape[0] * model.objective.layout.n_weights):
             theta = model.objective.backend.asarray(model.theta, "float64")
-            result = paper_check(make_subject(model.objective, theta, batch), epsilon=epsilon, tolerance=tolerance)
+            result = paper_check(network_claim(model.objective, theta, batch), epsilon=epsilon, tolerance=tolerance)
         self.gradient_check_: GradientCheck = result
         if not result.passed(tolerance):
             raise GradientCheckError(f"{where}: {result}, expected less than {tolerance:.0e}")

@@ -18,10 +18,10 @@ from xbackprop.mlp.model import Model
 from xbackprop.nn.initializers import draw_layers
 from xbackprop.nn.objective import Batch, make_batch
 from xbackprop.verification.claim import STACK_BYTES
-from xbackprop.verification.outcome import make_header
+from xbackprop.verification.findings import Run
+from xbackprop.verification.methods import METHODS
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.results import Run
-from xbackprop.verification.run import DEFAULT, METHODS, examine
+from xbackprop.verification.run import DEFAULT, make_header, run_methods
 
 WHERE = "verify"
 DTYPES = ("float32", "float64")
@@ -82,7 +82,7 @@ def verify(
             for place, theta, alpha in _points(model, batch, thorough, seed):
                 objective = replace(model.objective, backend=home, alpha=alpha)
                 how = {"methods": asked, "seed": seed, "memory": memory, "pictures": pictures, "place": place}
-                runs.append(examine(objective, home.asarray(theta, dtype), batch, **how))  # type: ignore[arg-type]
+                runs.append(run_methods(objective, home.asarray(theta, dtype), batch, **how))  # type: ignore[arg-type]
     if methods is not None:
         not_run |= {name: reason for run in runs for name, reason in _missing(asked or (), run).items()}
     return Report(_header(model, next(iter(data.values())), seed), runs, not_run)

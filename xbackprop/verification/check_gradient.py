@@ -1,9 +1,10 @@
-"""The checker for anyone's derivatives: a function f of one θ and its gradient, by hand, on any array library."""
+"""Checks of anyone's derivatives: a function f of one θ and its hand-written gradient, on any array library."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ from xbackprop import validation
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.arrays.discovery import backend_of
 from xbackprop.arrays.threads import one_thread
-from xbackprop.verification.claim import STACK_BYTES, Observed, Subject, difference_noise, line
-from xbackprop.verification.findings import CannotRun
-from xbackprop.verification.methods import complex_step, richardson, taylor
-from xbackprop.verification.outcome import Outcome, make_header, make_run, measure_curves
+from xbackprop.verification.claim import STACK_BYTES, CostAndBranches, GradientClaim, difference_noise, line
+from xbackprop.verification.findings import Curves
+from xbackprop.verification.methods import METHODS as RECORDS
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.results import Curves
+from xbackprop.verification.run import make_header, make_run, measure_curves, run_each
 
 METHODS = ("differences", "complex step", "taylor")
 NOISE = 16.0  # how many times its own rounding noise a gradient may be off
@@ -34,7 +34,7 @@ def check_gradient(
     memory: int = STACK_BYTES,
     pictures: bool = True,
 ) -> Report:
-    """Hold a hand-written gradient to the function it is said to be of.
+    """Compare a hand-written gradient with the function it is said to belong to.
 
     >>> import numpy as np, xbackprop
     >>> xbackprop.check_gradient(lambda x: np.sum(x**3), lambda x: 3 * x**2, np.array([1.0, 2.0])).passed
@@ -82,28 +82,35 @@ def check_gradient(
 
     flat = backend.xp.reshape(theta, (-1,))
     gradient = gradient_at(flat)
-    subject = Subject(
+    claim = GradientClaim(
         backend,
-        _observer(where, backend, f, shape, vectorized),
+        _cost(where, backend, f, shape, vectorized),
         flat,
         gradient,
         {"theta": (slice(0, len(gradient)), shape)},
+        seed=seed,
         memory=memory,
     )
-    first, second = subject.at_theta[0], float(backend.to_host(subject.observe(flat[None, :])[0])[0])
+    first, second = claim.at_theta[0], float(backend.to_host(claim.cost_and_branches(flat[None, :])[0])[0])
     if not np.isfinite(first):
         raise ValueError(f"{where}: f(theta) must be finite, got {first}")
     if first != second:
         doubt = f"f is not deterministic: it gave {first!r} and then {second!r} at the same theta"
     elif not np.array_equal(gradient, gradient_at(flat), equal_nan=True):
         doubt = "grad is not deterministic: it gave another gradient at the same theta"
-    with one_thread(), np.errstate(all="ignore"):  # what is not a number is judged, and no reason for a warning
-        outcomes, notes = _run(subject, asked, gradient_at, seed)
-        rows = np.arange(len(gradient))
-        drawn = measure_curves(subject, rows, outcomes, seed) if pictures and not doubt else Curves()
+    with (
+        one_thread(),
+        np.errstate(all="ignore"),
+    ):  # NaN and infinity are judged, no reason to warn
+        if "complex step" in asked:
+            steps, direction = line(backend.to_host(flat))
+            nearby = [gradient_at(backend.asarray(backend.to_host(flat) + h * direction)) for h in steps[:10]]
+            claim = replace(claim, allowance=NOISE * difference_noise(np.stack(nearby)))
+        results, notes = run_each([RECORDS[name] for name in METHODS], asked, claim)
+        curves = measure_curves(claim, results) if pictures and not doubt else Curves()
     run = make_run(
-        subject,
-        outcomes,
+        claim,
+        results,
         place={
             "backend": backend.library,
             "version": backend.version,
@@ -112,12 +119,12 @@ def check_gradient(
             "point": "given",
         },
         notes=notes,
-        curves=drawn,
+        curves=curves,
         seconds=time.perf_counter() - began,
         doubt=doubt,
     )
-    what = getattr(f, "__qualname__", type(f).__name__)
-    return Report(make_header({"function": f"{what}, theta {shape}"}, seed), [run])
+    name = getattr(f, "__qualname__", type(f).__name__)
+    return Report(make_header({"function": f"{name}, theta {shape}"}, seed), [run])
 
 
 def float_array(where: str, name: str, home: Backend, x: Any) -> Array:
@@ -132,7 +139,7 @@ def float_array(where: str, name: str, home: Backend, x: Any) -> Array:
     return array
 
 
-def _observer(where: str, backend: Backend, f: Callable, shape: tuple[int, ...], vectorized: bool) -> Observed:
+def _cost(where: str, backend: Backend, f: Callable, shape: tuple[int, ...], vectorized: bool) -> CostAndBranches:
     """f of stacked θ (S, P), a number for each."""
     xp = backend.xp
 
@@ -142,7 +149,7 @@ def _observer(where: str, backend: Backend, f: Callable, shape: tuple[int, ...],
             raise ValueError(f"{where}: f(theta) must be one number, got shape {found.shape}")
         return found.reshape(())[()]
 
-    def observe(stack: Array) -> tuple[Array, list[Array]]:
+    def cost_and_branches(stack: Array) -> tuple[Array, list[Array]]:
         points = xp.reshape(stack, (stack.shape[0], *shape))
         if not vectorized:
             each = [number(f(backend.copy(points[i, ...]))) for i in range(stack.shape[0])]
@@ -153,29 +160,4 @@ def _observer(where: str, backend: Backend, f: Callable, shape: tuple[int, ...],
                              f"got {tuple(costs.shape)}; is it vectorized?")  # fmt: skip
         return costs, []
 
-    return observe
-
-
-def _run(
-    subject: Subject, asked: list[str], gradient_at: Callable[[Array], np.ndarray], seed: int
-) -> tuple[dict[str, Outcome], list[str]]:
-    """The methods that can run, and why the others cannot."""
-    rows = np.arange(len(subject.gradient))
-    outcomes: dict[str, Outcome] = {}
-    notes: list[str] = []
-    if "differences" in asked:
-        findings, slopes = richardson.check(subject, rows)
-        outcomes["differences"] = Outcome(findings, (rows, slopes))
-    if "complex step" in asked:
-        at = subject.backend.to_host(subject.theta)
-        steps, direction = line(at)
-        own = np.stack([gradient_at(subject.backend.asarray(at + step * direction)) for step in steps[:10]])
-        try:
-            findings, slopes = complex_step.check(subject, rows, NOISE * difference_noise(own), seed)
-            outcomes["complex step"] = Outcome(findings, (rows, slopes))
-        except CannotRun as error:
-            notes.append(f"complex step: {error}")
-    if "taylor" in asked:
-        findings, remainders = taylor.check(subject, seed)
-        outcomes["taylor"] = Outcome(findings, taylor=remainders)
-    return outcomes, notes
+    return cost_and_branches

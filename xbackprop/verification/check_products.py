@@ -19,7 +19,7 @@ DRAWS = 12
 
 
 def check_jvp(f: Callable[[Array], Array], jvp: Callable[[Array, Array], Array], x: Array, **options: Any) -> Report:
-    """Hold a hand-written Jacobian-vector product ``jvp(x, v)`` = Jv, in the shape of f(x), to ``f``.
+    """Compare a hand-written Jacobian-vector product ``jvp(x, v)`` = Jv, in the shape of f(x), with ``f``.
 
     >>> import numpy as np, xbackprop
     >>> xbackprop.check_jvp(np.sin, lambda x, v: np.cos(x) * v, np.array([0.5, 2.0])).passed
@@ -46,7 +46,7 @@ def check_jvp(f: Callable[[Array], Array], jvp: Callable[[Array, Array], Array],
 
 
 def check_vjp(f: Callable[[Array], Array], vjp: Callable[[Array, Array], Array], x: Array, **options: Any) -> Report:
-    """Hold a hand-written vector-Jacobian product ``vjp(x, w)`` = Jᵀw, in the shape of x, to ``f``.
+    """Compare a hand-written vector-Jacobian product ``vjp(x, w)`` = Jᵀw, in the shape of x, with ``f``.
 
     >>> import numpy as np, xbackprop
     >>> xbackprop.check_vjp(np.sin, lambda x, w: np.cos(x) * w, np.array([0.5, 2.0])).passed
@@ -96,8 +96,9 @@ def _check(
     return check_gradient(total, slopes, np.zeros(DRAWS), **options)
 
 
-def _on_host(what: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _on_host(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """`value` on the host; ValueError unless it has this shape."""
     found = np.asarray(backend_of(value).to_host(value))
     if found.shape != shape:
-        raise ValueError(f"{what} must have shape {shape}, got {found.shape}")
+        raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
     return found

@@ -1,4 +1,4 @@
-"""What the difference methods see: θ, a function C around it, and the gradient that is claimed there. No network.
+"""A gradient that is claimed for a function: θ, C around it, and g, the claim. Difference methods see nothing else.
 
 Moved parameters are stacked along a leading axis, and one call of C serves the whole stack; a budget bounds how many.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
-from xbackprop.verification.findings import Element
+from xbackprop.verification.findings import Element, Finding, Method, Verdict
 
 #: C (S,) of stacked parameters θ (S, P), and on which side of its kinks each unit is: a list of boolean arrays (S, …).
-Observed = Callable[[Array], tuple[Array, list[Array]]]
+CostAndBranches = Callable[[Array], tuple[Array, list[Array]]]
+#: For every tensor its range in θ and its shape.
+Tensors = Mapping[str, tuple[slice, tuple[int, ...]]]
 
 #: Bytes of a stack: what stays in the cache is fastest.
 STACK_BYTES = 2**22
@@ -25,32 +28,46 @@ COMPLEX_STEP = 1e-200
 #: Between points in which noise is looked for: near ones meet no kink, and in far ones C changes by more than a digit.
 SPACINGS = (1e-13, 1e-10, 1e-7)
 EPS = float(np.finfo(np.float64).eps)
+NONE = np.empty(0)
 
 
 @dataclass(frozen=True)
-class Subject:
+class GradientClaim:
     """A point θ, C around it, and the gradient claimed at it.
 
     backend : where θ lives, and in whose library C calculates.
-    observe : C of stacked θ, real or complex, and the branches of its units; none where C has no kinks.
+    cost_and_branches : C of stacked θ, real or complex, and the branches of its units; none where C has no kinks.
     theta : (P,), float64. gradient : (P,), on the host.
     tensors : the range in θ and the shape of every named tensor.
-    floats_per_point : what one θ of a stack takes beside itself, in numbers.
+    sample : the elements of θ that are looked at one by one, in order; None for all.
+    allowance : (P,), how far rounding alone may put each element of the gradient off; None where that is not known.
+    at_kink : for some tensors, how many units are exactly at a kink in their layer.
+    seed : of random directions.
+    floats_per_point : how many numbers one θ of a stack takes beside itself.
     memory : the bytes that a stack may take.
     """
 
     backend: Backend
-    observe: Observed
+    cost_and_branches: CostAndBranches
     theta: Array
     gradient: np.ndarray
-    tensors: Mapping[str, tuple[slice, tuple[int, ...]]]
+    tensors: Tensors
+    sample: np.ndarray | None = None
+    allowance: np.ndarray | None = None
+    at_kink: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
     floats_per_point: int = 0
     memory: int = STACK_BYTES
 
     @cached_property
+    def elements(self) -> np.ndarray:
+        """The elements of θ that are looked at one by one."""
+        return np.arange(len(self.gradient)) if self.sample is None else self.sample
+
+    @cached_property
     def at_theta(self) -> tuple[float, list[Array]]:
         """C(θ), and the branches there."""
-        costs, branches = self.observe(self.theta[None, :])
+        costs, branches = self.cost_and_branches(self.theta[None, :])
         return float(self.backend.to_host(costs)[0]), branches
 
     def noise(self, h: float | np.ndarray) -> np.ndarray:
@@ -74,14 +91,14 @@ class Subject:
     def _noise_around(self, point: np.ndarray) -> float:
         """The noise of C around θ + point: the largest of three lines of different spacing that meet no kink."""
         steps, direction = line(self.backend.to_host(self.theta))
-        looks = [self.look(point + np.outer(chosen, direction), 1.0) for chosen in self.stacks(steps)]
-        costs, crossed = (np.reshape(np.concatenate(part), (len(SPACINGS), -1)) for part in zip(*looks, strict=True))
+        parts = [self.evaluate(point + np.outer(chosen, direction), 1.0) for chosen in self.stacks(steps)]
+        costs, crossed = (np.reshape(np.concatenate(part), (len(SPACINGS), -1)) for part in zip(*parts, strict=True))
         smooth = np.all(crossed == crossed[:, :1], axis=1)
         noise = np.where(smooth, difference_noise(costs.T), 0.0)
         return max(EPS * float(np.max(np.abs(costs))), float(np.max(noise)))
 
     def resolution(self, changes: np.ndarray) -> np.ndarray:
-        """What C cannot show where it does not change at all (a cost of log 1, say): u, or u|C|; 0 where it changes."""
+        """The smallest change that C can show, u or u|C|, where it does not change at all (log 1, say); 0 elsewhere."""
         return np.where(np.any(changes != 0, axis=0), 0.0, EPS * max(1.0, abs(self.at_theta[0])))
 
     def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
@@ -91,13 +108,13 @@ class Subject:
         for first in range(0, len(moves), size):
             yield moves[first : first + size]
 
-    def look(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
+    def evaluate(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
         """C(θ + h m) for every move m, and whether some unit is then on another branch than at θ.
 
         moves : (k,) numbers of elements p, for m = e_p; or (k, P) directions.
         """
         xp, device = self.backend.xp, self.backend.device
-        costs, branches = self.observe(self._moved(self.theta, moves, float(h)))
+        costs, branches = self.cost_and_branches(self._moved(self.theta, moves, float(h)))
         crossed = xp.zeros(costs.shape, dtype=xp.bool, device=device)
         for there, here in zip(branches, self.at_theta[1], strict=True):
             crossed = crossed | xp.any(there != here, axis=tuple(range(1, there.ndim)))
@@ -106,7 +123,9 @@ class Subject:
     def complex_slopes(self, moves: np.ndarray, h: float = COMPLEX_STEP) -> np.ndarray:
         """Im C(θ + ih m) / h for every move m: its slope along m, with no difference taken."""
         theta = self.backend.xp.astype(self.theta, self.backend.xp.complex128)
-        costs = [self.observe(self._moved(theta, chosen, complex(0.0, h)))[0] for chosen in self.stacks(moves, 16)]
+        costs = [
+            self.cost_and_branches(self._moved(theta, chosen, complex(0.0, h)))[0] for chosen in self.stacks(moves, 16)
+        ]
         return np.concatenate([np.imag(self.backend.to_host(c)) / h for c in costs]) if costs else np.empty(0)
 
     def _moved(self, theta: Array, moves: np.ndarray, h: complex) -> Array:
@@ -131,11 +150,57 @@ class Subject:
             found[i, where] = _random_unit(where.stop - where.start, seed + i)
         return found
 
-    def element(self, p: int, numeric: float) -> Element:
-        """Element p of θ, with what a method has for its derivative."""
-        name, (where, shape) = next((n, t) for n, t in self.tensors.items() if t[0].start <= p < t[0].stop)
-        position = tuple(int(i) for i in np.unravel_index(p - where.start, shape))
-        return Element(name, position, float(self.gradient[p]), float(numeric))
+
+def element_of(tensors: Tensors, p: int, analytic: float, numeric: float) -> Element:
+    """Element p of θ with its derivative, as claimed and as found."""
+    name, (where, shape) = next((n, t) for n, t in tensors.items() if t[0].start <= p < t[0].stop)
+    return Element(name, tuple(int(i) for i in np.unravel_index(p - where.start, shape)), analytic, numeric)
+
+
+class Judgement(NamedTuple):
+    """The opinion of a method on one tensor, out of which `judge_tensors` makes a finding.
+
+    bound, checked : where they are not the method's bound and the number of elements.
+    off : how far each element is off, to name the worst one; or `worst` itself.
+    """
+
+    verdict: Verdict
+    error: float
+    reason: str = ""
+    counts: Mapping[str, int] = {}
+    bound: float | None = None
+    checked: int | None = None
+    off: np.ndarray | None = None
+    worst: Element | None = None
+
+
+def judge_tensors(
+    method: Method,
+    tensors: Tensors,
+    judge: Callable[[str, np.ndarray], Judgement],
+    elements: np.ndarray,
+    analytic: np.ndarray = NONE,
+    numeric: np.ndarray = NONE,
+) -> list[Finding]:
+    """One finding per tensor.
+
+    judge : ``judge(name, mine)``, where ``elements[mine]`` are those that lie in the tensor.
+    elements : of θ, that the method has looked at. analytic, numeric : (len(elements),), as claimed and as found.
+    """
+    findings = []
+    for name, (where, _) in tensors.items():
+        mine = np.flatnonzero((elements >= where.start) & (elements < where.stop))
+        told = judge(name, mine)
+        worst = told.worst
+        if told.off is not None and len(mine):
+            i = mine[np.argmax(told.off)]
+            worst = element_of(tensors, int(elements[i]), float(analytic[i]), float(numeric[i]))
+        bound = method.bound if told.bound is None else told.bound
+        checked = len(mine) if told.checked is None else told.checked
+        findings.append(
+            Finding(method, name, told.verdict, told.error, bound, checked, told.counts, worst, told.reason)
+        )
+    return findings
 
 
 def line(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,21 +1,18 @@
-"""What a check may say: verdicts, what each method found on each tensor, and how they combine."""
+"""The data of gradient checks: verdicts, the record of a method, its findings, and the results that they add up to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-#: Methods that see the derivative itself. The others are held beside them: the paper's figure fails correct deep nets,
-#: a Taylor remainder tells an order and not a value, and the dot product shares f′ with the gradient it looks at.
-DECISIVE = ("complex step", "differences", "oracle", "reference")
-#: Reported, and never what decides.
-ADVISORY = ("paper",)
+import numpy as np
 
 
 class Verdict(StrEnum):
-    """PASS, FAIL; INCONCLUSIVE: could not be told, and why; VACUOUS: everything is zero, on both sides."""
+    """PASS, FAIL; INCONCLUSIVE: it could not be told, and why; VACUOUS: everything is zero, on both sides."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -23,18 +20,55 @@ class Verdict(StrEnum):
     VACUOUS = "VACUOUS"
 
 
-def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL before INCONCLUSIVE before VACUOUS before PASS; INCONCLUSIVE where there are none."""
-    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.VACUOUS, Verdict.PASS)
-    return min(verdicts, key=order.index, default=Verdict.INCONCLUSIVE)
+class Role(StrEnum):
+    """How much the findings of a method weigh.
+
+    DECISIVE : they pass a tensor or fail it: the method compares the derivative itself, element by element.
+    SUPPORTING : they may fail a tensor and never pass one: a Taylor remainder tells an order and not a value, and the
+        dot product shares f′ with the gradient that it looks at.
+    ADVISORY : they are reported and decide nothing: the paper's figure fails correct deep networks.
+    """
+
+    DECISIVE = "decisive"
+    SUPPORTING = "supporting"
+    ADVISORY = "advisory"
 
 
 class CannotRun(Exception):
     """A method cannot be used here; the text says why."""
 
 
+@dataclass(frozen=True)
+class Method:
+    """One way to check a gradient, and everything that the package knows of it.
+
+    name : as users ask for it and as JSON has it. title : at the head of a column.
+    role : how much its findings weigh. bound : the limit of its error.
+    explained : the method and the unit of its error, in two sentences for a reader of the report.
+    check : ``check(claim) -> MethodResult``; with `of_network`, ``check(network)``, a `NetworkGradient`. None for
+        findings that are made elsewhere.
+    at_least : whether the figure must reach the bound, as an order must, and not stay below it.
+    counted : the things that `Finding.checked` counts: "elements", "steps" or "draws".
+    default : whether it runs when nothing else is asked for. stand_in : the method that runs where this one cannot.
+    slope_precedence : of two methods that give slopes, the slopes of the one with the larger number are shown.
+    """
+
+    name: str
+    title: str
+    role: Role
+    bound: float
+    explained: str
+    check: Callable[[Any], MethodResult] | None = None
+    of_network: bool = False
+    at_least: bool = False
+    counted: str = "elements"
+    default: bool = True
+    stand_in: str = ""
+    slope_precedence: int = 0
+
+
 class Element(NamedTuple):
-    """One parameter: its tensor, its index there, its derivative as claimed and as the method has it."""
+    """One parameter: its tensor, its index there, its derivative as claimed and as a method found it."""
 
     tensor: str
     position: tuple[int, ...]
@@ -44,18 +78,17 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one method found on one tensor.
+    """The result of one method on one tensor.
 
-    method : a row of `verify.METHODS`. tensor : its name, or "θ" for all of them together.
-    error, bound : the measured figure and its limit, in the method's own measure; for "taylor" the order, which must
-        reach the bound.
-    checked : how many elements were looked at; fewer than the tensor has where they were sampled.
+    by : the record of the method. tensor : its name, or "θ" for all of them together.
+    error, bound : the measured figure and its limit, in the method's own unit.
+    checked : how many elements, steps or draws were looked at; fewer elements than there are where they were sampled.
     counts : how many of them were crossed (by a kink), undecided, zero, inconclusive, …
     worst : the element that is furthest off.
     reason : in words, why it is not a PASS.
     """
 
-    method: str
+    by: Method
     tensor: str
     verdict: Verdict
     error: float
@@ -65,12 +98,147 @@ class Finding:
     worst: Element | None = None
     reason: str = ""
 
+    @property
+    def method(self) -> str:
+        """The name of the method."""
+        return self.by.name
+
+    @property
+    def badness(self) -> tuple[int, float]:
+        """Orders the findings of one method: first by verdict, then by the distance from the bound."""
+        distance = self.bound - self.error if self.by.at_least else self.error / self.bound
+        return _FROM_BEST.index(self.verdict), math.inf if math.isnan(distance) else distance
+
+
+_FROM_BEST = (Verdict.PASS, Verdict.VACUOUS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+
+
+def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
+    """FAIL before INCONCLUSIVE before VACUOUS before PASS; INCONCLUSIVE where there are none."""
+    return max(verdicts, key=_FROM_BEST.index, default=Verdict.INCONCLUSIVE)
+
+
+def worst_finding(findings: Iterable[Finding]) -> Finding | None:
+    """Of the findings of one method the one with the worst verdict, and among those the furthest from its bound."""
+    return max(findings, key=lambda finding: finding.badness, default=None)
+
 
 def tensor_verdict(findings: Sequence[Finding]) -> Verdict:
-    """The verdict on a tensor: FAIL if any method that may decide fails, otherwise what the decisive ones say."""
-    if any(f.verdict is Verdict.FAIL and f.method not in ADVISORY for f in findings):
+    """The verdict on a tensor: FAIL if any method that may decide fails, otherwise that of the decisive methods."""
+    if any_failed(findings):
         return Verdict.FAIL
-    decisive = {f.verdict for f in findings if f.method in DECISIVE}
+    decisive = {f.verdict for f in findings if f.by.role is Role.DECISIVE}
     if Verdict.PASS in decisive:
         return Verdict.PASS
     return Verdict.VACUOUS if decisive == {Verdict.VACUOUS} else Verdict.INCONCLUSIVE
+
+
+def any_failed(findings: Iterable[Finding]) -> bool:
+    """Whether some method that may decide fails."""
+    return any(f.verdict is Verdict.FAIL and f.by.role is not Role.ADVISORY for f in findings)
+
+
+class MethodResult(NamedTuple):
+    """Everything that a method leaves.
+
+    slopes : the elements of θ for which it has a slope, and the slopes. taylor : for every tensor, pairs
+    (h, |remainder|). paper_error : eq. 18 over all parameters.
+    """
+
+    findings: list[Finding]
+    slopes: tuple[np.ndarray, np.ndarray] = (np.empty(0, dtype=int), np.empty(0))
+    taylor: Mapping[str, Sequence[tuple[float, float]]] = {}
+    paper_error: float = float("nan")
+
+
+@dataclass(frozen=True)
+class TensorSummary:
+    """One tensor of one run: W_l as "coefs_[l]", b_l as "intercepts_[l]", or the name a user gave it.
+
+    norm : ‖g‖ of the analytic gradient. paper_error : eq. 18 on this tensor alone, NaN where it was not run.
+    analytic, numeric : up to 2,000 of its elements, for the scatter; numeric by the most accurate method that ran.
+    diagnosis : in words, the mistake that the ratio analytic/numeric points to; empty where nothing is wrong.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    norm: float
+    paper_error: float
+    verdict: Verdict
+    diagnosis: str
+    worst: Element | None
+    analytic: Sequence[float] = ()
+    numeric: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of the pictures.
+
+    steps : for "central differences", "Richardson" and "complex step", pairs (h, relative error of the gradient).
+    taylor : for every tensor, pairs (h, |remainder|).
+    """
+
+    steps: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+    taylor: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One gradient at one point, on one backend.
+
+    place : backend, version, device, dtype, point ("given", …), alpha.
+    tensors, findings : the results. notes : methods that could not be run, and why; elements that were sampled.
+    paper_error : eq. 18 over all parameters, the paper's one figure; NaN where it was not run.
+    """
+
+    place: Mapping[str, str]
+    tensors: Sequence[TensorSummary]
+    findings: Sequence[Finding]
+    notes: Sequence[str]
+    paper_error: float
+    curves: Curves
+    seconds: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst over its tensors; FAIL if any method that may decide fails, on one of them or on θ as a whole."""
+        return Verdict.FAIL if any_failed(self.findings) else worst_verdict(t.verdict for t in self.tensors)
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a verification.
+
+    header : the network or function that was checked, versions, platform, seed, settings.
+    runs : one per backend, dtype, point and α.
+    not_run : everything that was asked for and could not be run, with the reason: never a pass.
+    """
+
+    header: Mapping[str, str]
+    runs: Sequence[Run]
+    not_run: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst over all runs; never PASS if something that was asked for could not be run."""
+        missing = [Verdict.INCONCLUSIVE] if self.not_run else []
+        return worst_verdict([*(run.verdict for run in self.runs), *missing])
+
+    @property
+    def passed(self) -> bool:
+        """Whether the verdict is PASS."""
+        return self.verdict is Verdict.PASS
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """For every tensor the worst verdict over all runs."""
+        names = dict.fromkeys(t.name for run in self.runs for t in run.tensors)
+        return {
+            name: worst_verdict(t.verdict for run in self.runs for t in run.tensors if t.name == name) for name in names
+        }
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return float(sum(run.seconds for run in self.runs))

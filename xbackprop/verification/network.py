@@ -1,31 +1,31 @@
-"""A network's gradient at one point, laid out as the methods need it: in float64 as a function of θ alone, and on the
-host as arrays for the oracles."""
+"""A network's gradient at one point, laid out as the methods need it: as a claim about a function of θ in float64, and
+as arrays on the host for the oracles."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array
-from xbackprop.nn.objective import Batch, Objective
-from xbackprop.verification.claim import Subject
-from xbackprop.verification.network_subject import cast_batch, make_subject, on_host, trained_gradient
+from xbackprop.arrays.special import is_complex
+from xbackprop.nn.objective import Batch, Objective, Parameters
+from xbackprop.verification.claim import STACK_BYTES, CostAndBranches, GradientClaim
 from xbackprop.verification.problem import Problem, problem_on_host
-from xbackprop.verification.rounding import rounding_bound
+from xbackprop.verification.rounding import UNITS, rounding_bound
 
 WORK = 2e11  # multiplications and additions that element-by-element methods may take before they sample
 FEWEST = 16  # elements of a tensor that are looked at in any case
 
 
 @dataclass(frozen=True)
-class Point:
-    """Where a gradient is looked at.
+class NetworkGradient:
+    """A network at a point, and the gradient that training takes there.
 
     objective, theta, batch : in the dtype that trains. problem : the same on the host, in float64.
     gradient : as trained, (P,), on the host; `rounding` by how much rounding alone may put it off, in its own dtype.
-    subject : C and the gradient in float64. rounding64 : the bound there.
-    rows : the elements that element-by-element methods look at. repeatable : whether computing it twice gave the same.
+    claim : C and the gradient in float64. repeatable : whether computing the gradient twice gave the same.
     """
 
     objective: Objective
@@ -34,61 +34,115 @@ class Point:
     problem: Problem
     gradient: np.ndarray
     rounding: np.ndarray
-    subject: Subject
-    rounding64: np.ndarray
-    rows: np.ndarray
+    claim: GradientClaim
     repeatable: bool
-    seed: int
-
-    @property
-    def sampled(self) -> bool:
-        """Whether some elements are not looked at one by one."""
-        return len(self.rows) < len(self.gradient)
 
 
-def make_point(objective: Objective, theta: Array, batch: Batch, seed: int, memory: int) -> Point:
-    """Take the gradient, by the path that training takes, and what else the methods need."""
-    backend, layout = objective.backend, objective.layout
-    xp = backend.xp
+def network_gradient(objective: Objective, theta: Array, batch: Batch, seed: int, memory: int) -> NetworkGradient:
+    """Take the gradient, by the path that training takes, and everything else that the methods need."""
+    xp = objective.backend.xp
     gradient = trained_gradient(objective, theta, batch)
     fresh = objective.workspace(theta, batch.X.shape[0])
-    once = on_host(objective, objective.value_and_gradient([theta], batch, fresh))
-    repeatable = bool(np.array_equal(gradient, once, equal_nan=True))
+    once = _on_host(objective, objective.value_and_gradient([theta], batch, fresh))
     wide_theta, wide_batch, wide = theta, batch, gradient
     if gradient.dtype != np.float64:
-        wide_theta, wide_batch = xp.astype(theta, xp.float64), cast_batch(objective, batch, xp.float64)
+        wide_theta, wide_batch = xp.astype(theta, xp.float64), _cast(objective, batch, xp.float64)
         wide = trained_gradient(objective, wide_theta, wide_batch)
     problem = problem_on_host(objective, theta, batch)
     bounds = {dtype: _flat(rounding_bound(problem, dtype)) for dtype in {gradient.dtype, np.dtype(np.float64)}}
-    subject = make_subject(objective, wide_theta, wide_batch, wide, memory)
-    return Point(
+    claim = replace(
+        network_claim(objective, wide_theta, wide_batch, wide, memory),
+        sample=_affordable_elements(objective, batch, wide, seed),
+        allowance=UNITS * bounds[np.dtype(np.float64)],
+        at_kink=_units_at_kinks(objective, theta, batch),
+        seed=seed,
+    )
+    return NetworkGradient(
         objective=objective,
         theta=theta,
         batch=batch,
         problem=problem,
         gradient=gradient,
         rounding=bounds[gradient.dtype],
-        subject=subject,
-        rounding64=bounds[np.dtype(np.float64)],
-        rows=_sample(subject, 8 * batch.X.shape[0] * layout.n_weights, seed),
-        repeatable=repeatable,
-        seed=seed,
+        claim=claim,
+        repeatable=bool(np.array_equal(gradient, once, equal_nan=True)),
     )
 
 
-def _sample(subject: Subject, work: float, seed: int) -> np.ndarray:
+def network_claim(
+    objective: Objective, theta: Array, batch: Batch, gradient: np.ndarray | None = None, memory: int = STACK_BYTES
+) -> GradientClaim:
+    """C of the generic functions around θ (P,) in float64, and the gradient that training has there."""
+    return GradientClaim(
+        objective.backend.generic(),
+        _cost_and_branches(objective, batch),
+        theta,
+        trained_gradient(objective, theta, batch) if gradient is None else gradient,
+        objective.layout.tensors(),
+        floats_per_point=3 * batch.X.shape[0] * sum(objective.layout.sizes[1:]),
+        memory=memory,
+    )
+
+
+def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.ndarray:
+    """∂C/∂θ (P,) on the host, by the path of a training step: the backend's own functions, into reused buffers.
+
+    It is the second of two steps, the first being at another θ: remains of one step must not reach the next.
+    """
+    workspace = objective.workspace(theta, batch.X.shape[0])
+    objective.value_and_gradient([0.5 * theta], batch, workspace)
+    return _on_host(objective, objective.value_and_gradient([theta], batch, workspace))
+
+
+def _on_host(objective: Objective, result: tuple[Array, Parameters]) -> np.ndarray:
+    """A copy of the gradient, which lies in a buffer."""
+    _, (gradient,) = result
+    return np.array(objective.backend.to_host(gradient))
+
+
+def _cost_and_branches(objective: Objective, batch: Batch) -> CostAndBranches:
+    """C and branches of stacked θ, real or complex, by the generic functions."""
+    plain = replace(objective, backend=objective.backend.generic())
+    xp = plain.backend.xp
+    complex_batch = _cast(objective, batch, xp.complex128)
+
+    def cost_and_branches(stack: Array) -> tuple[Array, list[Array]]:
+        return plain.value_and_branches([stack], complex_batch if is_complex(xp, stack) else batch)
+
+    return cost_and_branches
+
+
+def _cast(objective: Objective, batch: Batch, dtype: Any) -> Batch:
+    """The batch with X, y and masks in another dtype; weights stay as they are, and real."""
+    xp = objective.backend.xp
+    masks = [xp.astype(mask, dtype) for mask in batch.masks]
+    return batch._replace(X=xp.astype(batch.X, dtype), y=xp.astype(batch.y, dtype), masks=masks)
+
+
+def _affordable_elements(objective: Objective, batch: Batch, gradient: np.ndarray, seed: int) -> np.ndarray:
     """All elements of θ if C can be afforded that often; otherwise as many of every tensor, and its largest."""
-    sizes = [where.stop - where.start for where, _ in subject.tensors.values()]
-    each = max(FEWEST, int(WORK / max(work, 1)) // len(sizes))
+    ranges = [where for where, _ in objective.layout.tensors().values()]
+    work = 8 * batch.X.shape[0] * objective.layout.n_weights
+    each = max(FEWEST, int(WORK / max(work, 1)) // len(ranges))
     rng = np.random.RandomState(seed)
     chosen = []
-    for where, _ in subject.tensors.values():
+    for where in ranges:
         inside = np.arange(where.start, where.stop)
-        if len(inside) > each and sum(sizes) * work > WORK:
-            largest = where.start + int(np.argmax(np.abs(subject.gradient[where])))
+        if len(inside) > each and len(gradient) * work > WORK:
+            largest = where.start + int(np.argmax(np.abs(gradient[where])))
             inside = np.union1d(rng.choice(inside, each, replace=False), [largest])
         chosen.append(inside)
     return np.concatenate(chosen)
+
+
+def _units_at_kinks(objective: Objective, theta: Array, batch: Batch) -> dict[str, int]:
+    """For every W_l and b_l, how many z_l are exactly at a kink: there f′ is the slope from the left."""
+    backend = objective.backend
+    counts = dict.fromkeys(objective.layout.tensors(), 0)
+    for l, (z, f) in enumerate(zip(objective.forward(theta, batch.X).z, objective.hidden, strict=False)):
+        count = sum(int(backend.to_host(backend.xp.count_nonzero(z == kink))) for kink in f.kinks)
+        counts[f"coefs_[{l}]"] = counts[f"intercepts_[{l}]"] = count
+    return counts
 
 
 def _flat(layers: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

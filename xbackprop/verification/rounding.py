@@ -28,6 +28,7 @@ from xbackprop.nn.activations import ACTIVATIONS, IDENTITY, Activation
 from xbackprop.nn.backprop import Cache, deltas, forward
 from xbackprop.verification.problem import Problem
 
+UNITS = 16.0  # how many times its bound the error of an element may be
 CLOSE = 16.0  # units of u e_z within which z may be on either side of a kink
 TERMS = 64  # of a sum, that lose a unit
 STEP = 2.0**-20  # of the differences that stand for derivatives that a user has not given

@@ -1,9 +1,11 @@
-"""One gradient at one point: every method that can run there, and what they found together."""
+"""One gradient at one point: every method that can run there, and the results that they give together."""
 
 from __future__ import annotations
 
+import platform
+import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,85 +14,37 @@ from xbackprop.arrays.backend import Array
 from xbackprop.arrays.threads import one_thread
 from xbackprop.errors import BackendError
 from xbackprop.nn.objective import Batch, Objective
-from xbackprop.verification.claim import STACK_BYTES
-from xbackprop.verification.findings import CannotRun, Verdict
-from xbackprop.verification.methods import complex_step, dot_product, oracle, paper, reference, richardson, taylor
-from xbackprop.verification.network import Point, make_point
-from xbackprop.verification.outcome import Outcome, make_run, measure_curves
-from xbackprop.verification.results import Curves, Run
+from xbackprop.verification.claim import COMPLEX_STEP, STACK_BYTES, GradientClaim
+from xbackprop.verification.diagnosis import diagnose
+from xbackprop.verification.findings import (
+    CannotRun,
+    Curves,
+    Finding,
+    Method,
+    MethodResult,
+    Role,
+    Run,
+    TensorSummary,
+    Verdict,
+    tensor_verdict,
+)
+from xbackprop.verification.methods import METHODS
+from xbackprop.verification.methods.paper import EPSILON
+from xbackprop.verification.network import NetworkGradient, network_gradient
+from xbackprop.version import __version__
 
-#: What is run when nothing else is asked for; differences join where the complex step cannot run.
-DEFAULT = ("complex step", "taylor", "dot product", "oracle", "paper")
-
-
-def _complex_step(point: Point) -> Outcome:
-    findings, slopes = complex_step.check(point.subject, point.rows, oracle.UNITS * point.rounding64, point.seed)
-    return Outcome(findings, (point.rows, slopes))
-
-
-def _differences(point: Point) -> Outcome:
-    findings, slopes = richardson.check(point.subject, point.rows)
-    return Outcome(findings, (point.rows, slopes))
-
-
-def _taylor(point: Point) -> Outcome:
-    findings, remainders = taylor.check(point.subject, point.seed)
-    return Outcome(findings, taylor=remainders)
-
-
-def _dot_product(point: Point) -> Outcome:
-    return Outcome(dot_product.check(point.objective, point.theta, point.batch, point.problem, point.seed))
-
-
-def _oracle(point: Point) -> Outcome:
-    try:
-        findings, slopes = oracle.check(point.problem, point.gradient, point.rounding, point.subject.tensors)
-    except BackendError:
-        raise
-    except Exception as error:  # whatever a user's own function raises when it meets tensors
-        raise CannotRun(f"torch cannot run a function of yours: {type(error).__name__}: {error}") from error
-    return Outcome(findings, (np.arange(len(slopes)), slopes))
+SCATTER = 2000  # elements of a tensor that a report keeps
+CURVE_ELEMENTS, FEW = 24, 2  # that the curves are measured on; and where the other methods sample as well
+CURVE_STEPS = np.logspace(-1, -12, 23)
+COMPLEX_STEPS = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-20, 1e-100, 1e-200])
+CHANGES = "the gradient is another one when it is computed again"
+#: The methods that run when nothing else is asked for.
+DEFAULT = tuple(name for name, method in METHODS.items() if method.default)
+#: From the least accurate slopes to the most accurate ones.
+SLOPE_PRECEDENCE = sorted(METHODS, key=lambda name: METHODS[name].slope_precedence)
 
 
-def _reference(point: Point) -> Outcome:
-    bound, subject = oracle.UNITS * point.rounding64, point.subject
-    return Outcome(reference.check(point.problem, subject.at_theta[0], subject.gradient, bound, subject.tensors))
-
-
-def _paper(point: Point) -> Outcome:
-    result = paper.paper_check(point.subject, point.rows)
-    at_kink = _units_at_kinks(point)
-    findings = [
-        replace(f, counts={**f.counts, "at kink": at_kink.get(f.tensor, 0)})
-        for f in paper.findings(point.subject, result)
-    ]
-    return Outcome(findings, paper_error=result.error)
-
-
-def _units_at_kinks(point: Point) -> dict[str, int]:
-    """For every W_l and b_l, how many z_l are exactly at a kink: there f′ is the slope from the left."""
-    objective, xp = point.objective, point.objective.backend.xp
-    z = objective.forward(point.theta, point.batch.X).z
-    counts = {}
-    for l, (z_l, f) in enumerate(zip(z, objective.hidden, strict=False)):
-        count = sum(int(objective.backend.to_host(xp.count_nonzero(z_l == kink))) for kink in f.kinks)
-        counts[f"coefs_[{l}]"] = counts[f"intercepts_[{l}]"] = count
-    return counts
-
-
-#: Every method, in the order they run.
-METHODS: dict[str, Callable[[Point], Outcome]] = {
-    "complex step": _complex_step,
-    "differences": _differences,
-    "taylor": _taylor,
-    "dot product": _dot_product,
-    "oracle": _oracle,
-    "reference": _reference,
-    "paper": _paper,
-}
-
-
-def examine(
+def run_methods(
     objective: Objective,
     theta: Array,
     batch: Batch,
@@ -101,7 +55,7 @@ def examine(
     pictures: bool = False,
     place: Mapping[str, str] | None = None,
 ) -> Run:
-    """Hold the gradient of `objective` at θ to everything it can be held to there.
+    """Check the gradient of `objective` at θ by every method that can run there.
 
     The gradient is the one that trains: through the backend's overrides and into reused buffers. C is the generic one
     on the same library. A float32 gradient meets the oracle and the dot product as it is; the other methods need
@@ -118,59 +72,175 @@ def examine(
     began = time.perf_counter()
     backend = objective.backend
     asked = set(DEFAULT if methods is None else methods)
-    outcomes: dict[str, Outcome] = {}
     with backend.device_context(), one_thread(batch.X.shape[0] * objective.layout.n_weights):
-        point = make_point(objective, theta, batch, seed, memory)
-        notes = _notes(point, asked)
-        for name, method in METHODS.items():
-            if name not in asked:
-                continue
-            try:
-                outcomes[name] = method(point)
-            except (CannotRun, BackendError) as error:
-                notes.append(f"{name}: {error}")
-                if name == "complex step":
-                    asked.add("differences")
-        if not point.repeatable:
-            outcomes = {name: _doubted(outcome) for name, outcome in outcomes.items()}
-        drawn = measure_curves(point.subject, point.rows, outcomes, seed) if pictures else Curves()
+        network = network_gradient(objective, theta, batch, seed, memory)
+        results, not_run = run_each(METHODS.values(), asked, network.claim, network)
+        if not network.repeatable:
+            results = {name: _doubted(result) for name, result in results.items()}
+        curves = measure_curves(network.claim, results) if pictures else Curves()
     described = {
         "backend": backend.name,
         "version": backend.version,
         "device": str(backend.device or "cpu"),
-        "dtype": str(point.gradient.dtype),
+        "dtype": str(network.gradient.dtype),
         "alpha": f"{objective.alpha:g}",
     }
     return make_run(
-        point.subject,
-        outcomes,
+        network.claim,
+        results,
         place={**described, **(place or {})},
-        notes=notes,
-        curves=drawn,
+        notes=[*_notes(network, asked), *not_run],
+        curves=curves,
         seconds=time.perf_counter() - began,
         n=batch.X.shape[0],
     )
 
 
-def _doubted(outcome: Outcome) -> Outcome:
-    """A gradient that changes is never a PASS; what FAILs without that, FAILs."""
-    reason = "the gradient is another one when it is computed again"
-    return outcome._replace(
+def run_each(
+    methods: Iterable[Method], asked: Collection[str], claim: GradientClaim, network: NetworkGradient | None = None
+) -> tuple[dict[str, MethodResult], list[str]]:
+    """The results of those of `methods` that are asked for, or stand in for one; and why some could not run."""
+    names, results, notes = set(asked), {}, []
+    for method in methods:
+        if method.name in names and method.check is not None:
+            try:
+                results[method.name] = method.check(network if method.of_network else claim)
+            except (CannotRun, BackendError) as error:
+                notes.append(f"{method.name}: {error}")
+                names.add(method.stand_in)
+    return results, notes
+
+
+def _doubted(result: MethodResult) -> MethodResult:
+    """The same of a gradient that changes: never a PASS, and a FAIL where it fails without that."""
+    return result._replace(
         findings=[
-            f if f.verdict is Verdict.FAIL else replace(f, verdict=Verdict.INCONCLUSIVE, reason=reason)
-            for f in outcome.findings
+            f if f.verdict is Verdict.FAIL else replace(f, verdict=Verdict.INCONCLUSIVE, reason=CHANGES)
+            for f in result.findings
         ]
     )
 
 
-def _notes(point: Point, asked: Collection[str]) -> list[str]:
-    notes = []
-    if point.sampled:
+def _notes(network: NetworkGradient, asked: Collection[str]) -> list[str]:
+    notes, looked_at = [], len(network.claim.elements)
+    if looked_at < len(network.gradient):
         notes.append(
-            f"complex step, differences and the paper's check look at {len(point.rows):,} of {len(point.gradient):,} "
+            f"complex step, differences and the paper's check look at {looked_at:,} of {len(network.gradient):,} "
             f"elements, drawn at random, and at the largest of every tensor"
         )
-    if point.gradient.dtype != np.float64:
+    if network.gradient.dtype != np.float64:
         own = [name for name in ("oracle", "dot product") if name in asked]
         notes.append(f"{' and '.join(own) or 'no method'} in the network's dtype, the other methods in float64")
     return notes
+
+
+def measure_curves(claim: GradientClaim, results: Mapping[str, MethodResult]) -> Curves:
+    """The curves that a report draws: ‖slopes - ∇C‖ / ‖∇C‖ over a few elements of θ for every kind of difference and
+    every step, and Taylor remainders. ∇C is the complex step's, where C carries it, or else the gradient under test."""
+    taylor = {name: curve for result in results.values() for name, curve in result.taylor.items()}
+    elements, everything = claim.elements, len(claim.elements) == len(claim.gradient)
+    number = min(len(elements), CURVE_ELEMENTS if everything else FEW)
+    some = np.sort(np.random.RandomState(claim.seed).choice(elements, number, replace=False))
+    carried = "complex step" in results
+    truth = claim.complex_slopes(some) if carried else claim.gradient[some]
+    norm = float(np.linalg.norm(truth))
+    if not norm > 0:
+        return Curves(taylor=taylor)
+
+    def error(slopes: np.ndarray) -> float:
+        return float(np.linalg.norm(slopes - truth)) / norm
+
+    central = {h: _central(claim, some, h) for step in CURVE_STEPS for h in (step, 2 * step)}
+    steps = {
+        "central differences": [(float(h), error(central[h])) for h in CURVE_STEPS],
+        "Richardson": [(float(h), error((4 * central[h] - central[2 * h]) / 3)) for h in CURVE_STEPS],
+    }
+    if carried:
+        steps["complex step"] = [(float(h), error(claim.complex_slopes(some, h))) for h in COMPLEX_STEPS]
+    return Curves(steps, taylor)
+
+
+def _central(claim: GradientClaim, elements: np.ndarray, h: float) -> np.ndarray:
+    pairs = [(claim.evaluate(some, h)[0], claim.evaluate(some, -h)[0]) for some in claim.stacks(elements)]
+    return np.concatenate([(up - down) / (2 * h) for up, down in pairs])
+
+
+def make_run(
+    claim: GradientClaim,
+    results: Mapping[str, MethodResult],
+    *,
+    place: Mapping[str, str],
+    notes: Sequence[str],
+    curves: Curves,
+    seconds: float,
+    n: int | None = None,
+    doubt: str = "",
+) -> Run:
+    """The run that these results make up.
+
+    n : the number of samples, for the diagnosis. doubt : why no finding counts, if so.
+    """
+    findings = [f for result in results.values() for f in result.findings]
+    if doubt:
+        findings = [replace(f, verdict=Verdict.INCONCLUSIVE, reason=doubt) for f in findings]
+    slopes = np.full(len(claim.gradient), np.nan)
+    for name in SLOPE_PRECEDENCE:
+        if name in results:
+            elements, found = results[name].slopes
+            slopes[elements[np.isfinite(found)]] = found[np.isfinite(found)]
+    return Run(
+        place=place,
+        tensors=[_summary(claim, name, findings, slopes, n) for name in claim.tensors],
+        findings=findings,
+        notes=[*([doubt] if doubt else []), *notes],
+        paper_error=results["paper"].paper_error if "paper" in results else float("nan"),
+        curves=curves,
+        seconds=seconds,
+    )
+
+
+def _summary(
+    claim: GradientClaim, name: str, findings: Sequence[Finding], slopes: np.ndarray, n: int | None
+) -> TensorSummary:
+    mine = [f for f in findings if f.tensor == name]
+    where, shape = claim.tensors[name]
+    gradient, slopes = claim.gradient[where], slopes[where]
+    verdict = tensor_verdict(mine)
+    known = np.flatnonzero(np.isfinite(slopes))
+    diagnosis = ""
+    if verdict is Verdict.INCONCLUSIVE and not any(f.by.role is Role.DECISIVE for f in mine):
+        decisive = [m.name for m in METHODS.values() if m.role is Role.DECISIVE]
+        diagnosis = f"none of the methods that decide was run: {', '.join(decisive)}"
+    if verdict is Verdict.FAIL and len(known):
+        theta = claim.backend.to_host(claim.theta)[where]
+        whole = shape if len(known) == len(gradient) else ()
+        diagnosis = diagnose(gradient[known], slopes[known], theta[known], whole, n)
+    telling = [f for f in mine if f.verdict is Verdict.FAIL] or mine
+    shown = known if len(known) <= SCATTER else known[np.linspace(0, len(known) - 1, SCATTER).astype(int)]
+    return TensorSummary(
+        name=name,
+        shape=shape,
+        norm=float(np.linalg.norm(gradient)),
+        paper_error=next((f.error for f in mine if f.method == "paper"), float("nan")),
+        verdict=verdict,
+        diagnosis=diagnosis,
+        worst=next((f.worst for f in telling if f.worst is not None), None),
+        analytic=gradient[shown].tolist(),
+        numeric=slopes[shown].tolist(),
+    )
+
+
+def make_header(facts: Mapping[str, str], seed: int) -> dict[str, str]:
+    """The facts, and everything that a reader needs to do it again."""
+    torch = sys.modules.get("torch")
+    tf32 = {"tf32": "on" if torch.backends.cuda.matmul.allow_tf32 else "off"} if torch else {}
+    return {
+        **facts,
+        "steps": f"{EPSILON:g} (the paper's), {COMPLEX_STEP:g} (complex)",
+        "seed": str(seed),
+        "xbackprop": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        **tf32,
+        "platform": f"{platform.system()} {platform.machine()}",
+    }

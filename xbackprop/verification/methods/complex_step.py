@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xbackprop.verification.claim import COMPLEX_STEP, Subject
-from xbackprop.verification.findings import CannotRun, Finding, Verdict
+from xbackprop.verification.claim import COMPLEX_STEP, GradientClaim, Judgement, judge_tensors
+from xbackprop.verification.findings import CannotRun, Method, MethodResult, Role, Verdict
 from xbackprop.verification.methods import richardson
 
 TOLERANCE = 1e-12  # of the largest derivative of the tensor
@@ -19,61 +19,69 @@ SMALLEST = float(np.finfo(np.float64).tiny) / COMPLEX_STEP / TOLERANCE
 AGREEMENT = 1e-6  # a slope that differs from the differences by more of itself, and of their error, is no slope
 
 
-def check(
-    subject: Subject, rows: np.ndarray, rounding: np.ndarray | None = None, seed: int = 0
-) -> tuple[list[Finding], np.ndarray]:
-    """Hold the gradient to complex steps at the elements `rows`; the findings, and the slopes.
+def check(claim: GradientClaim) -> MethodResult:
+    """Compare the gradient with complex steps.
 
-    rounding : (P,), by how much rounding alone may put each element off; none where nothing is known of it.
+    An element may be off by `TOLERANCE` of the largest derivative of its tensor, or by the allowance for rounding.
 
     Raises
     ------
     CannotRun : if C raises for complex θ, or loses imaginary parts.
     """
-    _self_test(subject, seed)
-    numeric = subject.complex_slopes(rows)
-    return [_finding(subject, name, rows, numeric, rounding) for name in subject.tensors], numeric
+    _require_imaginary_parts(claim)
+    elements, analytic = claim.elements, claim.gradient[claim.elements]
+    numeric = claim.complex_slopes(elements)
+
+    def judge(name: str, mine: np.ndarray) -> Judgement:
+        where, _ = claim.tensors[name]
+        off = np.abs(analytic[mine] - numeric[mine])
+        largest = np.max(np.abs(numeric[mine]), initial=0.0), np.max(np.abs(claim.gradient[where]), initial=0.0)
+        scale = float(max(largest))
+        allowed = np.full(len(mine), TOLERANCE * scale)
+        if claim.allowance is not None:
+            allowed = np.fmax(allowed, claim.allowance[elements[mine]])  # a NaN bounds nothing
+        if 0 < scale < SMALLEST:
+            verdict, reason = Verdict.INCONCLUSIVE, f"slopes below {SMALLEST:.0e} underflow in a complex step"
+        elif not np.all(off <= allowed):  # NaN fails
+            verdict, reason = Verdict.FAIL, "the gradient is not the slope of C"
+        elif scale == 0:
+            verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is the slope"
+        else:
+            verdict, reason = Verdict.PASS, ""
+        error = float(np.max(off, initial=0.0) / scale) if scale > 0 else 0.0
+        bound = max(TOLERANCE, float(np.max(allowed, initial=0.0)) / scale) if scale > 0 else TOLERANCE
+        counts = {"zero": int((analytic[mine] == 0).sum())}
+        return Judgement(verdict, error, reason, counts, bound, off=off)
+
+    return MethodResult(judge_tensors(METHOD, claim.tensors, judge, elements, analytic, numeric), (elements, numeric))
 
 
-def _self_test(subject: Subject, seed: int) -> None:
-    moves = subject.directions(seed)
+def _require_imaginary_parts(claim: GradientClaim) -> None:
+    """CannotRun unless complex slopes along random directions agree with differences."""
+    moves = claim.directions(claim.seed)
     try:
-        carried = subject.complex_slopes(moves)
+        carried = claim.complex_slopes(moves)
     except Exception as error:  # whatever a library or a user's function raises when it meets complex numbers
         raise CannotRun(f"C does not take complex parameters: {type(error).__name__}: {error}") from error
-    expected, uncertainty, _ = richardson.slopes(subject, moves)
+    expected, uncertainty, _ = richardson.slopes(claim, moves)
     tolerance = AGREEMENT * np.abs(expected)
     lost = (uncertainty <= tolerance) & ~(np.abs(carried - expected) <= tolerance + richardson.SAFETY * uncertainty)
     if np.any(lost):
         i = int(np.argmax(lost))
         raise CannotRun(
-            f"C loses imaginary parts (an abs, a max or a cast to real in it?): along {list(subject.tensors)[i]} the "
+            f"C loses imaginary parts (an abs, a max or a cast to real in it?): along {list(claim.tensors)[i]} the "
             f"complex step gives {carried[i]:.6g} and differences {expected[i]:.6g}"
         )
 
 
-def _finding(
-    subject: Subject, name: str, rows: np.ndarray, numeric: np.ndarray, rounding: np.ndarray | None
-) -> Finding:
-    where, _ = subject.tensors[name]
-    mine = (rows >= where.start) & (rows < where.stop)
-    p, numeric = rows[mine], numeric[mine]
-    analytic = subject.gradient[p]
-    off = np.abs(analytic - numeric)
-    scale = float(max(np.max(np.abs(numeric), initial=0.0), np.max(np.abs(subject.gradient[where]), initial=0.0)))
-    allowed = np.full(len(p), TOLERANCE * scale)
-    if rounding is not None:
-        allowed = np.fmax(allowed, rounding[p])  # a NaN bounds nothing
-    counts = {"zero": int((analytic == 0).sum())}
-    worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None
-    error = float(np.max(off, initial=0.0) / scale) if scale > 0 else 0.0
-    if 0 < scale < SMALLEST:
-        verdict, reason = Verdict.INCONCLUSIVE, f"slopes below {SMALLEST:.0e} underflow in a complex step"
-    elif not np.all(off <= allowed):  # NaN fails
-        verdict, reason = Verdict.FAIL, "the gradient is not the slope of C"
-    elif scale == 0:
-        verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is the slope"
-    else:
-        verdict, reason = Verdict.PASS, ""
-    bound = max(TOLERANCE, float(np.max(allowed, initial=0.0)) / scale) if scale > 0 else TOLERANCE
-    return Finding("complex step", name, verdict, error, bound, len(p), counts, worst, reason)
+METHOD = Method(
+    "complex step",
+    title="complex step",
+    role=Role.DECISIVE,
+    bound=TOLERANCE,
+    explained="Im C(θ + ih) / h with h = 1e-200, element by element: right to rounding, since nothing is subtracted. "
+    "The error is relative to the largest derivative of the tensor.",
+    check=check,
+    stand_in="differences",
+    slope_precedence=3,
+)

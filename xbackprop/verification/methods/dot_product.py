@@ -11,25 +11,27 @@ from dataclasses import replace
 import array_api_compat.numpy as host_namespace
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Backend
 from xbackprop.nn.derivatives import jvp, vjp
-from xbackprop.nn.objective import Batch, Objective
-from xbackprop.verification.findings import Finding, Verdict
-from xbackprop.verification.problem import Problem
+from xbackprop.verification.claim import NONE, Judgement, judge_tensors
+from xbackprop.verification.findings import Method, MethodResult, Role, Verdict
+from xbackprop.verification.network import NetworkGradient
 from xbackprop.verification.rounding import tangent_scale
 
 DRAWS = 20
 TOLERANCE = 32.0  # in units of u times ⟨Jv, w⟩ with all its terms made positive
 
 
-def check(objective: Objective, theta: Array, batch: Batch, problem: Problem, seed: int = 0) -> list[Finding]:
-    """One finding per tensor: v moves that tensor alone, and w is a random cotangent; the worst of 20 draws.
+def check(network: NetworkGradient) -> MethodResult:
+    """Compare both sides for every tensor: v moves that tensor alone, w is a random cotangent; the worst of 20 draws.
 
-    problem : the same network on the host, for the scale. ‖Jv‖‖w‖ would be too small where Jv itself cancels.
+    The gap is relative to ⟨Jv, w⟩ with every term made positive, by the same network on the host; ‖Jv‖‖w‖ would be too
+    small where Jv itself cancels.
     """
-    backend, layout, X, masks = objective.backend, objective.layout, batch.X, batch.masks
+    objective, theta, problem = network.objective, network.theta, network.problem
+    backend, layout, X, masks = objective.backend, objective.layout, network.batch.X, network.batch.masks
     tensors = layout.tensors()
-    rng = np.random.RandomState(seed)
+    rng = np.random.RandomState(network.claim.seed)
     dtype = str(backend.to_host(theta).dtype)
     u = float(np.finfo(dtype).eps)
     host = replace(objective, backend=Backend(host_namespace))
@@ -47,14 +49,26 @@ def check(objective: Objective, theta: Array, batch: Batch, problem: Problem, se
             figure = gap / (u * scale) if scale > 0 else (0.0 if gap == 0 else np.inf)
             worst[name] = float(np.maximum(worst[name], figure))  # which keeps NaN
             moved[name] = moved[name] or not (scale == 0 and gap == 0)
-    return [_finding(name, worst[name], moved[name]) for name in tensors]
+
+    def judge(name: str, _: np.ndarray) -> Judgement:
+        if not moved[name]:
+            return Judgement(Verdict.VACUOUS, 0.0, "the logits do not depend on it", checked=DRAWS)
+        if worst[name] <= TOLERANCE:
+            return Judgement(Verdict.PASS, worst[name], checked=DRAWS)
+        reason = "backpropagation is not the transpose of forward mode"
+        return Judgement(Verdict.FAIL, worst[name], reason, checked=DRAWS)
+
+    return MethodResult(judge_tensors(METHOD, tensors, judge, NONE))
 
 
-def _finding(name: str, figure: float, moved: bool) -> Finding:
-    if not moved:
-        reason = "the logits do not depend on it"
-        return Finding("dot product", name, Verdict.VACUOUS, 0.0, TOLERANCE, DRAWS, reason=reason)
-    if figure <= TOLERANCE:
-        return Finding("dot product", name, Verdict.PASS, figure, TOLERANCE, DRAWS)
-    reason = "backpropagation is not the transpose of forward mode"
-    return Finding("dot product", name, Verdict.FAIL, figure, TOLERANCE, DRAWS, reason=reason)
+METHOD = Method(
+    "dot product",
+    title="dot product",
+    role=Role.SUPPORTING,
+    bound=TOLERANCE,
+    explained="⟨Jv, w⟩ = ⟨v, Jᵀw⟩, forward mode on the left, backpropagation on the right. The error is in units of u "
+    "times ⟨Jv, w⟩ with every term made positive.",
+    check=check,
+    of_network=True,
+    counted="draws",
+)

@@ -5,7 +5,7 @@ It shares no formula with `activations`, `losses` or `network`. torch is importe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from xbackprop.arrays.threads import one_thread
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.losses import LOSSES, Loss
-from xbackprop.verification.findings import Element, Finding, Verdict
-from xbackprop.verification.problem import Problem
-
-UNITS = 16.0  # how many times its rounding bound an element may be off
+from xbackprop.verification.claim import Judgement, judge_tensors
+from xbackprop.verification.findings import CannotRun, Method, MethodResult, Role, Verdict
+from xbackprop.verification.network import NetworkGradient
+from xbackprop.verification.rounding import UNITS
 
 
 def torch_gradient(
@@ -76,47 +76,39 @@ def torch_gradient(
     return cost.item(), list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def check(
-    problem: Problem,
-    gradient: np.ndarray,
-    rounding: np.ndarray,
-    tensors: Mapping[str, tuple[slice, tuple[int, ...]]],
-) -> tuple[list[Finding], np.ndarray]:
-    """Hold `gradient` (P,) to the oracle's in float64, element by element, in units of what rounding alone may do.
-
-    rounding : (P,), the bounds of `verification.rounding` in the gradient's dtype.
-
-    Returns
-    -------
-    The findings, and the oracle's gradient (P,).
+def check(network: NetworkGradient) -> MethodResult:
+    """Compare the gradient, in its own dtype, with torch's in float64, in units of the error that rounding may make.
 
     Raises
     ------
-    BackendError : if torch is not installed. Whatever a user's own function raises on tensors.
+    BackendError : if torch is not installed. CannotRun : if a function of the user's raises when it meets tensors.
     """
-    _, pairs = torch_gradient(*problem)
+    try:
+        _, pairs = torch_gradient(*network.problem)
+    except BackendError:
+        raise
+    except Exception as error:  # whatever a user's own function raises
+        raise CannotRun(f"torch cannot run a function of yours: {type(error).__name__}: {error}") from error
     numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
+    gradient, rounding = network.gradient, network.rounding
     off = np.abs(gradient.astype(np.float64) - numeric)
     units = np.divide(off, rounding, out=np.where(off == 0, 0.0, np.inf), where=rounding > 0)
-    found = []
-    for name, (where, shape) in tensors.items():
-        i = int(np.argmax(units[where]))
-        p = where.start + i
-        position = tuple(int(k) for k in np.unravel_index(i, shape))
-        worst = Element(name, position, float(gradient[p]), float(numeric[p]))
-        error = float(units[p])
-        if np.any(np.isnan(rounding[where])) and np.all(np.isfinite(gradient[where])):
+
+    def judge(name: str, mine: np.ndarray) -> Judgement:
+        error = float(units[mine][np.argmax(units[mine])])
+        if np.any(np.isnan(rounding[mine])) and np.all(np.isfinite(gradient[mine])):
             verdict, reason = Verdict.INCONCLUSIVE, "a derivative is not a number: nothing bounds rounding"
         elif not error <= UNITS:
             verdict, reason = Verdict.FAIL, "the gradient is not torch.autograd's, by more than rounding can do"
-        elif not np.any(numeric[where]) and not np.any(gradient[where]):
+        elif not np.any(numeric[mine]) and not np.any(gradient[mine]):
             verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is torch.autograd's"
         else:
             verdict, reason = Verdict.PASS, ""
-        found.append(
-            Finding("oracle", name, verdict, error, UNITS, where.stop - where.start, worst=worst, reason=reason)
-        )
-    return found, numeric
+        return Judgement(verdict, error, reason, off=units[mine])
+
+    everything = np.arange(len(numeric))
+    findings = judge_tensors(METHOD, network.claim.tensors, judge, everything, gradient, numeric)
+    return MethodResult(findings, (everything, numeric))
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
@@ -175,3 +167,16 @@ def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
         return own[activation.name]
     f = activation.f
     return lambda z: f(xp, z)
+
+
+METHOD = Method(
+    "oracle",
+    title="oracle",
+    role=Role.DECISIVE,
+    bound=UNITS,
+    explained="The gradient that torch.autograd takes of the same cost. The error is in units of the error that "
+    "rounding alone may make.",
+    check=check,
+    of_network=True,
+    slope_precedence=2,
+)

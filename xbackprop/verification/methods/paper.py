@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from xbackprop.verification.claim import EPS, Subject
-from xbackprop.verification.findings import Element, Finding, Verdict
+from xbackprop.verification.claim import EPS, GradientClaim, Judgement, element_of, judge_tensors
+from xbackprop.verification.findings import Element, Method, MethodResult, Role, Verdict
 
 ETA = 1e-12
 EPSILON, TOLERANCE = 1e-5, 1e-7  # the paper's
@@ -28,7 +28,7 @@ SHRINKS = 6
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """What the paper's check found.
+    """The result of the paper's check.
 
     error : eq. 18 over all parameters whose differences cross no kink; `per_tensor` the same for each tensor.
     crossed : how many crossed one and were checked on one side, and `crossed_in` every tensor; `undecided`, how many of
@@ -65,77 +65,92 @@ def relative_error(numeric: np.ndarray, analytic: np.ndarray) -> float:
     return float(norm(numeric - analytic) / (norm(numeric) + norm(analytic) + ETA))
 
 
-def paper_check(
-    subject: Subject, rows: np.ndarray | None = None, *, epsilon: float = EPSILON, tolerance: float = TOLERANCE
-) -> GradientCheck:
-    """Hold the gradient to the differences of C, at the elements `rows` or at all.
+def paper_check(claim: GradientClaim, *, epsilon: float = EPSILON, tolerance: float = TOLERANCE) -> GradientCheck:
+    """Compare the gradient with the differences of C.
 
-    epsilon : the step ε. tolerance : what crossed elements are held to, one by one, relative to the norms in eq. 18.
+    epsilon : the step ε. tolerance : the limit of crossed elements, one by one, relative to the norms in eq. 18.
     """
-    rows = np.arange(len(subject.gradient)) if rows is None else rows
-    analytic, numeric, crossed = subject.gradient[rows], *_central(subject, rows, epsilon)
+    rows = claim.elements
+    analytic, numeric, crossed = claim.gradient[rows], *_central(claim, rows, epsilon)
     smooth = ~crossed
     scale = np.linalg.norm(numeric[smooth]) + np.linalg.norm(analytic[smooth]) + ETA
-    slopes, h = _one_sided(subject, rows[crossed], epsilon)
+    slopes, h = _one_sided(claim, rows[crossed], epsilon)
     numeric[crossed] = np.where(h > 0, slopes, analytic[crossed])
-    rounding = 8 * EPS * abs(subject.at_theta[0]) / np.where(h > 0, h, 1.0)
+    rounding = 8 * EPS * abs(claim.at_theta[0]) / np.where(h > 0, h, 1.0)
     off = ~(np.abs(numeric[crossed] - analytic[crossed]) <= tolerance * scale + rounding)
 
     def error(mine: np.ndarray) -> float:
         return relative_error(numeric[smooth & mine], analytic[smooth & mine])
 
+    def element(p: int, slope: float) -> Element:
+        return element_of(claim.tensors, int(p), float(claim.gradient[p]), float(slope))
+
     furthest = int(np.argmax(np.abs(numeric - analytic)))
     wrong = zip(rows[crossed][off], numeric[crossed][off], strict=True)
     return GradientCheck(
         error=error(smooth),
-        per_tensor={name: error((rows >= w.start) & (rows < w.stop)) for name, (w, _) in subject.tensors.items()},
+        per_tensor={name: error((rows >= w.start) & (rows < w.stop)) for name, (w, _) in claim.tensors.items()},
         checked=len(rows),
         crossed=int(crossed.sum()),
         undecided=int((h == 0).sum()),
-        wrong=[subject.element(int(p), slope) for p, slope in wrong],
-        worst=subject.element(int(rows[furthest]), numeric[furthest]),
+        wrong=[element(p, slope) for p, slope in wrong],
+        worst=element(rows[furthest], numeric[furthest]),
         crossed_in={
-            name: int(np.sum(crossed & (rows >= w.start) & (rows < w.stop))) for name, (w, _) in subject.tensors.items()
+            name: int(np.sum(crossed & (rows >= w.start) & (rows < w.stop))) for name, (w, _) in claim.tensors.items()
         },
     )
 
 
-def findings(subject: Subject, result: GradientCheck) -> list[Finding]:
+def check(claim: GradientClaim) -> MethodResult:
     """The same, tensor by tensor: the paper's figure, which correct deep and saturated networks may miss."""
-    found = []
-    for name, (where, _) in subject.tensors.items():
-        error = result.per_tensor[name]
+    result = paper_check(claim)
+
+    def judge(name: str, mine: np.ndarray) -> Judgement:
         wrong = [e for e in result.wrong if e.tensor == name]
-        verdict = Verdict.PASS if error < TOLERANCE and not wrong else Verdict.FAIL
         counts = {"crossed": result.crossed_in.get(name, 0), "wrong across a kink": len(wrong)}
+        if name in claim.at_kink:
+            counts["at kink"] = claim.at_kink[name]
+        error = result.per_tensor[name]
+        verdict = Verdict.PASS if error < TOLERANCE and not wrong else Verdict.FAIL
         worst = wrong[0] if wrong else (result.worst if result.worst.tensor == name else None)
-        found.append(Finding("paper", name, verdict, error, TOLERANCE, where.stop - where.start, counts, worst))
-    return found
+        return Judgement(verdict, error, counts=counts, worst=worst)
+
+    return MethodResult(judge_tensors(METHOD, claim.tensors, judge, claim.elements), paper_error=result.error)
 
 
-def _central(subject: Subject, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+def _central(claim: GradientClaim, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
     """Eq. 17, divided by the step as it is once θ ± ε is rounded; and whether it crosses a kink."""
     numeric, crossed = np.empty(len(rows)), np.empty(len(rows), dtype=bool)
-    point = subject.backend.to_host(subject.theta)[rows]
+    point = claim.backend.to_host(claim.theta)[rows]
     done = 0
-    for chosen in subject.stacks(rows):
+    for chosen in claim.stacks(rows):
         block = slice(done, done := done + len(chosen))
-        (up, up_crossed), (down, down_crossed) = subject.look(chosen, epsilon), subject.look(chosen, -epsilon)
+        (up, up_crossed), (down, down_crossed) = claim.evaluate(chosen, epsilon), claim.evaluate(chosen, -epsilon)
         numeric[block] = (up - down) / ((point[block] + epsilon) - (point[block] - epsilon))
         crossed[block] = up_crossed | down_crossed
     return numeric, crossed
 
 
-def _one_sided(subject: Subject, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+def _one_sided(claim: GradientClaim, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
     """The slope of second order on a side that stays on the branches of θ, and its step; 0 where there is none."""
     slopes, taken = np.zeros(len(rows)), np.zeros(len(rows))
-    cost = subject.at_theta[0]
+    cost = claim.at_theta[0]
     for h in (epsilon / SHRINK**i for i in range(SHRINKS)):
         for side in (h, -h):
             open_ = np.flatnonzero(taken == 0)
-            for some in subject.stacks(open_):
-                (near, near_crossed), (far, far_crossed) = (subject.look(rows[some], k * side) for k in (1, 2))
+            for some in claim.stacks(open_):
+                (near, near_crossed), (far, far_crossed) = (claim.evaluate(rows[some], k * side) for k in (1, 2))
                 good = some[~(near_crossed | far_crossed)]
                 slopes[good] = ((4 * near - 3 * cost - far) / (2 * side))[~(near_crossed | far_crossed)]
                 taken[good] = h
     return slopes, taken
+
+
+METHOD = Method(
+    "paper",
+    title="eq. 18",
+    role=Role.ADVISORY,
+    bound=TOLERANCE,
+    explained="Equation 18 of the paper: central differences with h = 1e-5, and one relative error.",
+    check=check,
+)

@@ -1,25 +1,27 @@
-"""C(θ) in mpmath, to 50 digits, one number at a time: what the forward pass is held to.
+"""C(θ) in mpmath, to 50 digits, one number at a time: the check of the forward pass.
 
 Differences, complex steps and products show that the derivatives belong to the forward pass; that the forward pass
 is the paper's network, this shows. It shares no formula with `activations`, `losses` or `network`: everything is
-written as a textbook defines it, since numbers of mpmath neither overflow nor underflow. What cancels in such a
+written as a textbook defines it, since numbers of mpmath neither overflow nor underflow. A sum that cancels in such a
 definition, as in log(1 + exp z) or in a softmax next to 1, keeps an absolute accuracy of 10^-digits; to see
 relative accuracy at 1e-300, ask for more digits. mpmath is imported when a function is called.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import ACTIVATIONS, Activation
-from xbackprop.verification.findings import CannotRun, Element, Finding, Verdict
+from xbackprop.verification.claim import Judgement, judge_tensors
+from xbackprop.verification.findings import CannotRun, Finding, Method, MethodResult, Role, Verdict
+from xbackprop.verification.network import NetworkGradient
 from xbackprop.verification.problem import Problem
 
-#: What it is meant for: up to here a gradient takes seconds. The functions themselves refuse nothing.
+#: Up to here a gradient takes seconds. The functions themselves refuse nothing.
 MAX_PARAMETERS = 200
 MAX_SAMPLES = 4
 TOLERANCE = 1e-12  # of the largest derivative of a tensor, and of C
@@ -127,23 +129,16 @@ def reference_gradient(
     ]
 
 
-def check(
-    problem: Problem,
-    cost: float,
-    gradient: np.ndarray,
-    rounding: np.ndarray,
-    tensors: Mapping[str, tuple[slice, tuple[int, ...]]],
-) -> list[Finding]:
-    """Hold C and the gradient (P,) of a small network to the reference: the one check that sees a wrong forward pass.
-
-    rounding : (P,), by how much rounding alone may put each element of the gradient off.
+def check(network: NetworkGradient) -> MethodResult:
+    """Compare C and the gradient of a small network with the reference: the one check that sees a wrong forward pass.
 
     Raises
     ------
     CannotRun : for a network that is too large, or has an activation or a loss that is not defined here.
     BackendError : if mpmath is not installed.
     """
-    P, n = len(gradient), len(problem.X)
+    claim, problem = network.claim, network.problem
+    cost, analytic, P, n = claim.at_theta[0], claim.gradient, len(claim.gradient), len(problem.X)
     if P > MAX_PARAMETERS or n > MAX_SAMPLES:
         limits = f"{MAX_PARAMETERS} parameters and {MAX_SAMPLES} samples"
         raise CannotRun(f"it is for up to {limits}, and here are {P:,} and {n:,}")
@@ -152,20 +147,15 @@ def check(
     except ValueError as unknown:
         raise CannotRun(str(unknown)) from unknown
     numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
-    terms = float(np.sum(np.abs(problem.share * problem.y)))  # log-sum-exp is right to the rounding of 1
-    off = abs(float(cost - true_cost)) / max(abs(float(true_cost)), terms)
-    verdict = Verdict.PASS if off <= TOLERANCE else Verdict.FAIL
-    reason = "" if verdict is Verdict.PASS else f"C is {cost:.17g}, and {float(true_cost):.17g} by the definitions"
-    found = [Finding("reference", "θ", verdict, off, TOLERANCE, 1, reason=reason)]
-    for name, (where, shape) in tensors.items():
-        gap, true = np.abs(gradient[where] - numeric[where]), numeric[where]
+    allowance = np.zeros(P) if claim.allowance is None else claim.allowance
+
+    def judge(name: str, mine: np.ndarray) -> Judgement:
+        gap, true = np.abs(analytic[mine] - numeric[mine]), numeric[mine]
         decided = np.isfinite(true)
         scale = float(np.max(np.abs(true[decided]), initial=0.0))
-        wrong = decided & ~(gap <= np.maximum(TOLERANCE * scale, rounding[where]))
-        i = int(np.argmax(np.where(decided, gap, -1.0)))
-        worst = Element(name, tuple(map(int, np.unravel_index(i, shape))), float(gradient[where][i]), float(true[i]))
-        error = float(gap[i]) / scale if scale > 0 and decided[i] else 0.0
-        if np.any(wrong):
+        off = np.where(decided, gap, -1.0)
+        i = int(np.argmax(off))
+        if np.any(decided & ~(gap <= np.maximum(TOLERANCE * scale, allowance[mine]))):
             verdict, reason = Verdict.FAIL, "the gradient is not that of the definitions"
         elif not np.any(decided):
             verdict, reason = Verdict.INCONCLUSIVE, "every element has a unit exactly at a kink"
@@ -173,9 +163,20 @@ def check(
             verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so is the reference's"
         else:
             verdict, reason = Verdict.PASS, ""
-        counts = {"undecided": int((~decided).sum())}
-        found.append(Finding("reference", name, verdict, error, TOLERANCE, len(true), counts, worst, reason))
-    return found
+        error = float(gap[i]) / scale if scale > 0 and decided[i] else 0.0
+        return Judgement(verdict, error, reason, {"undecided": int((~decided).sum())}, off=off)
+
+    elements = np.arange(P)
+    of_gradient = judge_tensors(METHOD, claim.tensors, judge, elements, analytic, numeric)
+    return MethodResult([_finding_of_cost(problem, cost, true_cost), *of_gradient])
+
+
+def _finding_of_cost(problem: Problem, cost: float, true_cost: Number) -> Finding:
+    terms = float(np.sum(np.abs(problem.share * problem.y)))  # log-sum-exp is right to the rounding of 1
+    off = abs(float(cost - true_cost)) / max(abs(float(true_cost)), terms)
+    verdict = Verdict.PASS if off <= TOLERANCE else Verdict.FAIL
+    reason = "" if verdict is Verdict.PASS else f"C is {cost:.17g}, and {float(true_cost):.17g} by the definitions"
+    return Finding(METHOD, "θ", verdict, off, TOLERANCE, 1, reason=reason)
 
 
 def _mpmath() -> Any:
@@ -297,3 +298,16 @@ def _loss(mp: Any, loss: str) -> Callable[[list[Number], list[Number]], Number]:
     if loss not in losses:
         raise ValueError(f"reference: loss must be one of {', '.join(losses)}, got {loss!r}")
     return losses[loss]
+
+
+METHOD = Method(
+    "reference",
+    title="reference",
+    role=Role.DECISIVE,
+    bound=TOLERANCE,
+    explained="The slope of a cost written anew in scalar loops and calculated with 50 digits: the one check of the "
+    "forward pass too.",
+    check=check,
+    of_network=True,
+    default=False,
+)

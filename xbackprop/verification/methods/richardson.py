@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xbackprop.verification.claim import Subject
-from xbackprop.verification.findings import Finding, Verdict
+from xbackprop.verification.claim import GradientClaim, Judgement, judge_tensors
+from xbackprop.verification.findings import Method, MethodResult, Role, Verdict
 
 STEPS = 2.0 ** -np.arange(3, 17)
 FIRST = slice(2, 8)  # the steps that are tried before the others: most slopes need no more
@@ -23,78 +23,87 @@ SAFETY = 10.0  # how many of its own error estimates a slope may be off
 RELATIVE = 1e-7  # an error estimate above this share of the largest derivative tells too little
 
 
-def slopes(subject: Subject, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def slopes(claim: GradientClaim, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The slope of C along every move; its error estimate, infinite where every step crosses a kink; and whether the
     largest step crosses one."""
-    numeric, error, crossed = _over(subject, moves, STEPS[FIRST])
+    numeric, error, crossed = _over(claim, moves, STEPS[FIRST])
     enough = 0.01 * RELATIVE * np.max(np.abs(numeric), initial=0.0, where=np.isfinite(error))
     more = np.flatnonzero(error > enough)
-    numeric[more], error[more], crossed[more] = _over(subject, moves[more], STEPS)
+    numeric[more], error[more], crossed[more] = _over(claim, moves[more], STEPS)
     return numeric, error, crossed
 
 
-def _over(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    found = [np.empty((3, 0)), *(_best(subject, chosen, steps) for chosen in subject.stacks(moves))]
+def _over(claim: GradientClaim, moves: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    found = [np.empty((3, 0)), *(_best(claim, chosen, steps) for chosen in claim.stacks(moves))]
     numeric, error, crossed = np.concatenate(found, axis=1)
     return numeric, error, crossed
 
 
-def _best(subject: Subject, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
+def _best(claim: GradientClaim, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
     """(3, moves): the slope of least error estimate, the estimate, and whether the largest step crosses a kink."""
     central, crossed = [], []
     for h in steps:
-        up, up_crossed = subject.look(moves, h)
-        down, down_crossed = subject.look(moves, -h)
+        up, up_crossed = claim.evaluate(moves, h)
+        down, down_crossed = claim.evaluate(moves, -h)
         central.append((up - down) / (2 * h))
         crossed.append(up_crossed | down_crossed)
     D, bad = np.array(central), np.array(crossed)
     R = (4 * D[1:] - D[:-1]) / 3
     change = np.abs(np.diff(R, axis=0))
-    R, noise = R[2:], 3 * (subject.noise(steps[3:]) / steps[3:])[:, None]
+    R, noise = R[2:], 3 * (claim.noise(steps[3:]) / steps[3:])[:, None]
     e = np.maximum(change[1:], change[:-1] / 16) + noise
     for i in range(len(e) - 1):
         later = np.max(np.abs(R[i + 1 :] - R[i]) - noise[i + 1 :], axis=0)
         e[i] = np.maximum(e[i], later)
     e[bad[:-3] | bad[1:-2] | bad[2:-1] | bad[3:]] = np.inf
-    e = np.maximum(e, subject.resolution(D) / steps[3:, None])
+    e = np.maximum(e, claim.resolution(D) / steps[3:, None])
     best, columns = np.argmin(e, axis=0), np.arange(D.shape[1])
     return np.array([R[best, columns], e[best, columns], bad[0]])
 
 
-def check(subject: Subject, rows: np.ndarray) -> tuple[list[Finding], np.ndarray]:
-    """Hold the gradient to adaptive differences at the elements `rows`; the findings, and the slopes, NaN where none.
+def check(claim: GradientClaim) -> MethodResult:
+    """Compare the gradient with adaptive differences. Slopes come back as NaN where every step crosses a kink.
 
     FAIL where an element is off by more than ten error estimates. INCONCLUSIVE where the estimates are too large to
     tell.
     """
-    numeric, error, crossed = slopes(subject, rows)
+    elements, analytic = claim.elements, claim.gradient[claim.elements]
+    numeric, error, crossed = slopes(claim, elements)
     numeric = np.where(np.isfinite(error), numeric, np.nan)
-    return [_finding(subject, name, rows, numeric, error, crossed) for name in subject.tensors], numeric
+
+    def judge(name: str, mine: np.ndarray) -> Judgement:
+        slope, e = numeric[mine], error[mine]
+        scale = np.max(np.abs(claim.gradient[claim.tensors[name][0]]), initial=0.0)
+        gap = np.where(np.isfinite(e), np.abs(analytic[mine] - slope), 0.0)  # the undecided are counted below
+        with np.errstate(invalid="ignore", divide="ignore"):
+            off = np.where(gap == 0, 0.0, gap / e)
+        off[np.isnan(off)] = np.inf  # a gradient that is not a number is wrong
+        vague = e > RELATIVE * max(scale, float(np.max(np.abs(slope), initial=0.0, where=np.isfinite(slope))))
+        figure = float(np.max(off, initial=0.0))
+        if figure > SAFETY:
+            verdict, reason = Verdict.FAIL, "the difference is more than ten times the error of the numeric slope"
+        elif scale == 0 and np.all(np.abs(slope) <= e):
+            verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so are the differences"
+        elif np.any(vague):
+            verdict = Verdict.INCONCLUSIVE
+            reason = f"{int(vague.sum())} of {len(mine)} slopes are too uncertain to tell: too small, or at a kink"
+        else:
+            verdict, reason = Verdict.PASS, ""
+        zero = int((analytic[mine] == 0).sum())
+        counts = {"crossed": int(crossed[mine].sum()), "inconclusive": int(vague.sum()), "zero": zero}
+        return Judgement(verdict, figure, reason, counts, off=off)
+
+    return MethodResult(judge_tensors(METHOD, claim.tensors, judge, elements, analytic, numeric), (elements, numeric))
 
 
-def _finding(
-    subject: Subject, name: str, rows: np.ndarray, numeric: np.ndarray, error: np.ndarray, crossed: np.ndarray
-) -> Finding:
-    where, _ = subject.tensors[name]
-    mine = (rows >= where.start) & (rows < where.stop)
-    p, numeric, error, crossed = rows[mine], numeric[mine], error[mine], crossed[mine]
-    analytic = subject.gradient[p]
-    scale = np.max(np.abs(subject.gradient[where]), initial=0.0)
-    gap = np.where(np.isfinite(error), np.abs(analytic - numeric), 0.0)  # the undecided are counted below
-    with np.errstate(invalid="ignore", divide="ignore"):
-        off = np.where(gap == 0, 0.0, gap / error)
-    off[np.isnan(off)] = np.inf  # a gradient that is not a number is wrong
-    vague = error > RELATIVE * max(scale, float(np.max(np.abs(numeric), initial=0.0, where=np.isfinite(numeric))))
-    worst = subject.element(int(p[np.argmax(off)]), numeric[np.argmax(off)]) if len(p) else None
-    counts = {"crossed": int(crossed.sum()), "inconclusive": int(vague.sum()), "zero": int((analytic == 0).sum())}
-    figure = float(np.max(off, initial=0.0))
-    if figure > SAFETY:
-        verdict, reason = Verdict.FAIL, "the difference is more than ten times the error of the numeric slope"
-    elif scale == 0 and np.all(np.abs(numeric) <= error):
-        verdict, reason = Verdict.VACUOUS, "the gradient is zero, and so are the differences"
-    elif np.any(vague):
-        verdict = Verdict.INCONCLUSIVE
-        reason = f"{int(vague.sum())} of {len(p)} slopes are too uncertain to tell: too small, or at a kink"
-    else:
-        verdict, reason = Verdict.PASS, ""
-    return Finding("differences", name, verdict, figure, SAFETY, len(p), counts, worst, reason)
+METHOD = Method(
+    "differences",
+    title="differences",
+    role=Role.DECISIVE,
+    bound=SAFETY,
+    explained="Central differences, extrapolated to h = 0, each with an estimate of its own error. The error is in "
+    "units of that estimate.",
+    check=check,
+    default=False,
+    slope_precedence=1,
+)

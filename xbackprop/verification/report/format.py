@@ -7,14 +7,17 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from xbackprop.verification.findings import Verdict
+from xbackprop.verification.findings import Role, Verdict
+from xbackprop.verification.methods import METHODS
 
 #: Columns of a terminal.
 WIDTH = 100
 #: One character for a verdict, in tables.
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?", Verdict.VACUOUS: "∅"}
 #: How methods are called where there is room, if not by their names.
-TITLES = {"paper": "eq. 18", "taylor": "Taylor"}
+TITLES = {name: method.title for name, method in METHODS.items()}
+DECISIVE = [name for name, method in METHODS.items() if method.role is Role.DECISIVE]
+ADVISORY = [name for name, method in METHODS.items() if method.role is Role.ADVISORY]
 #: Of more runs than these, only those that are no PASS are shown in full.
 FEW = 4
 

@@ -7,9 +7,20 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from xbackprop.verification.findings import ADVISORY, DECISIVE, Verdict
+from xbackprop.verification.findings import Verdict
 from xbackprop.verification.report import plots
-from xbackprop.verification.report.format import FEW, MARKS, TITLES, clean, figure, in_words, limit, with_version
+from xbackprop.verification.report.format import (
+    ADVISORY,
+    DECISIVE,
+    FEW,
+    MARKS,
+    TITLES,
+    clean,
+    figure,
+    in_words,
+    limit,
+    with_version,
+)
 
 #: What a method does, and what its error is measured in.
 EXPLAINED = {

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from xbackprop.files import write_atomically
-from xbackprop.verification.findings import Element, Verdict
+from xbackprop.verification.findings import Element, Finding, Results, Verdict
 from xbackprop.verification.report import page, plots
 from xbackprop.verification.report.text import report_in_text, summary_of
-from xbackprop.verification.results import Results
 
 #: Of the JSON file; it grows when a reader of an older one would misread the newer.
 FORMAT = 1
@@ -74,7 +73,8 @@ class Report(Results):
 
 
 def _fields(thing: Any) -> dict[str, Any]:
-    return {f.name: getattr(thing, f.name) for f in fields(thing)}
+    named = {f.name: getattr(thing, f.name) for f in fields(thing)}
+    return {"method": named.pop("by").name, **named} if isinstance(thing, Finding) else named
 
 
 def _plain(thing: Any) -> Any:

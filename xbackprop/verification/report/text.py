@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
-from xbackprop.verification.findings import ADVISORY, DECISIVE, Element, Finding, Verdict, worst_verdict
+from xbackprop.verification.findings import Element, Finding, Results, Run, Verdict, worst_verdict
 from xbackprop.verification.report.format import (
+    ADVISORY,
+    DECISIVE,
     FEW,
     MARKS,
     TITLES,
@@ -22,7 +24,6 @@ from xbackprop.verification.report.format import (
     with_version,
     wrapped,
 )
-from xbackprop.verification.results import Results, Run
 
 #: Of more than FEW runs, text shows in full those that are no PASS, up to MANY of them.
 MANY = 8
