@@ -15,6 +15,8 @@ from xbackprop.errors import BackendError
 from xbackprop.nn.activations import identity
 from xbackprop.nn.dropout import threefry, uniform_bits
 from xbackprop.nn.parameters import Layout
+from xbackprop.nn.penalty import add_penalty_gradient
+from xbackprop.optim.optimizers import clip_norm
 from xbackprop.training.step import Carry, Step, StepNumbers
 
 try:
@@ -51,12 +53,42 @@ def _compiled(function: Callable) -> Callable:
 def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: StepNumbers) -> tuple[Carry, Array]:
     """All the steps, compiled once for a step that is equal and arrays of equal shapes.
 
-    The carry that comes in is used up: its memory is that of the one that goes out.
+    The carry that comes in is used up: its memory is that of the one that goes out. θ and its moments are cut into
+    layers before the steps and joined after them, since XLA would copy θ to cut it in every step.
     """
     if samples[1].shape[0] < 2**31:
         rows = rows.astype(jnp.int32)
-    unroll = 4 if rows.shape[1] * sum(leaf.size for leaf in carry[0]) in UNROLLED else 1
-    return jax.lax.scan(lambda carry, now: step(carry, samples, *now), carry, (rows, at), unroll=unroll)
+    theta, moments = carry
+    layout = step.objective.layout
+    unroll = 4 if rows.shape[1] * theta.size in UNROLLED else 1
+    layers, costs = jax.lax.scan(
+        lambda layers, now: _step_on_layers(step, layers, samples, *now),
+        [layout.layers(jnp, a) for a in (theta, *moments)],
+        (rows, at),
+        unroll=unroll,
+    )
+    new, *others = (layout.flatten(jnp, a) for a in layers)
+    return (new, tuple(others)), costs
+
+
+def _step_on_layers(
+    step: Step, carry: list[Any], samples: Any, rows: Array, at: StepNumbers
+) -> tuple[list[Any], Array]:
+    """`Step.__call__` with every W_l and b_l an array of its own: the carry is [layers, moments cut like them …]."""
+    layers, *moments = carry
+    objective, backend = step.objective, step.objective.backend
+    cost, found = objective.layer_gradients(layers, step.batch(samples, rows, at))
+    gradients = jax.tree.leaves(found)
+    if step.clip_norm:
+        gradients = backend.bind(clip_norm)(gradients, step.clip_norm)
+    if step.decays:
+        layers = [(backend.bind(add_penalty_gradient)(W, W, -at.decay), b) for W, b in layers]
+    results = [
+        step.optimizer.update(backend, a, g, arrays, at.rate)
+        for a, g, *arrays in zip(jax.tree.leaves(layers), gradients, *map(jax.tree.leaves, moments), strict=True)
+    ]
+    columns = zip(*((a, *arrays) for a, arrays in results), strict=True)
+    return [jax.tree.unflatten(jax.tree.structure(layers), column) for column in columns], cost
 
 
 class JaxBackend(Backend):
@@ -66,7 +98,6 @@ class JaxBackend(Backend):
     """
 
     name = "jax"
-    prefers_leaves = True
     overrides: ClassVar = {take_rows: _take_rows, uniform_bits: _uniform_bits}
 
     def __init__(self, device: Any = None) -> None:
@@ -121,8 +152,8 @@ class JaxBackend(Backend):
     def compile(self, step: Callable) -> Callable:
         """One call for all the steps on batches of one size."""
 
-        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *lent: Any) -> tuple[Any, list[Array]]:
-            dtype = carry[0][0].dtype
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
+            dtype = carry[0].dtype
             kinds = (dtype, dtype, np.uint32, np.uint32)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             carry, costs = _scan(step, carry, samples, as_row_indices(rows, samples[1].shape[0]), StepNumbers(*numbers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -44,10 +44,9 @@ def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Arra
     return back.mul_(slope)
 
 
-def _penalty(xp: Namespace, weights: Sequence[Array], l2: Array | float, l1: Array | float | None) -> Array:
-    (w, *others) = weights
-    if others or w.ndim != 1 or l1 is not None or not isinstance(l2, float):
-        return penalty(xp, weights, l2, l1)
+def _penalty(xp: Namespace, w: Array, l2: Array | float, l1: Array | float | None) -> Array:
+    if w.ndim != 1 or l1 is not None or not isinstance(l2, float):
+        return penalty(xp, w, l2, l1)
     return torch.dot(w, w).mul_(0.5 * l2)
 
 

@@ -30,14 +30,14 @@ class CompiledTorchBackend(TorchBackend):
     """
 
     name = "torch-compiled"
-    reuses_buffers = False  # there is nothing to lend
+    reuses_buffers = False  # the compiler makes its own memory
 
     def compile(self, step: Any) -> Callable:
         """A loop over one compiled function, which updates θ and the moments in place."""
         readable = self.generic()  # which the compiler fuses
         traced = replace(step, objective=replace(step.objective, backend=readable))
 
-        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *lent: Any) -> tuple[Any, list[Any]]:
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Any]]:
             columns = [None if column is None else self.asarray(column).unbind() for column in at]
             each = [
                 self.asarray(as_row_indices(rows, samples[1].shape[0])).unbind(),

@@ -36,7 +36,7 @@ def measure() -> str:
     for _ in range(ROUNDS):
         for k, objective in objectives.items():
             began = time.perf_counter()
-            _, (g,) = objective.value_and_gradient([theta], batch, lent[k])
+            _, g = objective.value_and_gradient(theta, batch, lent[k])
             seconds[k].append(time.perf_counter() - began)
             gradients[k] = np.array(g)
     lines = ["| kept | MB predicted | MB measured | times the time |", "|---|---|---|---|"]
@@ -45,7 +45,7 @@ def measure() -> str:
         lent[k] = None
         tracemalloc.start()
         workspace = objective.workspace(theta, M)
-        objective.value_and_gradient([theta], batch, workspace)
+        objective.value_and_gradient(theta, batch, workspace)
         measured = tracemalloc.get_traced_memory()[1] - theta.nbytes  # but for the gradient
         tracemalloc.stop()
         memory = count_step(objective, SGD(0.0), M, "float32").memory

@@ -50,7 +50,7 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     from xbackprop.nn.objective import Objective
     from xbackprop.nn.parameters import Layout
     from xbackprop.optim.optimizers import SGD, Adam
-    from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch, spread
+    from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
     sizes, batch_size = NETS[net]
     X, labels = data(net, dtype)
@@ -64,17 +64,16 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     with library.device_context():
         samples = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=dtype)[labels]), None
         theta = library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))
-        parameters, state = spread(objective, theta, optimizer.start(library, [theta]))
-        workspace = objective.workspace(parameters[0], batch_size)
+        state, workspace = optimizer.start(library, theta), objective.workspace(theta, batch_size)
 
     def epoch() -> int:
-        nonlocal parameters, state
+        nonlocal theta, state
         with library.device_context():
-            parameters, state, costs, rows = run_epoch(
-                step, parameters, state, samples, batch_size, rng.permutation(len(X)),
+            theta, state, costs, rows = run_epoch(
+                step, theta, state, samples, batch_size, rng.permutation(len(X)),
                 lambda _, t, m: StepNumbers(optimizer.rate(np.arange(t + 1, t + m + 1), ETA) + np.zeros(m)), workspace,
             )  # fmt: skip
-            read_epoch(library, parameters, costs, rows)
+            read_epoch(library, theta, costs, rows)
         return len(rows)
 
     return epoch

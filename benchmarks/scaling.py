@@ -36,7 +36,7 @@ def step(m: int, n: int):  # type: ignore[no-untyped-def]
 
     def work() -> int:
         for _ in range(times):
-            objective.value_and_gradient([theta], batch, workspace)
+            objective.value_and_gradient(theta, batch, workspace)
         return times
 
     return work

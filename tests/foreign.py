@@ -130,10 +130,10 @@ def host_function(objective: Objective, batch: Batch) -> HostFunction:
     backend = objective.backend
 
     def cost(theta):
-        return float(backend.to_host(objective.value([backend.asarray(theta)], batch)))
+        return float(backend.to_host(objective.value(backend.asarray(theta), batch)))
 
     def gradient(theta):
-        _, (g,) = objective.value_and_gradient([backend.asarray(theta)], batch)
+        _, g = objective.value_and_gradient(backend.asarray(theta), batch)
         return np.array(backend.to_host(g))
 
     def product(theta, v):

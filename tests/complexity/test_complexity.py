@@ -59,7 +59,7 @@ def test_torch_counts_the_same_floating_point_operations(sizes, m, checkpoint_ev
         torch.empty(shape, device="meta") for shape in (objective.layout.n_parameters, (m, sizes[0]), (m, sizes[-1]))
     )
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        objective.value_and_gradient([theta], make_batch(objective.backend, X, y))
+        objective.value_and_gradient(theta, make_batch(objective.backend, X, y))
     assert 2 * found.products == counter.get_total_flops()
 
 

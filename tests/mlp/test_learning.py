@@ -151,7 +151,7 @@ def test_label_smoothing_mixes_the_loss_with_that_of_even_targets(backend, y, ho
 
     def cost(targets):
         batch = make_batch(model.objective.backend, *map(model.objective.backend.asarray, (X, targets)))
-        return float(model.objective.backend.to_host(model.objective.value([model.theta], batch)))
+        return float(model.objective.backend.to_host(model.objective.value(model.theta, batch)))
 
     smoothed = net.loss_and_gradient(X, y)[0]
     assert smoothed == pytest.approx(0.8 * cost(rows) + 0.2 * cost(even), rel=1e-12)
@@ -268,8 +268,8 @@ def test_the_penalty_is_free_of_the_batch(backend):
     costs = []
     for rows in (slice(0, 10), slice(0, 30)):
         batch = make_batch(backend, *(a[rows, :] for a in data))
-        bare = make_objective(backend, (4, 6, 3), alpha=0.0).value([theta], batch)
-        costs.append(float(backend.to_host(objective.value([theta], batch) - bare)))
+        bare = make_objective(backend, (4, 6, 3), alpha=0.0).value(theta, batch)
+        costs.append(float(backend.to_host(objective.value(theta, batch) - bare)))
     assert costs[0] == pytest.approx(3 * costs[1], rel=1e-10)
 
 

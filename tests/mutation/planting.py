@@ -58,9 +58,9 @@ class Amended(Objective):
 
     amend: Callable | None = None
 
-    def value_and_gradient(self, parameters, batch, workspace=None):
-        cost, (g,) = super().value_and_gradient(parameters, batch, workspace)
-        return cost, [self.amend(self, parameters[0], batch, g)]
+    def value_and_gradient(self, theta, batch, workspace=None):
+        cost, g = super().value_and_gradient(theta, batch, workspace)
+        return cost, self.amend(self, theta, batch, g)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def planted(fault: Fault, objective: Objective) -> Iterator[Objective]:
 def two_steps(objective: Objective, theta: np.ndarray, batch: Batch) -> list[np.ndarray]:
     """The gradients of two steps from the same θ, as a trainer takes them: with one workspace for both."""
     workspace = objective.workspace(theta, batch.X.shape[0])
-    return [np.array(objective.value_and_gradient([theta], batch, workspace)[1][0]) for _ in range(2)]
+    return [np.array(objective.value_and_gradient(theta, batch, workspace)[1]) for _ in range(2)]
 
 
 def deviation(wrong: np.ndarray, right: np.ndarray, objective: Objective) -> float:

@@ -57,11 +57,11 @@ def host_functions(faulty: Objective, case: Case) -> tuple[Callable, Callable]:
 
     def cost(theta):
         with np.errstate(all="ignore"):
-            return float(plain.value([theta], case.batch))
+            return float(plain.value(theta, case.batch))
 
     def gradient(theta):
         with np.errstate(all="ignore"):
-            return np.array(faulty.value_and_gradient([theta], case.batch, workspace)[1][0])
+            return np.array(faulty.value_and_gradient(theta, case.batch, workspace)[1])
 
     return cost, gradient
 

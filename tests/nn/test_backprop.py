@@ -83,7 +83,7 @@ def test_the_passes_are_algorithm_1(backend, sizes):
         np.testing.assert_allclose(backend.to_host(cache.h[l]), [h[l] for _, h, _ in samples], rtol=1e-13, atol=1e-14)
 
     batch = make_batch(backend, backend.asarray(X), backend.asarray(y))
-    _, (gradient,) = objective.value_and_gradient([on_device], batch)
+    _, gradient = objective.value_and_gradient(on_device, batch)
     for l, (dW, db) in enumerate(objective.layout.layers(np, backend.to_host(gradient))):
         mean_dW = np.mean([gradients[l][0] for _, _, gradients in samples], axis=0)
         mean_db = np.mean([gradients[l][1] for _, _, gradients in samples], axis=0)
@@ -100,13 +100,13 @@ def test_a_stack_of_networks_is_a_loop_over_them(backend, sizes, lead):
     thetas = random_theta(objective, stack=lead)
     stack = backend.asarray(thetas)
     outputs = backend.to_host(objective.forward(stack, batch.X).z[-1])
-    costs = backend.to_host(objective.value([stack], batch))
+    costs = backend.to_host(objective.value(stack, batch))
     assert costs.shape == lead
     assert outputs.shape == (*lead, len(X), sizes[-1])
     for index in np.ndindex(lead):
         one = backend.asarray(thetas[index])
         np.testing.assert_allclose(outputs[index], backend.to_host(objective.forward(one, batch.X).z[-1]), rtol=1e-12)
-        assert costs[index] == pytest.approx(float(backend.to_host(objective.value([one], batch))), rel=1e-13)
+        assert costs[index] == pytest.approx(float(backend.to_host(objective.value(one, batch))), rel=1e-13)
 
 
 def test_the_backward_pass_of_a_stack_is_a_loop_too(backend):
@@ -259,9 +259,9 @@ def test_a_workspace_changes_no_result(backend, name, task, dtype):
     assert (workspace is not None) == backend.reuses_buffers
     for start, stop in ((0, 4), (4, 8), (8, 10), (0, 4), (9, 10)):
         batch = make_batch(backend, X[start:stop, :], y[start:stop, :])
-        cost, (gradient,) = objective.value_and_gradient([theta], batch)
+        cost, gradient = objective.value_and_gradient(theta, batch)
         lent = workspace.rows(stop - start) if workspace else None
-        cost_lent, (gradient_lent,) = objective.value_and_gradient([theta], batch, lent)
+        cost_lent, gradient_lent = objective.value_and_gradient(theta, batch, lent)
         assert relative(backend.to_host(cost_lent), backend.to_host(cost)) < 8 * np.finfo(dtype).eps
         assert relative(backend.to_host(gradient_lent), backend.to_host(gradient)) < 16 * np.finfo(dtype).eps
         assert cost_lent.dtype == gradient_lent.dtype == theta.dtype
@@ -273,6 +273,6 @@ def test_the_passes_write_into_nothing_they_are_given(backend):
     given = [backend.asarray(np.array(a)) for a in (random_theta(objective), X, one_hot(labels, 3))]
     before = [np.array(backend.to_host(a)) for a in given]
     theta, *samples = given
-    objective.value_and_gradient([theta], make_batch(backend, *samples))
+    objective.value_and_gradient(theta, make_batch(backend, *samples))
     for a, b in zip(given, before, strict=True):
         np.testing.assert_array_equal(backend.to_host(a), b)

@@ -30,7 +30,7 @@ def gradient(objective, checkpoint_every, masks=False, lend=False):
         hidden = sizes[1:-1]
         batch = batch._replace(masks=Masks(backend, 3, 1, len(X), hidden, (0.3,) * len(hidden), theta.dtype))
     lent = objective.workspace(theta, len(X)) if lend else None
-    cost, (g,) = objective.value_and_gradient([theta], batch, lent)
+    cost, g = objective.value_and_gradient(theta, batch, lent)
     return float(backend.to_host(cost)), np.array(backend.to_host(g))
 
 

@@ -169,7 +169,7 @@ def test_all_directions_add_up_to_the_change_of_the_cost(backend, case):
     s = place(backend, case)
     a, n_weights = s.numbers, s.objective.layout.n_weights
     _, delta = s.objective.forward_and_delta(a.theta, s.batch)
-    _, (gradient,) = s.objective.value_and_gradient([a.theta], s.batch)
+    _, gradient = s.objective.value_and_gradient(a.theta, s.batch)
     z_tangent, in_X = ours(s, "jvp along X"), ours(s, "input_gradient")
     decay = s.objective.alpha * float(s.batch.inverse)
     forward = dot(s, delta, z_tangent) + decay * dot(s, a.theta[:n_weights], a.v[:n_weights])
@@ -187,7 +187,7 @@ def test_the_samples_gradients_make_up_the_gradient(backend, case):
     share = np.broadcast_to(s.host(s.batch.share) if case.full else s.batch.share, (case.n, 1))
     terms = np.concatenate([share * s.host(ours(s, "per_sample_gradients")), np.zeros((1, len(theta)))])
     terms[-1, :n_weights] = s.objective.alpha * float(s.batch.inverse) * theta[:n_weights]
-    _, (gradient,) = s.objective.value_and_gradient([s.numbers.theta], s.batch)
+    _, gradient = s.objective.value_and_gradient(s.numbers.theta, s.batch)
     rounding = LIMIT["float64"] * np.linalg.norm(np.abs(terms).sum(axis=0))
     assert np.linalg.norm(terms.sum(axis=0) - s.host(gradient)) <= rounding
 
@@ -203,7 +203,7 @@ def test_norms_are_those_of_the_gradients_when_formed(backend, case):
 def test_vjp_of_the_output_error_is_the_gradient_without_its_penalty(backend, case):
     s = place(backend, case._replace(full=False))
     _, delta = s.objective.forward_and_delta(s.numbers.theta, s.batch)
-    _, (gradient,) = s.objective.value_and_gradient([s.numbers.theta], s.batch)
+    _, gradient = s.objective.value_and_gradient(s.numbers.theta, s.batch)
     found = vjp(s.objective, s.numbers.theta, delta, s.batch.X)
     np.testing.assert_array_equal(s.host(found), s.host(gradient))
 
@@ -217,7 +217,7 @@ def test_hvp_is_the_complex_step_of_our_gradient(backend, activation, task, hidd
     s, a, generic = place(backend, case), numbers_of(case), backend.generic()
     X, theta = generic.asarray(a.X + 0j), generic.asarray(a.theta + 1j * STEP * a.v)
     objective = dataclasses.replace(s.objective, backend=generic)
-    _, (gradient,) = objective.value_and_gradient([theta], s.batch._replace(X=X))
+    _, gradient = objective.value_and_gradient(theta, s.batch._replace(X=X))
     found, stepped = s.host(ours(s, "hvp")), s.host(gradient).imag / STEP
     for where, _ in s.objective.layout.tensors().values():
         assert relative(found[where], stepped[where]) <= 1e-12

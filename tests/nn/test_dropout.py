@@ -85,7 +85,7 @@ def test_with_masks_the_gradient_is_the_slope_of_the_cost_with_masks(backend, ta
     assert {f.method for f in run.findings} == set(DEFAULT) - missing
     direction = backend.asarray(np.random.RandomState(3).standard_normal(objective.layout.n_parameters))
     h = 1e-6
-    up, down = (objective.value_and_gradient([theta + s * h * direction], batch)[1][0] for s in (1, -1))
+    up, down = (objective.value_and_gradient(theta + s * h * direction, batch)[1] for s in (1, -1))
     found = hvp(objective, theta, direction, batch)
     np.testing.assert_allclose(backend.to_host(found), backend.to_host((up - down) / (2 * h)), rtol=1e-6, atol=1e-7)
 
@@ -107,7 +107,7 @@ def test_a_dropped_unit_has_no_part_in_the_gradient(backend):
     mask = np.ones((12, 6))
     mask[:, 2] = 0.0
     batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)), None, [backend.asarray(mask)])
-    _, (g,) = objective.value_and_gradient([backend.asarray(random_theta(objective))], batch)
+    _, g = objective.value_and_gradient(backend.asarray(random_theta(objective)), batch)
     (dW1, db1), (dW2, _) = objective.layout.layers(np, np.array(backend.to_host(g)))
     assert not dW1[:, 2].any()
     assert not db1[:, 2].any()

@@ -148,12 +148,12 @@ def test_without_the_rule_the_kink_would_be_an_error(backend):
     net, X, y = at_kink(backend, 1e-6)
     model = net._model
     batch = make_batch(backend, backend.asarray(X), backend.asarray(y))
-    _, (gradient,) = model.objective.value_and_gradient([model.theta], batch)
+    _, gradient = model.objective.value_and_gradient(model.theta, batch)
     p = model.objective.layout.tensors()["intercepts_[0]"][0].start + 2
     theta = np.array(backend.to_host(model.theta))
     step = 1e-5 * (np.arange(len(theta)) == p)
     up, down = (
-        float(backend.to_host(model.objective.value([backend.asarray(theta + s * step)], batch))) for s in (1, -1)
+        float(backend.to_host(model.objective.value(backend.asarray(theta + s * step), batch))) for s in (1, -1)
     )
     assert abs((up - down) / 2e-5 - backend.to_host(gradient)[p]) > 1e-4
 
@@ -204,7 +204,7 @@ def test_a_wrong_gradient_of_any_cost_is_caught(backend, fault):
     net, X, y = network(backend, "regression", (4,), n=8)
     objective, theta = net._model.objective, net._model.theta
     batch = make_batch(backend, backend.asarray(X), backend.asarray(y))
-    _, (right,) = objective.value_and_gradient([theta], batch)
+    _, right = objective.value_and_gradient(theta, batch)
     wrong = np.array(backend.to_host(right))
     n_weights = objective.layout.n_weights
     if fault == "no penalty":

@@ -21,8 +21,8 @@ def evaluate(backend, task, alpha, weight=None, rows=None, dtype="float64", thet
     theta = random_theta(objective, theta_seed)
     weight = None if weight is None else backend.asarray(np.asarray(weight, dtype=dtype), dtype)
     batch = make_batch(backend, backend.asarray(X[rows], dtype), backend.asarray(y[rows], dtype), weight)
-    cost, (gradient,) = objective.value_and_gradient([backend.asarray(theta, dtype)], batch)
-    assert float(backend.to_host(objective.value([backend.asarray(theta, dtype)], batch))) == pytest.approx(
+    cost, gradient = objective.value_and_gradient(backend.asarray(theta, dtype), batch)
+    assert float(backend.to_host(objective.value(backend.asarray(theta, dtype), batch))) == pytest.approx(
         float(backend.to_host(cost)), rel=1e-6 if dtype == "float32" else 1e-14
     )
     assert gradient.dtype == cost.dtype == batch.X.dtype
@@ -50,9 +50,9 @@ def test_with_a_penalty_the_gradient_is_still_the_slope(backend, task):
     X, y = problem(task)
     batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3) if task == "classification" else y))
     theta = random_theta(objective)
-    _, (gradient,) = objective.value_and_gradient([backend.asarray(theta)], batch)
+    _, gradient = objective.value_and_gradient(backend.asarray(theta), batch)
     h = 1e-5 * np.eye(len(theta))
-    up, down = (backend.to_host(objective.value([backend.asarray(theta + s * h)], batch)) for s in (1, -1))
+    up, down = (backend.to_host(objective.value(backend.asarray(theta + s * h), batch)) for s in (1, -1))
     assert relative((up - down) / 2e-5, backend.to_host(gradient)) < 1e-8
 
 
@@ -98,7 +98,7 @@ def test_branches_tell_on_which_side_of_a_kink_or_joint_each_unit_is(backend, ac
     objective = make_objective(backend, (4, 5, 6, 3), activation, "regression")
     X, y = (backend.asarray(a) for a in problem("regression"))
     theta = backend.asarray(random_theta(objective))
-    cost, branches = objective.value_and_branches([theta], make_batch(backend, X, y))
+    cost, branches = objective.value_and_branches(theta, make_batch(backend, X, y))
     assert float(backend.to_host(cost)) > 0
     z = objective.forward(theta, X).z
     assert len(branches) == (2 if has_branches else 0)
@@ -107,18 +107,15 @@ def test_branches_tell_on_which_side_of_a_kink_or_joint_each_unit_is(backend, ac
 
 
 @pytest.mark.parametrize("l1_ratio", [0.0, 0.4])
-def test_leaves_have_the_cost_and_the_gradient_of_the_vector(backend, l1_ratio):
-    """[W_1 …, b_1 …] in place of [θ], as compilers like it: the same numbers, and the same decay."""
+def test_layers_have_the_cost_and_the_gradient_of_the_vector(backend, l1_ratio):
+    """(W_l, b_l) that do not lie in one θ, as compilers like them: the same numbers."""
     backend = backend.generic()  # overrides may have been written for one vector, where that is what a backend takes
     objective = replace(make_objective(backend, (4, 6, 5, 3)), l1_ratio=l1_ratio)
-    layout, xp = objective.layout, backend.xp
     X, y = problem("classification")
     batch = make_batch(backend, backend.asarray(X), backend.asarray(one_hot(y, 3)))
     theta = backend.copy(backend.asarray(random_theta(objective)))
-    leaves = [backend.copy(leaf) for leaf in layout.leaves(xp, theta)]
-    cost, (gradient,) = objective.value_and_gradient([theta], batch)
-    cost_of_leaves, gradients = objective.value_and_gradient(leaves, batch)
-    assert float(backend.to_host(cost_of_leaves)) == pytest.approx(float(backend.to_host(cost)), rel=1e-14)
-    for ours, expected in ((gradients, gradient), (objective.decay(leaves, 0.1), objective.decay([theta], 0.1)[0])):
-        joined = layout.join(xp, ours)
-        assert relative(backend.to_host(joined), backend.to_host(expected)) < 1e-14
+    layers = [(backend.copy(W), backend.copy(b)) for W, b in objective.layers(theta)]
+    cost, gradient = objective.value_and_gradient(theta, batch)
+    cost_of_layers, gradients = objective.layer_gradients(layers, batch)
+    assert float(backend.to_host(cost_of_layers)) == pytest.approx(float(backend.to_host(cost)), rel=1e-14)
+    assert relative(backend.to_host(objective.flatten(gradients)), backend.to_host(gradient)) < 1e-14

@@ -87,10 +87,10 @@ def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
     X, y = problem("classification", n=10)
     X, y, weight = (backend.asarray(a, "float32") for a in (X, one_hot(y, 3), np.arange(10.0)))
     theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
-    state, lent = optimizer.start(backend, [theta]), objective.workspace(theta, 4)
+    state, lent = optimizer.start(backend, theta), objective.workspace(theta, 4)
     step, samples, order = Step(objective, optimizer, **(extras or {})), (X, y, weight), RandomState(0).permutation(10)
     samples = samples if weighted else (X, y, None)
-    return run_epoch(step, [theta], state, samples, 4, order, numbers, lent)
+    return run_epoch(step, theta, state, samples, 4, order, numbers, lent)
 
 
 def cases_of_an_epoch():
@@ -110,10 +110,10 @@ def test_steps_with_lent_memory_are_steps_without(backend, task, solver):
         y = one_hot(y, 3) if task == "classification" else y
         theta = backend.copy(backend.asarray(random_theta(objective)))
         optimizer = OPTIMIZERS[solver]
-        state = optimizer.start(backend, [theta])
+        state = optimizer.start(backend, theta)
         workspace = objective.workspace(theta, 5) if lend else None
         samples, step = (backend.asarray(X), backend.asarray(y), None), Step(objective, optimizer)
-        (theta,), _, costs, _ = run_epoch(step, [theta], state, samples, 5, None, numbers, workspace)
+        theta, _, costs, _ = run_epoch(step, theta, state, samples, 5, None, numbers, workspace)
         return backend.to_host(theta), backend.read(costs)
 
     (lent, lent_costs), (plain, plain_costs) = run(True), run(False)
@@ -131,8 +131,8 @@ def test_nothing_in_an_epoch_waits_for_the_device(solver, generic, weighted):
     backend = Backend(compat, torch.device("meta")) if generic else backend_class("torch")(device="meta")
     with torch.no_grad():
         for activation, loss, extras in cases_of_an_epoch():
-            parameters, _, costs, _ = one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, extras)
-            assert parameters[0].device.type == "meta"
+            theta, _, costs, _ = one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, extras)
+            assert theta.device.type == "meta"
             assert len(costs) == 3
 
 

@@ -101,11 +101,11 @@ def test_scipy_check_grad_rejects_a_wrong_sign(backend, tensor):
 def test_what_the_checkers_see_is_the_backends_own(backend):
     """No detour through another gradient: to the last bit what Objective and hvp return."""
     objective, batch, theta = away_from_kinks(backend)
-    cost, (gradient,) = objective.value_and_gradient([backend.asarray(theta)], batch)
+    cost, gradient = objective.value_and_gradient(backend.asarray(theta), batch)
     with torch.enable_grad():
         at = leaf(theta)
         seen = torch_function(objective, batch)(at)
         (slope,) = torch.autograd.grad(seen, at)
-    assert seen.item() == float(backend.to_host(objective.value([backend.asarray(theta)], batch)))
+    assert seen.item() == float(backend.to_host(objective.value(backend.asarray(theta), batch)))
     assert seen.item() == pytest.approx(float(backend.to_host(cost)), rel=1e-14)
     np.testing.assert_array_equal(slope.numpy(), backend.to_host(gradient))

@@ -68,8 +68,8 @@ def evaluate(backend, sizes, theta, X, y, activation="tanh", task="classificatio
     objective = make_objective(backend, sizes, activation, task, alpha)
     theta, X, y = (backend.asarray(np.asarray(a), "float64") for a in (theta, X, y))
     batch = make_batch(backend, X, y, None if weight is None else backend.asarray(weight))
-    cost, (gradient,) = objective.value_and_gradient([theta], batch)
-    value = objective.value([theta], batch)
+    cost, gradient = objective.value_and_gradient(theta, batch)
+    value = objective.value(theta, batch)
     assert float(backend.to_host(value)) == float(backend.to_host(cost))
     cache = objective.forward(theta, X)
     z, h = ([backend.to_host(a) for a in arrays] for arrays in (cache.z, cache.h))
@@ -286,9 +286,9 @@ def differences_and_reference(**fault):
     theta, X, y = case(sizes, task)
     objective = replace(make_objective(backend_class("numpy")(), sizes, "tanh", task, ALPHA), **fault)
     batch = make_batch(objective.backend, X, y)
-    cost, (gradient,) = objective.value_and_gradient([theta], batch)
+    cost, gradient = objective.value_and_gradient(theta, batch)
     steps = 1e-5 * np.eye(len(theta))
-    slopes = [(objective.value([theta + e], batch) - objective.value([theta - e], batch)) / 2e-5 for e in steps]
+    slopes = [(objective.value(theta + e, batch) - objective.value(theta - e, batch)) / 2e-5 for e in steps]
     true = float(reference_cost(cut(sizes, theta), ["tanh"], TASKS[task], X, y, 0.25, ALPHA / 4))
     return relative_difference(gradient, np.array(slopes)), abs(float(cost) - true) / true
 

@@ -43,8 +43,6 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps may then update their arrays in place.
     reuses_buffers: bool = False
-    #: True if steps are to be taken on [W_1 …, b_1 …], and not on one θ, which a compiler would cut and join.
-    prefers_leaves: bool = False
     #: How many numbers a prediction holds at a time: where there is a cache, what it takes.
     prediction_chunk: int = 2**22
 
@@ -103,19 +101,20 @@ class Backend:
         return threadpool_limits(n)
 
     def compile(self, step: Callable) -> Callable:
-        """``run(carry, samples, rows, at, *lent) -> carry, results``: ``carry, result = step(carry, samples, rows[i],
-        at_i, *lent)`` for every i, one after the other; `at` is a named tuple of columns, or None for some.
+        """``run(carry, samples, rows, at, *workspace) -> carry, results``: ``carry, result = step(carry, samples,
+        rows[i], at_i, *workspace)`` for every i, one after the other; `at` is a named tuple of columns, or None for
+        some.
 
         Here, a loop. Where there is a compiler, it may be one call: `step` is a pure function of arrays, but for those
-        that are lent, and equal to another that does the same.
+        of the workspace, and equal to another that does the same.
         """
 
-        def run(carry: Any, samples: Any, rows: Any, at: Any, *lent: Any) -> tuple[Any, list[Array]]:
+        def run(carry: Any, samples: Any, rows: Any, at: Any, *workspace: Any) -> tuple[Any, list[Array]]:
             results = []
             apart = rows if isinstance(rows, list) else self.xp.unstack(rows)
             columns = [repeat(None) if column is None else column.tolist() for column in at]
             for row, *now in zip(apart, *columns, strict=False):
-                carry, result = step(carry, samples, row, at._make(now), *lent)
+                carry, result = step(carry, samples, row, at._make(now), *workspace)
                 results.append(result)
             return carry, results
 

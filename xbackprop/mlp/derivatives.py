@@ -33,7 +33,7 @@ class Gradients(Fitting):
         model, batch = self._problem("MLP.loss_and_gradient", X, y, sample_weight)
         backend = model.objective.backend
         with backend.device_context():
-            cost, (gradient,) = model.objective.value_and_gradient([model.theta], batch)
+            cost, gradient = model.objective.value_and_gradient(model.theta, batch)
         return (float(backend.to_host(cost)), *self._tensors(model, gradient))
 
     def jvp(self, X: Any, coef_directions: Any, intercept_directions: Any) -> Array:

@@ -171,10 +171,10 @@ class Fitting(Holder):
             raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
         objective = make_objective(settings, model.objective.backend, layout, model.targets)
         progress = model.progress.copy(objective.backend)
-        fresh = settings.plan.optimizer.start(objective.backend, [model.theta])
+        fresh = settings.plan.optimizer.start(objective.backend, model.theta)
         solvers = (self.solver, model.settings["solver"])
         same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
-        if not same or len(fresh.moments[0]) != len(progress.state.moments[0]):  # with momentum now, or without
+        if not same or len(fresh.moments) != len(progress.state.moments):  # with momentum now, or without
             progress.state = fresh
         return model._replace(objective=objective, progress=progress, settings=settings_to_json(self))
 

@@ -15,8 +15,6 @@ from xbackprop.nn.parameters import Layers, Layout, flatten, unflatten
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
 from xbackprop.nn.workspace import Workspace
 
-Parameters = list[Array]  # [θ], or the leaves [W_1 … W_L, b_1 … b_L]: see `Layout`
-
 
 class Batch(NamedTuple):
     """The samples a cost is averaged over: X (n, n_0), y (n, n_L), and the weight of each.
@@ -99,17 +97,16 @@ class Objective:
         cache = self.forward(theta, batch.X, batch.masks)
         return cache, self._loss(cache, batch)[1]
 
-    def value(self, parameters: Parameters, batch: Batch) -> Array:
+    def value(self, theta: Array, batch: Batch) -> Array:
         """C (...) at θ (..., P)."""
-        return self.value_and_branches(parameters, batch)[0]
+        return self.value_and_branches(theta, batch)[0]
 
-    def value_and_branches(self, parameters: Parameters, batch: Batch) -> tuple[Array, list[Array]]:
+    def value_and_branches(self, theta: Array, batch: Batch) -> tuple[Array, list[Array]]:
         """C (...) at θ (..., P), and on which side of every kink and joint the values are that have one.
 
         Where a derivative is taken from the left at its kink, as f′ is, that is one array, z > kink; where it is
         neither side's, as δ_L's and sign(W) are, it is two.
         """
-        (theta,) = parameters
         xp = self.backend.xp
         cache = self.forward(theta, batch.X, batch.masks)
         branches = [
@@ -121,52 +118,43 @@ class Objective:
             residual = real_part(xp, cache.z[-1] - batch.y)
             branches += [residual > kink, residual < kink]
         if self.l1:
-            w = real_part(xp, theta[..., : self.layout.n_weights])
+            w = real_part(xp, self.layout.weights(theta))
             branches += [w > 0, w < 0]
-        cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), branches
+        return self._value(theta, cache, batch), branches
 
     def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
         """C and z_L (n, n_L) at θ (P,)."""
         cache = self.forward(theta, batch.X, batch.masks)
-        cost, _ = self._loss(cache, batch)
-        return (cost + self._penalty(self.layout.split([theta])[0], batch) if self.alpha else cost), cache.z[-1]
+        return self._value(theta, cache, batch), cache.z[-1]
 
-    def value_and_gradient(
-        self, parameters: Parameters, batch: Batch, workspace: Workspace | None = None
-    ) -> tuple[Array, Parameters]:
-        """C and ∂C/∂θ, in the form of the parameters. With a workspace, the gradient is `workspace.gradient`."""
-        xp, layout = self.backend.xp, self.layout
-        known = workspace is not None and workspace.theta is parameters[0]
-        layers = workspace.layers if workspace and known else self._layers_of(parameters)
-        buffers = workspace.buffers if workspace else None
-        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.checkpoint_every)
-        cost, delta = self._loss(cache, batch)
-        found = backward(self.backend, layers, self.activations, cache, delta, buffers)
-        if workspace:
-            gradients = [workspace.gradient]
-        elif len(parameters) == 1:
-            gradients = [self.flatten(found)]
+    def value_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
+        """C and g = ∂C/∂θ (P,) at θ (P,). With a workspace, g is `workspace.gradient`."""
+        if workspace and workspace.theta is theta:
+            layers, w = workspace.layers, workspace.weights
         else:
-            gradients = layout.apart(found)
-        if self.alpha:
-            weights = [workspace.weights] if workspace and known else layout.split(parameters)[0]
-            parts, biases = ([workspace.gradient_weights], []) if workspace else layout.split(gradients)
-            leaves = len(parameters) > 1
-            cost = cost + self._penalty([xp.reshape(w, (-1,)) for w in weights] if leaves else weights, batch)
-            for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
-                if strength:
-                    bound, rate = self.backend.bind(add), strength * batch.inverse
-                    parts = [bound(part, w, rate) for part, w in zip(parts, weights, strict=True)]
-            gradients = gradients if workspace else layout.merge(xp, parts, biases)
-        return cost, gradients
+            layers, w = self.layers(theta), self.layout.weights(theta)
+        cost, gradients = self._loss_gradients(layers, batch, workspace.buffers if workspace else None)
+        g = workspace.gradient if workspace else self.flatten(gradients)
+        if not self.alpha:
+            return cost, g
+        g_w = workspace.gradient_weights if workspace else self.layout.weights(g)
+        return cost + self._penalty(w, batch), self._replace_weights(g, self._add_penalty_gradient(g_w, w, batch))
 
-    def decay(self, parameters: Parameters, rate: Array | float) -> Parameters:
+    def layer_gradients(self, layers: Layers, batch: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
+        """C and (∂C/∂W_l, ∂C/∂b_l) for l = 1 … L, of layers that do not lie in one θ."""
+        cost, gradients = self._loss_gradients(layers, batch)
+        if not self.alpha:
+            return cost, gradients
+        for W, _ in layers:
+            cost = cost + self._penalty(self.backend.xp.reshape(W, (-1,)), batch)
+        return cost, [
+            (self._add_penalty_gradient(gW, W, batch), gb) for (gW, gb), (W, _) in zip(gradients, layers, strict=True)
+        ]
+
+    def decay(self, theta: Array, rate: Array | float) -> Array:
         """w ← w - rate w for all weights; the biases stay. Loshchilov and Hutter, 2019."""
-        weights, biases = self.layout.split(parameters)
-        add = self.backend.bind(add_penalty_gradient)
-        shrunk = [add(w, w, -rate) for w in weights]
-        return parameters if self.backend.reuses_buffers else self.layout.merge(self.backend.xp, shrunk, biases)
+        w = self.layout.weights(theta)
+        return self._replace_weights(theta, self.backend.bind(add_penalty_gradient)(w, w, -rate))
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
         """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
@@ -182,7 +170,7 @@ class Objective:
         places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
         z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
         buffers = Buffers(z, deltas, self.layers(gradient))
-        (weights,), (gradient_weights,) = (self.layout.split([a])[0] for a in (theta, gradient))
+        weights, gradient_weights = self.layout.weights(theta), self.layout.weights(gradient)
         return Workspace(theta, self.layers(theta), gradient, weights, gradient_weights, buffers)
 
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
@@ -201,15 +189,33 @@ class Objective:
         }
         return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
 
-    def _layers_of(self, parameters: Parameters) -> list[tuple[Array, Array]]:
-        """(W_l, b_l) of parameters in either form."""
-        if len(parameters) == 1:
-            return self.layers(parameters[0])
-        return list(zip(*self.layout.split(parameters), strict=True))
-
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
 
-    def _penalty(self, weights: Sequence[Array], batch: Batch) -> Array:
+    def _value(self, theta: Array, cache: Cache, batch: Batch) -> Array:
+        cost, _ = self._loss(cache, batch)
+        return cost + self._penalty(self.layout.weights(theta), batch) if self.alpha else cost
+
+    def _loss_gradients(
+        self, layers: Layers, batch: Batch, buffers: Buffers | None = None
+    ) -> tuple[Array, list[tuple[Array, Array]]]:
+        """The loss and its gradient, without the penalty's part."""
+        cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.checkpoint_every)
+        cost, delta = self._loss(cache, batch)
+        return cost, backward(self.backend, layers, self.activations, cache, delta, buffers)
+
+    def _penalty(self, w: Array, batch: Batch) -> Array:
         l1 = self.l1 * batch.inverse if self.l1 else None
-        return self.backend.bind(penalty)(weights, self.l2 * batch.inverse, l1)  # α/n as the gradient has it
+        return self.backend.bind(penalty)(w, self.l2 * batch.inverse, l1)  # α/n as the gradient has it
+
+    def _add_penalty_gradient(self, g: Array, w: Array, batch: Batch) -> Array:
+        for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
+            if strength:
+                g = self.backend.bind(add)(g, w, strength * batch.inverse)
+        return g
+
+    def _replace_weights(self, theta: Array, w: Array) -> Array:
+        """θ, or a vector like it, with these weights, which lie in it already where buffers are reused."""
+        if self.backend.reuses_buffers:
+            return theta
+        return self.backend.xp.concat([w, theta[..., self.layout.n_weights :]])

@@ -15,9 +15,6 @@ class Layout:
     Parameters
     ----------
     sizes : (n_0, n_1, …, n_L), the width of the input, of every hidden layer and of the output.
-
-    Parameters and gradients come as a list of arrays: [θ], or for compilers that prefer leaves to one vector
-    [W_1 … W_L, b_1 … b_L].
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
@@ -48,31 +45,12 @@ class Layout:
         ]
 
     def flatten(self, xp: Namespace, layers: Layers) -> Array:
-        """θ (P,) from its layers: the inverse of `layers`."""
-        return self.join(xp, self.apart(layers))
+        """Join layers into θ (P,): the inverse of `layers`."""
+        return xp.concat([xp.reshape(a, (-1,)) for a in [*(W for W, _ in layers), *(b for _, b in layers)]])
 
-    def leaves(self, xp: Namespace, theta: Array) -> list[Array]:
-        """[W_1 … W_L, b_1 … b_L] of θ."""
-        return self.apart(self.layers(xp, theta))
-
-    def join(self, xp: Namespace, leaves: Sequence[Array]) -> Array:
-        """θ (P,) from its leaves."""
-        return xp.concat([xp.reshape(leaf, (-1,)) for leaf in leaves])
-
-    @staticmethod
-    def apart(layers: Layers) -> list[Array]:
-        """The leaves of the layers: first all the weights, then all the biases, as they lie in θ."""
-        return [W for W, _ in layers] + [b for _, b in layers]
-
-    def split(self, parameters: list[Array]) -> tuple[list[Array], list[Array]]:
-        """The weights and the biases of parameters in either form: [θ_w], [θ_b], or [W_1 …], [b_1 …]."""
-        if len(parameters) == 1:
-            return [parameters[0][..., : self.n_weights]], [parameters[0][..., self.n_weights :]]
-        return parameters[: len(self.shapes)], parameters[len(self.shapes) :]
-
-    def merge(self, xp: Namespace, weights: list[Array], biases: list[Array]) -> list[Array]:
-        """The inverse of `split`."""
-        return [xp.concat([*weights, *biases])] if len(weights) == 1 and weights[0].ndim == 1 else [*weights, *biases]
+    def weights(self, theta: Array) -> Array:
+        """Return the part of θ (..., P) that holds all the W_l, (..., n_weights)."""
+        return theta[..., : self.n_weights]
 
     def tensors(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
         """The range in θ and the shape of every W_l and b_l, under scikit-learn's names for them."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from xbackprop.arrays.backend import Array, Namespace
 from xbackprop.arrays.special import absolute
 
 
-def penalty(xp: Namespace, weights: Sequence[Array], l2: Array | float, l1: Array | float | None) -> Array:
-    """½ l2 ‖w‖² + l1 Σ|w| of vectors (..., n) that together are the weights; l1 is None for 0."""
-    total = 0.0
-    for w in weights:
-        squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
-        total = total + 0.5 * l2 * squares
-        if l1 is not None:
-            total = total + l1 * xp.sum(absolute(xp, w), axis=-1)
-    return total
+def penalty(xp: Namespace, w: Array, l2: Array | float, l1: Array | float | None) -> Array:
+    """½ l2 ‖w‖² + l1 Σ|w| of weights (..., n); l1 is None for 0."""
+    squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
+    total = 0.5 * l2 * squares
+    return total if l1 is None else total + l1 * xp.sum(absolute(xp, w), axis=-1)
 
 
 def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:

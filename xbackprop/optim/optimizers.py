@@ -14,10 +14,10 @@ from xbackprop.arrays.backend import Array, Backend, Namespace
 
 
 class State(NamedTuple):
-    """What an optimizer remembers: t, the steps taken, and for every parameter array its moments."""
+    """Memory of an optimizer: t, the number of steps taken, and its moments, arrays like θ."""
 
     t: int
-    moments: list[tuple[Array, ...]]
+    moments: tuple[Array, ...]
 
 
 def sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:
@@ -89,27 +89,18 @@ class Optimizer:
         """The rate of the t-th step, from t = 1, where the schedule says η; or those of several steps."""
         return eta
 
-    def start(self, backend: Backend, parameters: Sequence[Array]) -> State:
-        """Moments of zero, before the first step."""
+    def start(self, backend: Backend, theta: Array) -> State:
+        """Return the state before the first step: moments of zero, like θ."""
         with backend.device_context():
-            return State(0, [tuple(backend.xp.zeros_like(p) for _ in range(self.n_moments)) for p in parameters])
+            return State(0, tuple(backend.xp.zeros_like(theta) for _ in range(self.n_moments)))
 
     def update(
-        self,
-        backend: Backend,
-        parameters: Sequence[Array],
-        gradients: Sequence[Array],
-        moments: Sequence[tuple[Array, ...]],
-        rate: Array | float,
-    ) -> tuple[list[Array], list[tuple[Array, ...]]]:
-        """The parameters and their moments after one step of this rate, see `rate`."""
-        function, constants = self.step
-        step = backend.bind(function)
-        results = [
-            step(theta, g, *arrays, rate, *constants)
-            for theta, g, arrays in zip(parameters, gradients, moments, strict=True)
-        ]
-        return [theta for theta, *_ in results], [tuple(arrays) for _, *arrays in results]
+        self, backend: Backend, theta: Array, g: Array, moments: Sequence[Array], rate: Array | float
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Return θ and its moments after one step of this rate, see `rate`."""
+        step, constants = self.step
+        theta, *moments = backend.bind(step)(theta, g, *moments, rate, *constants)
+        return theta, tuple(moments)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,6 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     """A progress as JSON and as tensors: whatever may be infinite, or is long, is a tensor."""
     _, keys, position, has_gauss, gauss = progress.rng.get_state(legacy=True)  # type: ignore[misc]
     plateau, state = progress.plateau, progress.state
-    (moments,) = state.moments
     numbers = {
         **{name: getattr(progress, name) for name in _COUNTS},
         "t": state.t, "count": plateau.count, "position": int(position), "has_gauss": int(has_gauss),
@@ -70,7 +69,7 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     tensors |= {
         name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None
     }
-    tensors |= {f"moments.{i}": backend.to_host(m) for i, m in enumerate(moments)}
+    tensors |= {f"moments.{i}": backend.to_host(m) for i, m in enumerate(state.moments)}
     return numbers, {f"progress.{name}": a for name, a in tensors.items()}
 
 
@@ -88,5 +87,5 @@ def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[
     restored |= {name: parts[name].tolist() for name in CURVES}
     restored |= {name: parts.get(name) for name in _ROWS}
     restored |= {name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts}
-    state = State(numbers["t"], [moments])
+    state = State(numbers["t"], moments)
     return Progress(state, rng, plateau, factor=factor, best_score=best_score, **restored)

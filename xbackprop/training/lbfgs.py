@@ -48,7 +48,7 @@ def minimise(
     reached = np.array(backend.to_host(theta), dtype=np.float64)
 
     def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
-        cost, (g,) = objective.value_and_gradient([backend.asarray(point, dtype)], batch, workspace)
+        cost, g = objective.value_and_gradient(backend.asarray(point, dtype), batch, workspace)
         return float(backend.to_host(cost)), np.array(backend.to_host(g), dtype=np.float64)
 
     def note(intermediate_result: Any) -> None:

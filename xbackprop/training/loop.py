@@ -16,7 +16,7 @@ from xbackprop.arrays.backend import Array, Backend
 from xbackprop.nn.objective import Objective
 from xbackprop.optim.schedules import TrainingTime, constant
 from xbackprop.training.plan import Plan, Progress
-from xbackprop.training.step import Step, StepNumbers, gather, read_epoch, run_epoch, spread
+from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
 CUT = 5.0  # what it divides the rate by
@@ -67,8 +67,8 @@ def train(
     the optimizer starts anew.
     """
     backend = objective.backend
-    parameters, state = spread(objective, backend.copy(theta), progress.state)
-    workspace = objective.workspace(parameters[0], plan.batch_size)
+    theta, state = backend.copy(theta), progress.state
+    workspace = objective.workspace(theta, plan.batch_size)
     step = Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
     n = X.shape[0]
     n_steps = -(-n // plan.batch_size)
@@ -76,12 +76,12 @@ def train(
     progress.end, progress.last_theta = "", None
     for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        before, whole = [backend.copy(p) for p in parameters], False
+        before, whole = backend.copy(theta), False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
-            parameters, state, costs, rows = run_epoch(
+            theta, state, costs, rows = run_epoch(
                 step,
-                parameters,
+                theta,
                 state,
                 (X, y, weight),
                 plan.batch_size,
@@ -89,25 +89,24 @@ def train(
                 step_numbers(plan, progress, n_steps),
                 workspace,
             )
-            loss, finite = read_epoch(backend, parameters, costs, rows)
+            loss, finite = read_epoch(backend, theta, costs, rows)
             if not (finite or plan.infinite_loss):
-                parameters, progress.end = before, "diverged"
-                state = plan.optimizer.start(backend, parameters)
+                theta, progress.end = before, "diverged"
+                state = plan.optimizer.start(backend, theta)
                 break
-            before, whole = parameters, True
+            before, whole = theta, True
             progress.epoch += 1
             progress.samples += n
             progress.loss_curve.append(loss)
-            if evaluate is not None or after_epoch is not None:
-                theta, progress.state = gather(objective, parameters, state)
+            progress.state = state
             _update_stopping(progress, plan, theta, loss, evaluate, backend)
             if callback is not None:
                 score = progress.validation_scores[-1] if evaluate else None
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
         except KeyboardInterrupt:
-            parameters, progress.end = before, "interrupted"
+            theta, progress.end = before, "interrupted"
             if not whole:
-                state = plan.optimizer.start(backend, parameters)
+                state = plan.optimizer.start(backend, theta)
             break
         if not left:
             progress.end = progress.end or "max_iter"
@@ -115,7 +114,7 @@ def train(
             after_epoch(theta, progress)
         if progress.end:
             break
-    theta, progress.state = gather(objective, parameters, state)
+    progress.state = state
     if progress.best_theta is None:
         return theta
     progress.last_theta = theta

@@ -98,7 +98,7 @@ class Progress:
 
     def copy(self, backend: Backend) -> Progress:
         """One to go on with, so that this one is as it was if that fails. The stream of random numbers is shared."""
-        moments = [tuple(map(backend.copy, arrays)) for arrays in self.state.moments]
+        moments = tuple(map(backend.copy, self.state.moments))
         curves: dict[str, Any] = {name: list(getattr(self, name)) for name in CURVES}
         return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
 
@@ -106,4 +106,4 @@ class Progress:
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
     """Before the first epoch. The stream is drawn from only if something is dropped."""
     seed = int(rng.randint(2**32, dtype=np.uint64)) if any(plan.dropout) else 0
-    return Progress(plan.optimizer.start(backend, [theta]), rng, Plateau(plan.tol, plan.patience), seed)
+    return Progress(plan.optimizer.start(backend, theta), rng, Plateau(plan.tol, plan.patience), seed)

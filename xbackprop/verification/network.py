@@ -10,7 +10,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array
 from xbackprop.arrays.special import is_complex
-from xbackprop.nn.objective import Batch, Objective, Parameters
+from xbackprop.nn.objective import Batch, Objective
 from xbackprop.verification.claim import STACK_BYTES, CostAndBranches, GradientClaim
 from xbackprop.verification.problem import Problem, problem_on_host
 from xbackprop.verification.rounding import UNITS, rounding_bound
@@ -43,7 +43,7 @@ def network_gradient(objective: Objective, theta: Array, batch: Batch, seed: int
     xp = objective.backend.xp
     gradient = trained_gradient(objective, theta, batch)
     fresh = objective.workspace(theta, batch.X.shape[0])
-    once = _on_host(objective, objective.value_and_gradient([theta], batch, fresh))
+    once = _on_host(objective, objective.value_and_gradient(theta, batch, fresh))
     wide_theta, wide_batch, wide = theta, batch, gradient
     if gradient.dtype != np.float64:
         wide_theta, wide_batch = xp.astype(theta, xp.float64), _cast(objective, batch, xp.float64)
@@ -90,13 +90,13 @@ def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.nda
     It is the second of two steps, the first being at another θ: remains of one step must not reach the next.
     """
     workspace = objective.workspace(theta, batch.X.shape[0])
-    objective.value_and_gradient([0.5 * theta], batch, workspace)
-    return _on_host(objective, objective.value_and_gradient([theta], batch, workspace))
+    objective.value_and_gradient(0.5 * theta, batch, workspace)
+    return _on_host(objective, objective.value_and_gradient(theta, batch, workspace))
 
 
-def _on_host(objective: Objective, result: tuple[Array, Parameters]) -> np.ndarray:
+def _on_host(objective: Objective, result: tuple[Array, Array]) -> np.ndarray:
     """A copy of the gradient, which lies in a buffer."""
-    _, (gradient,) = result
+    _, gradient = result
     return np.array(objective.backend.to_host(gradient))
 
 
@@ -107,7 +107,7 @@ def _cost_and_branches(objective: Objective, batch: Batch) -> CostAndBranches:
     complex_batch = _cast(objective, batch, xp.complex128)
 
     def cost_and_branches(stack: Array) -> tuple[Array, list[Array]]:
-        return plain.value_and_branches([stack], complex_batch if is_complex(xp, stack) else batch)
+        return plain.value_and_branches(stack, complex_batch if is_complex(xp, stack) else batch)
 
     return cost_and_branches
 
