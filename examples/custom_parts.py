@@ -1,4 +1,8 @@
-"""An activation and a loss of one's own: write f, f′ and C, δ; the checks say whether they belong together."""
+"""Write an activation and a loss of your own, and let `xbackprop.verify` check their derivatives.
+
+An activation needs f and f′, a loss C and δ = ∂C/∂z. The gradient check passes if they belong together; the example
+also shows that it fails for an f′ with a slip.
+"""
 
 import numpy as np
 
@@ -13,7 +17,10 @@ isru = xbackprop.Activation(
 
 
 def log_cosh(xp, z, y, share):
-    """C = Σ_x share_x Σ_k log cosh(z - y), δ = share tanh(z - y): squared near zero, straight far out."""
+    """C = Σ_x share_x Σ_k log cosh(z - y), δ = share tanh(z - y): like squares near zero, like |z - y| far from it.
+
+    share : the weight of each sample, (n, 1); the weights of a batch sum to 1.
+    """
     r = z - y
     cost = r + xp.log1p(xp.exp(-2.0 * r)) - np.log(2.0)
     return xp.sum(share * cost, axis=(-2, -1)), share * xp.tanh(r)
@@ -27,14 +34,14 @@ def main():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((200, 4))
     y = np.sin(X[:, 0]) + 0.3 * X[:, 1] * X[:, 2]
-    how = {"task": "regression", "loss": loss, "learning_rate_init": 0.02, "random_state": 0}
-    net = xbackprop.MLP((24,), isru, max_iter=1000, **how)
+    settings = {"task": "regression", "loss": loss, "learning_rate_init": 0.02, "random_state": 0}
+    net = xbackprop.MLP((24,), isru, max_iter=1000, **settings)
     net.initialize(X, y)
     report = xbackprop.verify(net, X[:20], y[:20], pictures=False)
     print(report.summary)
     assert report.passed
 
-    slipped = xbackprop.MLP((24,), wrong, **how).initialize(X, y)
+    slipped = xbackprop.MLP((24,), wrong, **settings).initialize(X, y)
     report = xbackprop.verify(slipped, X[:20], y[:20], pictures=False)
     print(report.summary)
     assert not report.passed

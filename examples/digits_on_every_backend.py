@@ -1,4 +1,4 @@
-"""Digits on every backend that is there: the same seed, the same run, to rounding."""
+"""Train on digits with every installed backend: the same seed gives the same network, up to rounding."""
 
 import warnings
 
@@ -16,7 +16,7 @@ def main():
     accuracies = {}
     for backend in installed():
         if backend.reason:
-            print(f"{backend.name}: not here: {backend.reason.splitlines()[0]}")
+            print(f"{backend.name}: not available: {backend.reason.splitlines()[0]}")
             continue
         net = xbackprop.MLP((64,), learning_rate_init=0.01, max_iter=40, random_state=0, backend=backend.name)
         with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""A pipeline in a grid search, as with scikit-learn's own estimators; dropout is one parameter more."""
+"""Search a grid of parameters of a pipeline, as with scikit-learn's own estimators; dropout is one of them."""
 
 from sklearn.datasets import load_breast_cancer
 from sklearn.model_selection import GridSearchCV, train_test_split

@@ -1,4 +1,4 @@
-"""Kill a run, start it again, and get what it would have been: bit by bit."""
+"""Kill a training run, start the script again, and get the weights of an uninterrupted run, bit by bit."""
 
 import multiprocessing
 import os
@@ -14,7 +14,7 @@ import xbackprop
 
 
 def train(folder, report=None):
-    """The whole script: with resume=True it goes on from whatever checkpoint there is."""
+    """Train with checkpoints; with resume=True, `fit` continues from the checkpoint in the folder if there is one."""
     rng = np.random.RandomState(0)
     X, y = rng.standard_normal((500, 20)), rng.randint(3, size=500)
     net = xbackprop.MLP(
@@ -40,10 +40,10 @@ def main():
         os.kill(process.pid, signal.SIGKILL)
         process.join()
         epochs = len(xbackprop.MLP.load(killed / "checkpoint.safetensors").loss_curve_)
-        print(f"killed after {epochs} of 200 epochs or in the one after")
+        print(f"killed after at least {epochs} of 200 epochs")
         resumed = train(killed)
         same = all(np.array_equal(a, b) for a, b in zip(resumed.coefs_, expected.coefs_, strict=True))
-        print(f"resumed, and at its end {'bit for bit the same' if same else 'another'}")
+        print(f"resumed; the final weights are {'the same, bit by bit' if same else 'different'}")
         assert same
 
 
