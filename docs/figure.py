@@ -1,4 +1,4 @@
-"""Draws docs/figure.png: `python docs/figure.py`, with matplotlib and torch installed, after `nox -s bench`."""
+"""Draw docs/figure.png: run `python docs/figure.py` after `nox -s bench`, with matplotlib and torch installed."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,16 @@ from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed
 from xbackprop.cli.matrix import matrix
 from xbackprop.mlp.settings import TASKS
-from xbackprop.verification.methods.complex_step import TOLERANCE
-from xbackprop.verification.methods.paper import TOLERANCE as PAPER
+from xbackprop.verification.methods import METHODS
 
 HERE = Path(__file__).parent
 COLOURS = {"numpy": "#4477aa", "torch": "#ee6677", "numba": "#228833", "jax": "#aa3377", "cupy": "#ccbb44"}
 
 
 def gradients(axes):
-    """Every activation: the paper's error and the complex step's, on every backend that is here."""
-    homes = [(b.name, backend_class(b.name)()) for b in installed() if b.reason is None]
-    cells = [cell for _, home in homes for cell in matrix(home, dtypes=["float64"]) if cell.kind.loss in TASKS.values()]
+    """Draw the errors that the paper's check and the complex step find, by activation, on every available backend."""
+    backends = [backend_class(b.name)() for b in installed() if b.reason is None]
+    cells = [cell for b in backends for cell in matrix(b, dtypes=["float64"]) if cell.kind.loss in TASKS.values()]
     activations = list(ACTIVATIONS)
     for cell in cells:
         name = cell.kind.backend.name
@@ -31,25 +30,25 @@ def gradients(axes):
             marker = markers[cell.kind.task == "regression"]
             error = cell.worst(method).error
             axes.semilogy(x, error, marker, color=COLOURS[name], alpha=0.8, markersize=6)
-    limits = (("limit of the paper's check", PAPER), ("limit of the complex step", TOLERANCE))
-    for text, limit in limits:
+    for method, text in (("paper", "limit of the paper's check"), ("complex step", "limit of the complex step")):
+        limit = METHODS[method].bound
         axes.axhline(limit, color="#999999", linestyle="--", linewidth=1)
         axes.text(len(activations) - 0.6, limit * 1.5, text, ha="right", color="#666666", fontsize=8)
     axes.set_xticks(range(len(activations)), activations, rotation=35, ha="right")
     axes.set_ylim(1e-20, 1e-5)
-    axes.set_title("Gradients by hand, held to C(θ)", fontsize=10)
+    axes.set_title("Errors of the hand-derived gradients", fontsize=10)
     axes.set_ylabel("relative difference")
     labels = ("differences, classes", "differences, regression", "complex step, classes", "complex step, regression")
     shapes = [
         Line2D([], [], marker=m, linestyle="", color="#555555", label=label)
         for m, label in zip("os^v", labels, strict=True)
     ]
-    dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[name], label=name) for name, _ in homes]
+    dots = [Line2D([], [], marker="o", linestyle="", color=COLOURS[b.name], label=b.name) for b in backends]
     axes.legend(handles=shapes + dots, fontsize=7, loc="lower left", ncol=2, frameon=False)
 
 
 def speed(axes):
-    """The ratios that docs/benchmarks.json publishes."""
+    """Draw the ratios of docs/benchmarks.json: how many times as fast as other libraries a training step is."""
     results = json.loads((HERE / "benchmarks.json").read_text())["steps"]["float32"]
     series = ("NumPy vs scikit-learn", "Numba vs scikit-learn", "Numba vs torch autograd", "JAX vs optax")
     for i, (name, colour) in enumerate(zip(series, ("#4477aa", "#228833", "#ee6677", "#aa3377"), strict=True)):
@@ -59,7 +58,7 @@ def speed(axes):
     axes.axvline(1, color="#555555", linewidth=1)
     axes.set_yticks(range(len(results)), list(results), fontsize=8)
     axes.invert_yaxis()
-    axes.set_title("A training step, times as fast (2 cores, float32, Adam)", fontsize=10)
+    axes.set_title("Speed of a training step, ratio to others (2 cores, float32, Adam)", fontsize=10)
     axes.legend(fontsize=7, frameon=False)
 
 
