@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 THREADS = os.cpu_count() or 1
@@ -26,42 +28,77 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, str(THREADS))
 
 
-def _serve(setup: Callable[[], Callable[[], float]], pipe: Connection, own: bool) -> None:
-    work = setup()
-    work()
-    pipe.send("ready")
-    while pipe.recv():
-        time.sleep(PAUSE)
-        work()  # caches and threads as they are in the midst of training
-        began = time.perf_counter()
-        said = work()
-        pipe.send(said if own else (time.perf_counter() - began) / said)
+Setup = Callable[[], Callable[[], float]]
 
 
-def take_turns(
-    contenders: dict[str, Callable[[], Callable[[], float]]], rounds: int, own: bool = False
-) -> dict[str, list[float]]:
+def _serve(setup: Setup, pipe: Connection, own: bool) -> None:
+    """Set up, then answer every request for a turn with its figure, or with the text of the error that it raised."""
+    try:
+        work = setup()
+        work()
+        pipe.send(0.0)
+        while pipe.recv():
+            time.sleep(PAUSE)
+            work()  # caches and threads as they are in the midst of training
+            began = time.perf_counter()
+            said = work()
+            pipe.send(said if own else (time.perf_counter() - began) / said)
+    except Exception as error:
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+class Contender:
+    """A process with one contender in it. `reason` is the text that says why it takes no more turns, or empty."""
+
+    def __init__(self, setup: Setup, own: bool) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(setup, theirs, own), daemon=True)
+        self.process.start()
+        theirs.close()  # the only end that is left is in the process: when that dies, `recv` says so and does not wait
+        self.reason = ""
+        self._hear(self.pipe.recv)
+
+    def turn(self) -> float:
+        """The figure of one turn."""
+        return self._hear(lambda: self.pipe.send(True) or self.pipe.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        if not self.reason:
+            self._hear(lambda: self.pipe.send(False))
+        self.process.join()
+
+    def _hear(self, exchange: Callable[[], Any]) -> Any:
+        try:
+            answer = exchange()
+        except (EOFError, OSError):  # the process has died, before the answer or before the question
+            self.process.join()
+            answer = f"its process ended with status {self.process.exitcode}"
+        if isinstance(answer, str):
+            self.reason = answer
+        return answer
+
+
+def take_turns(contenders: dict[str, Setup], rounds: int, own: bool = False) -> dict[str, list[float]]:
     """Seconds per unit of work: for each contender one figure a round, all contenders in every round.
+
+    A contender that raises, for want of its library, say, or whose process dies, is named on stderr with the reason,
+    and has no figures at all.
 
     own : the figure is what the contender says, seconds that it has measured itself.
     """
-    spawn = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
-    for name, setup in contenders.items():
-        pipes[name], theirs = spawn.Pipe()
-        process = spawn.Process(target=_serve, args=(setup, theirs, own), daemon=True)
-        process.start()
-        pipes[name].recv()
-        processes.append(process)
+    running = {name: Contender(setup, own) for name, setup in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
-        for name, pipe in pipes.items():
-            pipe.send(True)
-            seconds[name].append(pipe.recv())
-    for pipe in pipes.values():
-        pipe.send(False)
-    for process in processes:
-        process.join()
+        for name, contender in running.items():
+            if not contender.reason:
+                seconds[name].append(contender.turn())  # the text of a reason, if it fails: then all of them go
+    for name, contender in running.items():
+        contender.close()
+        if contender.reason:
+            print(f"{name} is left out: {contender.reason}", file=sys.stderr, flush=True)
+            del seconds[name]
     return seconds
 
 

@@ -28,8 +28,9 @@ def draw(found: dict) -> None:
     figure, panels = plt.subplots(len(found), 1, figsize=(11, 3.6 * len(found)), sharey=True, squeeze=False)
     for panel, (dtype, results) in zip(panels[:, 0], found.items(), strict=True):
         for i, (name, colour) in enumerate(PLOTTED.items()):
-            values = [result["ratios"][name] for result in results.values()]
-            places = [j + (i - 2.5) * 0.14 for j in range(len(results))]
+            ratios = {j: result["ratios"].get(name) for j, result in enumerate(results.values())}
+            values = [v for v in ratios.values() if v]
+            places = [j + (i - 2.5) * 0.14 for j, v in ratios.items() if v]
             middles = [median(v) for v in values]
             spread = [[m - min(v) for m, v in zip(middles, values, strict=True)],
                       [max(v) - m for m, v in zip(middles, values, strict=True)]]  # fmt: skip

@@ -53,6 +53,7 @@ def measure(rounds: int) -> str:
     began = time.perf_counter()
     by_m = take_turns({m: partial(step, m, N) for m in BATCHES}, rounds)
     by_n = take_turns({n: partial(step, M, n) for n in WIDTHS}, rounds)
+    assert (list(by_m), list(by_n)) == (BATCHES, WIDTHS), "a straight line needs all of its points"
     curves = {"m": [median(v) for v in by_m.values()], "n": [median(v) for v in by_n.values()]}
     p_m, p_n = exponent(BATCHES, curves["m"]), exponent(WIDTHS, curves["n"])
     draw(curves, p_m, p_n)

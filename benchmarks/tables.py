@@ -36,7 +36,7 @@ def _processor() -> str:
 
 def times(results: dict) -> str:
     """Microseconds per step, and how many steps the epoch that was timed has."""
-    names = list(next(iter(results.values()))["microseconds"])
+    names = list(dict.fromkeys(name for found in results.values() for name in found["microseconds"]))
     lines = ["| net | batch | steps of an epoch | " + " | ".join(names) + " |", "|---" * (len(names) + 3) + "|"]
     for net, found in results.items():
         cells = [f"{found['microseconds'][name]:,.0f}" if name in found["microseconds"] else "" for name in names]
@@ -46,15 +46,20 @@ def times(results: dict) -> str:
 
 def ratios(results: dict) -> str:
     """How many times faster, with the range of the runs, and geometric means; and the same for bare products."""
-    names = [name for name in (*RATIOS, *TO_PRODUCTS) if all(name in found["ratios"] for found in results.values())]
+    names = [name for name in (*RATIOS, *TO_PRODUCTS) if any(name in found["ratios"] for found in results.values())]
     lines = ["| net | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for net, found in results.items():
         lines.append(f"| {net} | " + " | ".join(_cell(found["ratios"].get(name, [])) for name in names) + " |")
     for title, nets in (("all eight", list(NETS)), ("the six", SIX), ("small three", SMALL), ("large three", LARGE)):
         if all(net in results for net in nets):
-            means = [geometric_mean(median(results[net]["ratios"][name]) for net in nets) for name in names]
-            lines.append(f"| geometric mean, {title} | " + " | ".join(f"{mean:.2f}" for mean in means) + " |")
+            cells = [_mean([results[net]["ratios"].get(name, []) for net in nets]) for name in names]
+            lines.append(f"| geometric mean, {title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _mean(values: list[list[float]]) -> str:
+    """The geometric mean of the medians, where no net is missing."""
+    return f"{geometric_mean(map(median, values)):.2f}" if all(values) else ""
 
 
 def _cell(values: list[float]) -> str:
