@@ -67,6 +67,7 @@ def test_train_says_what_it_does_and_ends_with_the_score(run, blobs, tmp_path):
     assert lines[-4].startswith("trained    40 epochs in ")
     assert lines[-3].endswith(", still falling at --max-iter 40")
     assert lines[-2] == f"model      {model}"
+    assert all(len(line) <= 80 for line in lines if str(tmp_path) not in line)  # on a terminal nothing wraps
     assert lines[-1] == "held-out accuracy 1.000"
 
 
@@ -149,12 +150,23 @@ def test_digits_with_the_defaults(run, seed):
         (["predict", "{blobs}", "{blobs}"], "is no safetensors file"),
     ],
 )
-def test_what_the_user_can_mend_is_one_line_and_no_traceback(run, blobs, argv, message):
+def test_errors_that_the_user_can_correct_are_one_line_and_no_traceback(run, blobs, argv, message):
     status, _, err = run(*(blobs if a == "{blobs}" else a for a in argv))
     assert status == 2
     assert err.startswith("xbackprop: error: ")
     assert message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", main.COMMANDS)
+def test_help_lists_the_commands_and_explains_each(capsys, name):
+    for argv in (["--help"], [name, "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            main.main(argv)
+        assert caught.value.code == 0
+        out = capsys.readouterr().out
+        assert name in out
+        assert main.COMMANDS[name].HELP in " ".join(out.split())
 
 
 @pytest.mark.parametrize("argv", [["--hidden", "5,x"], ["--batch-size", "some"], ["--activation", "sine"]])
@@ -212,6 +224,7 @@ def test_complexity_prints_a_table_of_operations_and_bytes(run):
     assert lines[3].split()[:2] == ["forward", "110,000"]  # 20 (100·50 + 50·10)
     assert lines[4].split()[:2] == ["backward", "120,000"]  # and 20 · 50 · 10 for δ_1
     assert lines[-1].endswith("e9 multiply-adds/s, measured here")
+    assert all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize("sizes", ["100", "100,0", "a,b"])

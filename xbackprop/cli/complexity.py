@@ -6,7 +6,7 @@ import argparse
 
 from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli.devices import parse_device
-from xbackprop.cli.options import DTYPES, add_activation, add_place, integer_or, widths
+from xbackprop.cli.options import add_activation, add_dtype, add_place, integer_or, widths
 from xbackprop.complexity.counting import count, matrix_rate
 from xbackprop.optim.optimizers import OPTIMIZERS
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint-activations", type=integer_or("sqrt"), metavar="K",
         help="keep only the activations of every K-th layer and compute the others again; or sqrt",
     )  # fmt: skip
-    add("--dtype", choices=DTYPES, default="float32", help="precision (default %(default)s)")
+    add_dtype(parser, "float32")
     add_place(parser)
 
 

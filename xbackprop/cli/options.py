@@ -9,7 +9,6 @@ from xbackprop.cli.tables import BUNDLED
 from xbackprop.nn.activations import ACTIVATIONS
 
 DATA_HELP = f"a CSV file, or a data set of scikit-learn's: {', '.join(BUNDLED)}"
-DTYPES = ("float32", "float64")
 
 
 def add_activation(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +17,13 @@ def add_activation(parser: argparse.ArgumentParser) -> None:
         "--activation", choices=list(ACTIVATIONS), metavar="NAME", default="relu",
         help=f"activation of the hidden layers: {', '.join(ACTIVATIONS)} (default %(default)s)",
     )  # fmt: skip
+
+
+def add_dtype(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add --dtype, the precision of the computation."""
+    parser.add_argument(
+        "--dtype", choices=["float32", "float64"], default=default, help="precision (default %(default)s)"
+    )
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli.devices import parse_device
-from xbackprop.cli.options import DATA_HELP, DTYPES, add_activation, add_place, integer_or, widths
+from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
 from xbackprop.cli.progress_bar import progress_bar
 from xbackprop.cli.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.cli.tables import hold_out, read_dataset
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size", type=integer_or("auto"), metavar="N", default=32,
         help="samples per step; auto is at most 200 (default %(default)s)",
     )  # fmt: skip
-    add("--dtype", choices=DTYPES, default="float64", help="precision (default %(default)s)")
+    add_dtype(parser, "float64")
     add_place(parser)
 
 
