@@ -10,12 +10,16 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array
 from xbackprop.arrays.special import is_complex
+from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.objective import Batch, Objective
 from xbackprop.verification.claim import STACK_BYTES, CostAndBranches, GradientClaim
+from xbackprop.verification.element_costs import ElementCosts
 from xbackprop.verification.problem import Problem, problem_on_host
 from xbackprop.verification.rounding import UNITS, rounding_bound
 
 WORK = 2e11  # multiplications and additions that element-by-element methods may take before they sample
+STACKS = 1e8  # up to so many, C is evaluated on stacks of θ; above, one element at a time is quicker
+PROBE, AGREEMENT = 2.0**-4, 1e-9  # the step on which both are compared, and how far they may be apart
 FEWEST = 16  # elements of a tensor that are looked at in any case
 
 
@@ -73,15 +77,30 @@ def network_claim(
     objective: Objective, theta: Array, batch: Batch, gradient: np.ndarray | None = None, memory: int = STACK_BYTES
 ) -> GradientClaim:
     """C of the generic functions around θ (P,) in float64, and the gradient that training has there."""
-    return GradientClaim(
+    layout = objective.layout
+    claim = GradientClaim(
         objective.backend.generic(),
         _cost_and_branches(objective, batch),
         theta,
         trained_gradient(objective, theta, batch) if gradient is None else gradient,
-        objective.layout.tensors(),
-        floats_per_point=3 * batch.X.shape[0] * sum(objective.layout.sizes[1:]),
+        layout.tensors(),
+        floats_per_point=3 * batch.X.shape[0] * sum(layout.sizes[1:]),
         memory=memory,
     )
+    own = all(ACTIVATIONS.get(f.name) is f for f in objective.hidden)  # which work element by element
+    if not own or layout.n_parameters * batch.X.shape[0] * layout.n_weights < STACKS:
+        return claim
+    plain = replace(objective, backend=objective.backend.generic())
+    quick = ElementCosts(plain, theta, batch, _cast(objective, batch, objective.backend.xp.complex128))
+    return replace(claim, element_costs=quick) if _agree(claim, quick) else claim
+
+
+def _agree(claim: GradientClaim, quick: ElementCosts) -> bool:
+    """Whether the quick way gives the costs of C itself, for one element of every tensor."""
+    rng = np.random.RandomState(0)
+    some = np.array([rng.randint(where.start, where.stop) for where, _ in claim.tensors.values()])
+    slow = np.concatenate([claim.evaluate(chosen, PROBE)[0] for chosen in claim.stacks(some)])
+    return bool(np.allclose(quick(some, PROBE)[0], slow, rtol=AGREEMENT, atol=AGREEMENT, equal_nan=True))
 
 
 def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.ndarray:

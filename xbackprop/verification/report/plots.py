@@ -113,8 +113,8 @@ def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
     if not real:
         return _nothing(axes)
     left, right = min(real), max(real)
-    axes.set(xscale="log", yscale="log", xlim=(left / 2, right * 2))
-    axes.minorticks_off()
+    axes.set_xlim(left / 2, right * 2)
+    _scales(axes, "log")
     for name, points in sorted(steps.items(), key=lambda item: item[0] != "complex step"):  # it lies below the others
         shown = [(h, max(e, LEAST)) for h, e in _finite(points) if left <= h <= right]
         width = 2.8 if name == "complex step" else 1.3
@@ -157,8 +157,7 @@ def draw_taylor(
     every = [point for points in kept.values() for point in points]
     if not every:
         return _nothing(axes)
-    axes.set(xscale="log", yscale="log")
-    axes.minorticks_off()
+    _scales(axes, "log")
     for name in _wrong_last(kept, wrong):
         colour, marker = looks[name]
         axes.plot(*_columns(kept[name]), color=colour, marker=marker, **_weight(name, wrong))
@@ -203,8 +202,7 @@ def _scale(axes: Any, sizes: Sequence[float]) -> None:
     else:
         top = math.ceil(math.log10(largest))
         bottom = max(math.floor(math.log10(small)), top - 6)
-        axes.set_xscale("symlog", linthresh=10.0**bottom)
-        axes.set_yscale("symlog", linthresh=10.0**bottom)
+        _scales(axes, "symlog", linthresh=10.0**bottom)
         apart = math.ceil((top - bottom + 1) / 3)  # decades between labels, so that they do not touch
         decades = range(top, bottom + apart - 2, -apart)
         ticks = [-(10.0**k) for k in decades] + [0.0] + [10.0**k for k in reversed(decades)]
@@ -212,6 +210,22 @@ def _scale(axes: Any, sizes: Sequence[float]) -> None:
         axes.set_yticks(ticks)
         end = 10.0**top * 1.3
     axes.set(xlim=(-end, end), ylim=(-end, end))
+
+
+def _scales(axes: Any, scale: str, **options: float) -> None:
+    """Both axes in powers of ten, which are written as plain text: to parse formulas takes longer than all the rest."""
+    axes.set_xscale(scale, **options)
+    axes.set_yscale(scale, **options)
+    axes.minorticks_off()
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(_power_of_ten)
+
+
+def _power_of_ten(x: float, _: Any = None) -> str:
+    if x == 0:
+        return "0"
+    power = str(round(math.log10(abs(x)))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{'−' if x < 0 else ''}10{power}"
 
 
 def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
@@ -293,7 +307,7 @@ def _style(**extra: Any) -> Iterator[None]:
         yield
 
 
-def _figure(size: tuple[float, float]) -> Any:
+def _figure(size: tuple[float, float], layout: Any = "constrained") -> Any:
     from matplotlib.figure import Figure
 
     class Picture(Figure):  # type: ignore[misc]
@@ -302,7 +316,7 @@ def _figure(size: tuple[float, float]) -> Any:
             self.savefig(out, format="svg")
             return out.getvalue()
 
-    return Picture(figsize=size, layout="constrained")
+    return Picture(figsize=size, layout=layout)
 
 
 def svg(draw: Draw, name: str, label: str, size: tuple[float, float] = (4.6, 4.4)) -> str:
@@ -312,8 +326,10 @@ def svg(draw: Draw, name: str, label: str, size: tuple[float, float] = (4.6, 4.4
     Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
     """
     with _style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure = _figure(size)
+        figure = _figure(size, layout=None)  # one that fits itself to its texts draws everything three times
         draw(figure.subplots())
+        height = size[1]
+        figure.subplots_adjust(left=0.17, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
         out = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)
