@@ -11,7 +11,7 @@ from xbackprop import ACTIVATIONS
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed
 from xbackprop.cli.matrix import matrix
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.verification.methods import METHODS
 
 HERE = Path(__file__).parent

@@ -11,7 +11,7 @@ from numpy.random import RandomState
 
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import Objective

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import xbackprop
-from xbackprop.mlp.settings import SOLVERS
+from xbackprop.mlp.setting_table import SOLVERS
 from xbackprop.optim.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent

@@ -52,7 +52,7 @@ def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
     return value
 
 
-def layer_sizes(where: str, value: Any, name: str = "hidden_layer_sizes", at_least: int = 0) -> tuple[int, ...]:
+def layer_sizes(where: str, name: str, value: Any, at_least: int = 0) -> tuple[int, ...]:
     """Widths of layers, from a whole number or a sequence of them, of which there must be some at least."""
     if isinstance(value, Integral):
         value = (value,)

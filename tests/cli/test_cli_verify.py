@@ -10,7 +10,7 @@ from xbackprop import ACTIVATIONS, MLP
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli import devices, main, matrix
 from xbackprop.cli import verify as verify_module
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.losses import LOSSES
 
 

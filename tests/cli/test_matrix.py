@@ -11,7 +11,7 @@ from xbackprop import ACTIVATIONS, Verdict
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.matrix import matrix
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.backprop import bias_gradient
 from xbackprop.nn.losses import LOSSES
 from xbackprop.optim.optimizers import adam_step

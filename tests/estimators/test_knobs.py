@@ -174,7 +174,7 @@ def test_early_stopping_by_a_scorer_or_by_the_loss(scoring):
     net = classifier(early_stopping=True, scoring=scoring, max_iter=15).fit(X_CANCER, Y_CANCER)
     assert len(net.validation_scores_) == len(net.validation_loss_curve_) == net.n_iter_
     assert net.best_validation_score_ == max(net.validation_scores_)
-    held_out = net.network_._fitted("test").progress.held_out
+    held_out = net.network_._fitted("test").progress.validation_rows
     X, y = X_CANCER[held_out], Y_CANCER[held_out]
     plain = net.network_.loss_and_gradient(X, y)[0]
     found = {

@@ -8,7 +8,7 @@ from helpers import make_objective, one_hot, problem, random_theta, relative, we
 
 import xbackprop
 from xbackprop import MLP
-from xbackprop.mlp.settings import SOLVERS, TASK_LOSSES
+from xbackprop.mlp.setting_table import SOLVERS, TASK_LOSSES
 from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import make_batch
 from xbackprop.verification.methods import METHODS
@@ -237,9 +237,9 @@ def test_early_stopping_keeps_the_best_weights(backend, scoring):
               max_iter=40, n_iter_no_change=5)  # fmt: skip
     assert len(net.validation_scores_) == len(net.validation_loss_curve_) == net.n_iter_ == len(net.loss_curve_)
     progress = net._model.progress
-    assert sorted([*progress.kept, *progress.held_out]) == list(range(60))
-    assert len(progress.held_out) == 18
-    held_out = X[progress.held_out], LABELS[progress.held_out]
+    assert sorted([*progress.training_rows, *progress.validation_rows]) == list(range(60))
+    assert len(progress.validation_rows) == 18
+    held_out = X[progress.validation_rows], LABELS[progress.validation_rows]
     best = max(net.validation_scores_)
     now = -net.loss_and_gradient(*held_out)[0] if scoring == "loss" else net.score(*held_out)
     assert now == pytest.approx(best, rel=1e-12)

@@ -11,7 +11,7 @@ from helpers import make_objective, one_hot
 from numpy.random import RandomState
 
 from xbackprop.arrays.discovery import backend_class
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import Batch, Objective, make_batch

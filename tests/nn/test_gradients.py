@@ -10,7 +10,7 @@ from helpers import make_backend, one_hot, problem, relative, selected_backends,
 
 import xbackprop
 from xbackprop import MLP, Activation, GradientCheckError
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.objective import make_batch
 from xbackprop.verification.methods.oracle import torch_gradient

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from xbackprop import ACTIVATIONS, BackendError
 from xbackprop.arrays.discovery import backend_class
-from xbackprop.mlp.settings import TASKS
+from xbackprop.mlp.setting_table import TASKS
 from xbackprop.nn.backprop import affine
 from xbackprop.nn.losses import LOSSES, cross_entropy
 from xbackprop.nn.objective import make_batch

@@ -19,7 +19,7 @@ from xbackprop.arrays.discovery import backend_class
 from xbackprop.arrays.threads import one_thread
 from xbackprop.errors import ConvergenceWarning
 from xbackprop.mlp.mlp import MLP
-from xbackprop.mlp.settings import TASK_LOSSES, TASKS
+from xbackprop.mlp.setting_table import TASK_LOSSES, TASKS
 from xbackprop.mlp.verify import verify
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.losses import LOSSES

@@ -19,7 +19,7 @@ from xbackprop.cli.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.cli.tables import hold_out, read_dataset
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.mlp import MLP
-from xbackprop.mlp.settings import SOLVERS, TASKS
+from xbackprop.mlp.setting_table import SOLVERS, TASKS
 
 HELP = "train a network on a table, and score it on held-out rows"
 

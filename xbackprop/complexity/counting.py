@@ -132,7 +132,7 @@ def count(
     ValueError : for what `MLP` would not take either.
     """
     where = "complexity.count"
-    n_0, *hidden, n_L = validation.layer_sizes(where, sizes, "sizes", at_least=2)
+    n_0, *hidden, n_L = validation.layer_sizes(where, "sizes", sizes, at_least=2)
     if not isinstance(activation, Activation):
         activation = ACTIVATIONS[validation.one_of(where, "activation", activation, ACTIVATIONS)]
     if not isinstance(loss, Loss):

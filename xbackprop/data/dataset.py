@@ -1,17 +1,18 @@
-"""X, y and weights on their way from a user's hands to the device, in the form that a loss wants."""
+"""Samples on a backend's device: X, y in the form that a loss takes, and weights."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, is_sparse
-from xbackprop.arrays.discovery import backend_of, transfer
+from xbackprop.arrays.discovery import backend_of
 from xbackprop.data import tables
 from xbackprop.data.batches import dense
-from xbackprop.data.targets import Targets
+from xbackprop.data.targets import TargetRule, Targets, infer_targets
 from xbackprop.nn.objective import Batch, make_batch
 
 
@@ -54,23 +55,59 @@ class Data(NamedTuple):
         return self._replace(X=take(self.X), y=take(self.y), weight=take(self.weight))
 
 
-def read_data(
-    where: str, backend: Backend, targets: Targets, dtype: str | None, X: Any, y: Any, sample_weight: Any = None
+def read_samples(
+    where: str,
+    backend: Backend,
+    targets: Targets | TargetRule,
+    dtype: str | None,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    n_features: int | None = None,
+    names: Sequence[str] | None = None,
+    known_finite: bool = False,
 ) -> Data:
-    """Check y and the weights against X, a checked table; convert and move all three."""
-    n = X.shape[0]
-    dtype = tables.working_dtype(where, X, dtype)
-    y, class_weight = targets.encode(where, y, n, dtype)
+    """Check X, y and the weights against each other, convert them and move them to the backend's device.
+
+    All samples, of every method, come in here; rows without targets come in by `read_rows`.
+
+    Parameters
+    ----------
+    targets : how y is read, by a network that has weights; or the rule of a new one.
+    dtype : "float32" or "float64"; None for the precision of X.
+    n_features, names : the columns that the network was trained on, if it was.
+    known_finite : whether somebody has looked for NaN and infinity in X and y already.
+    """
+    X = tables.feature_table(where, X, n_features, names)
+    n, dtype = X.shape[0], tables.working_dtype(where, X, dtype)
+    if isinstance(targets, TargetRule):
+        targets, y, class_weight = infer_targets(where, targets, y, n, dtype)
+    else:
+        y, class_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
-    with backend.device_context():
-        y, weight = (None if a is None else transfer(a, backend_of(a), backend, dtype) for a in (y, weight))
-        X = X.astype(dtype, copy=False) if is_sparse(X) else transfer(X, backend_of(X), backend, dtype)
-        if class_weight is not None:
+    X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite)
+    encoded = targets.classes is not None  # by us, from labels
+    y = read_targets(where, backend, dtype, y, known_finite or encoded)
+    if weight is not None:
+        weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
+    if class_weight is not None:
+        with backend.device_context():
             by_class = backend.asarray(class_weight, dtype)
             weight = by_class if weight is None else weight * by_class
-        for name, a in (("X", X), ("y", y)):  # numbers above 3e38 have become infinite in float32
-            tables.finite(where, name, a)
     return Data(backend, dtype, X, y, weight, targets)
+
+
+def read_targets(where: str, backend: Backend, dtype: str, y: Array, known_finite: bool) -> Array:
+    """y as `Targets.encode` gives it, as an array (n, n_L) of the backend."""
+    y = tables.to_device(where, "y", y, backend, dtype, known_finite=known_finite)
+    return y[:, None] if y.ndim == 1 else y
+
+
+def read_rows(where: str, backend: Backend, dtype: str, X: Array, known_finite: bool, first_row: int = 0) -> Array:
+    """Rows of a table that `tables.feature_table` has checked, as a dense array of the backend."""
+    X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite, first_row=first_row)
+    return dense(backend, X) if is_sparse(X) else X
 
 
 def pick(x: Any, rows: np.ndarray) -> Any:

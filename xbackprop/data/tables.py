@@ -1,7 +1,8 @@
-"""What users hand in, checked on its way in: settings, tables, targets, labels, weights.
+"""Checks of the tables, targets, labels and weights that users hand in.
 
 Every function takes `where`, the call that the user made, and raises a ValueError that names it, what was expected
-and what came. Nothing here changes an object.
+and what came. Shapes and types are checked here; NaN and infinity are looked for once, by `to_device`, in the array
+that training computes with.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import Any
 import array_api_compat
 import numpy as np
 
-from xbackprop.arrays.backend import Array, is_host_array, is_sparse
-from xbackprop.arrays.discovery import backend_of, on_host
+from xbackprop.arrays.backend import Array, Backend, is_host_array, is_sparse
+from xbackprop.arrays.discovery import backend_of, on_host, transfer
 from xbackprop.validation import dtype_of
 
 
@@ -27,7 +28,10 @@ def feature_names(X: Any) -> list[str] | None:
 
 
 def feature_table(where: str, X: Any, n_features: int | None = None, names: Sequence[str] | None = None) -> Array:
-    """X (n_samples, n_features), finite and real, in its own library; lists and frames become NumPy arrays."""
+    """Check the shape, the column names and the type of X (n_samples, n_features).
+
+    X stays in its own library; lists and frames become NumPy arrays, sparse matrices CSR.
+    """
     given = feature_names(X)
     if names is not None and given is not None and given != list(names):
         raise ValueError(f"{where}: X must have the columns {list(names)}, in this order, got {given}")
@@ -39,7 +43,7 @@ def feature_table(where: str, X: Any, n_features: int | None = None, names: Sequ
     if 0 in X.shape or (n_features is not None and X.shape[1] != n_features):
         empty = ", at least one of each" if 0 in X.shape else ""
         raise ValueError(f"{where}: X must have shape (n_samples, {features}){empty}, got {tuple(X.shape)}")
-    return finite(where, "X", X)
+    return X
 
 
 def counts(where: str, y: Array) -> Array:
@@ -51,17 +55,17 @@ def counts(where: str, y: Array) -> Array:
 
 
 def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
-    """A regression's y, (n,) or (n, n_outputs), finite and real, in its own library."""
+    """Check the shape and the type of a regression's y, (n,) or (n, n_outputs); it stays in its own library."""
     y = _numeric(where, "y", y, None)
     outputs = "n_outputs" if n_outputs is None else n_outputs
     wrong_outputs = n_outputs is not None and (y.shape[1] if y.ndim == 2 else 1) != n_outputs
     if y.ndim not in (1, 2) or y.shape[0] != n or 0 in y.shape or wrong_outputs:
         raise ValueError(f"{where}: y must have shape ({n},) or ({n}, {outputs}) to go with X, got {tuple(y.shape)}")
-    return finite(where, "y", y)
+    return y
 
 
 def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """A list of finite numeric arrays of these shapes."""
+    """Check a list of numeric arrays of these shapes."""
     if not isinstance(value, Sequence) or len(value) != len(shapes):
         got = f"{len(value)}" if isinstance(value, Sequence) else repr(type(value).__name__)
         raise ValueError(f"{where}: {name} must be a list of {len(shapes)} arrays, got {got}")
@@ -70,24 +74,48 @@ def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, .
         array = _numeric(where, f"{name}[{i}]", item, None)
         if tuple(array.shape) != tuple(shape):
             raise ValueError(f"{where}: {name}[{i}] must have shape {tuple(shape)}, got {tuple(array.shape)}")
-        arrays.append(finite(where, f"{name}[{i}]", array))
+        arrays.append(array)
     return arrays
 
 
-def finite(where: str, name: str, x: Array) -> Array:
-    """`x`, if it has no NaN and no infinity."""
+def to_device(
+    where: str, name: str, x: Any, backend: Backend, dtype: str, *, known_finite: bool = False, first_row: int = 0
+) -> Array:
+    """Convert `x`, checked above, to an array of the backend, and check it for NaN and infinity.
+
+    The check comes after the conversion, since a number above 3e38 becomes infinite in float32. A sparse matrix stays
+    one, on the host.
+
+    Parameters
+    ----------
+    known_finite : whether somebody has looked for NaN and infinity already; then only a conversion that may lose
+        numbers is checked.
+    first_row : of `x` in the user's table, for the error.
+    """
     if is_sparse(x):
-        finite(where, f"{name}.data", x.data)
-        return x
+        moved = x.astype(dtype, copy=False)
+        _check_finite(where, f"{name}.data", moved.data, x.data, 0)
+        return moved
+    with backend.device_context():
+        moved = transfer(x, backend_of(x), backend, dtype)
+        if not known_finite or (dtype == "float32" and "float64" in str(x.dtype)):
+            _check_finite(where, name, moved, x, first_row)
+    return moved
+
+
+def _check_finite(where: str, name: str, x: Array, given: Array, first_row: int) -> None:
+    """A ValueError for the first NaN or infinity in `x`, with the number as it was `given`."""
     xp = array_api_compat.array_namespace(x)
-    scope = np.errstate(over="ignore", invalid="ignore") if is_host_array(x) else backend_of(x).device_context()
-    with scope:  # a sum is infinite where a number is: one pass, nothing stored
-        fine = not xp.isdtype(x.dtype, "real floating") or bool(xp.isfinite(xp.sum(x)) or xp.all(xp.isfinite(x)))
-    if not fine:
-        host = backend_of(x).to_host(x)
-        index = _first_bad(host)
-        raise ValueError(f"{where}: {name} must be finite, got {host[index]} at {index}")
-    return x
+    with np.errstate(over="ignore", invalid="ignore"):
+        if bool(xp.isfinite(xp.sum(x))):  # a sum is infinite where a number is: one pass, nothing stored
+            return
+        if bool(xp.all(xp.isfinite(x))):
+            return
+    index = _first_bad(on_host(x))
+    value = on_host(given)[index]
+    place = (index[0] + first_row, *index[1:])
+    inexact = "" if not np.isfinite(value) else f" (infinite in {str(x.dtype).rpartition('.')[2]})"
+    raise ValueError(f"{where}: {name} must be finite, got {value}{inexact} at {place}")
 
 
 def labels(where: str, y: Any, n: int) -> np.ndarray:
@@ -112,15 +140,15 @@ def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.nd
     return y
 
 
-def classes_in(where: str, y: np.ndarray, at_least: int = 2) -> np.ndarray:
-    """The sorted distinct labels."""
+def classes_of(where: str, y: np.ndarray, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+    """The sorted distinct labels of y, and the index of every label among them."""
     try:
-        classes = np.unique(y)
+        classes, numbers = np.unique(y, return_inverse=True)
     except TypeError as error:
         raise ValueError(f"{where}: y must have labels that can be sorted: {error}") from error
     if len(classes) < at_least:
         raise ValueError(f"{where}: y must have at least two classes, got only {_some(classes)}")
-    return classes
+    return classes, np.reshape(numbers, -1)
 
 
 def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -136,11 +164,10 @@ def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def sample_weights(where: str, sample_weight: Any, n: int) -> Array:
-    """Sample weights (n,), none negative, not all zero, in their own library."""
+    """Check the shape and the type of sample weights (n,); they stay in their own library."""
     w = _numeric(where, "sample_weight", sample_weight, None)
     if tuple(w.shape) != (n,):
         raise ValueError(f"{where}: sample_weight must have shape ({n},) to go with X, got {tuple(w.shape)}")
-    finite(where, "sample_weight", w)
     xp = array_api_compat.array_namespace(w)
     if bool(xp.any(w < 0)) or not bool(xp.any(w > 0)):
         raise ValueError(f"{where}: sample_weight must have no negative and some positive numbers")

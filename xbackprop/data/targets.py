@@ -59,15 +59,21 @@ class Targets(NamedTuple):
         return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
 
     def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, np.ndarray | None]:
-        """y as rows (n, n_L), and the class weight of every row."""
+        """Check y and write it as rows (n, n_L), or (n,) for one number; and the class weight of every row, or None."""
         if self.kind == "numbers":
             y = tables.targets(where, y, n, self.n_outputs)
-            return (y[:, None] if y.ndim == 1 else y), None
-        s = self.smoothing
+            return y, None
         if self.kind == "multilabel":
-            return (1.0 - s) * tables.indicators(where, y, n, self.n_outputs).astype(dtype) + 0.5 * s, None
+            return self._indicator_rows(tables.indicators(where, y, n, self.n_outputs), dtype), None
         assert self.classes is not None
-        numbers = tables.class_numbers(where, tables.labels(where, y, n), self.classes)
+        return self._class_rows(tables.class_numbers(where, tables.labels(where, y, n), self.classes), dtype)
+
+    def _indicator_rows(self, y: np.ndarray, dtype: str) -> np.ndarray:
+        return (1.0 - self.smoothing) * y.astype(dtype) + 0.5 * self.smoothing
+
+    def _class_rows(self, numbers: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """The rows and the class weights for the numbers (n,) of the classes."""
+        s, n = self.smoothing, len(numbers)
         weights = None if self.weights is None else self.weights[numbers]
         if self.kind == "binary":
             return (1.0 - s) * numbers.astype(dtype)[:, None] + 0.5 * s, weights
@@ -112,46 +118,54 @@ class Targets(NamedTuple):
         return accuracy(xp, decided == true, weight, z.dtype)
 
 
-def infer_targets(
-    where: str,
-    task: str,
-    loss: Loss | None,
-    y: Any,
-    n: int,
-    *,
-    log_loss: bool = False,
-    classes: Any = None,
-    smoothing: float = 0.0,
-    weight: Any = None,
-) -> Targets:
-    """How this y, checked, is to be read.
+class TargetRule(NamedTuple):
+    """The settings by which a new network reads y.
 
-    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single one will do.
+    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single class will do.
     classes : where they are known before all of them have been seen.
     smoothing, weight : the settings `label_smoothing` and `class_weight`.
     """
-    if task == "regression":
+
+    task: str
+    loss: Loss | None
+    log_loss: bool = False
+    classes: Any = None
+    smoothing: float = 0.0
+    weight: Any = None
+
+
+def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, np.ndarray | None]:
+    """Find out how y is to be read; and give y and the class weight of every row, as `Targets.encode` does."""
+    loss = rule.loss
+    if rule.task == "regression":
         y = tables.targets(where, y, n)
         y = tables.counts(where, y) if loss is LOSSES["poisson"] else y
-        return Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
+        targets = Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
+        return targets, y, None
     if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
-        if weight is not None:
+        if rule.weight is not None:
             raise ValueError(f"{where}: class_weight is for one label per row, got y with two axes")
         if loss is LOSSES["cross_entropy"]:
             raise ValueError(f"{where}: y must have shape ({n},) for the loss 'cross_entropy', got {y.shape}")
-        K = tables.indicators(where, y, n).shape[1]
-        return Targets("multilabel", np.arange(K), K, False, smoothing)
-    labels = tables.labels(where, y, n)
-    known = tables.classes_in(where, labels if classes is None else np.asarray(classes), 1 if log_loss else 2)
-    numbers = tables.class_numbers(where, labels, known)
-    weights = None if weight is None else class_weights(where, weight, known, numbers)
-    if len(known) <= 2 and (log_loss or loss is BINARY):
-        return Targets("binary", known, 1, True, smoothing, weights)
-    if loss is BINARY:
+        y = tables.indicators(where, y, n)
+        targets = Targets("multilabel", np.arange(y.shape[1]), y.shape[1], False, rule.smoothing)
+        return targets, targets._indicator_rows(y, dtype), None
+    labels, at_least = tables.labels(where, y, n), 1 if rule.log_loss else 2
+    if rule.classes is None:
+        classes, numbers = tables.classes_of(where, labels, at_least)
+    else:
+        classes, _ = tables.classes_of(where, np.asarray(rule.classes), at_least)
+        numbers = tables.class_numbers(where, labels, classes)
+    weights = None if rule.weight is None else class_weights(where, rule.weight, classes, numbers)
+    if len(classes) <= 2 and (rule.log_loss or loss is BINARY):
+        targets = Targets("binary", classes, 1, True, rule.smoothing, weights)
+    elif loss is BINARY:
         raise ValueError(
-            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(known)}"
+            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(classes)}"
         )
-    return Targets("classes", known, len(known), True, smoothing, weights)
+    else:
+        targets = Targets("classes", classes, len(classes), True, rule.smoothing, weights)
+    return targets, *targets._class_rows(numbers, dtype)
 
 
 def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

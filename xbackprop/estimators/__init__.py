@@ -1,4 +1,16 @@
-"""scikit-learn's contract around an `MLP`: `MLPClassifier` and `MLPRegressor`."""
+"""scikit-learn's contract around an `MLP`: `MLPClassifier` and `MLPRegressor`.
+
+With scikit-learn's parameters, the same `random_state` and float64 on NumPy they start from the same weights, draw the
+same random numbers in the same order and go the same way as scikit-learn's own. docs/scikit-learn.md lists the
+differences.
+"""
+
+try:
+    import sklearn  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "xbackprop's estimators need scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
+    ) from error
 
 from xbackprop.estimators.classifier import MLPClassifier
 from xbackprop.estimators.regressor import MLPRegressor

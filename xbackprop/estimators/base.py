@@ -1,53 +1,37 @@
-"""What scikit-learn's contract asks of an estimator, around an `MLP`; the estimators themselves are in `estimators`.
-
-They take scikit-learn's parameters in scikit-learn's order, then those of `MLP`. With the
-same `random_state` they start from the same weights, draw the same random numbers in the same order, and go the same
-way. The network itself is in `network_`, an `MLP` with all its tools: gradients, verification, files.
-
-scikit-learn is imported here, and nowhere else in the library but for `datasets`.
-"""
+"""`BaseMLP`: what scikit-learn asks of an estimator beyond an `MLP`: validation, tags, attributes, warnings."""
 
 from __future__ import annotations
 
-import inspect
+import copy
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
-from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-
-try:
-    from sklearn import get_config
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-    from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-    from sklearn.metrics import get_scorer
-    from sklearn.model_selection import train_test_split
-    from sklearn.utils import check_random_state
-    from sklearn.utils.metaestimators import available_if
-    from sklearn.utils.multiclass import _check_partial_fit_first_call, check_classification_targets
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
-except ImportError as error:
-    raise ImportError(
-        "xbackprop's estimators need scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
-    ) from error
+from sklearn import get_config
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from xbackprop.arrays.backend import Array, is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.data import tables
-from xbackprop.data.dataset import pick
-from xbackprop.mlp.fitting import Split
-from xbackprop.mlp.mlp import MLP
+from xbackprop.data.dataset import Data, pick
+from xbackprop.mlp import prediction
+from xbackprop.mlp.early_stopping import Score, Split
+from xbackprop.mlp.fitting import FitResult, fit
+from xbackprop.mlp.mlp import DEFAULTS, MLP, hold
+from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import read_settings
 from xbackprop.training.loop import Epoch
 
-__all__ = [
-    "ClassifierMixin", "Perceptron", "RegressorMixin", "_check_partial_fit_first_call", "available_if",
-    "check_is_fitted", "step_by_step",
-]  # fmt: skip
-
-_DEFAULTS = {name: p.default for name, p in inspect.signature(MLP).parameters.items()}
 _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
 #: scikit-learn's schedules, which it applies to sgd alone.
 _OF_SGD = ("invscaling", "adaptive")
@@ -66,8 +50,8 @@ def _print_epoch(epoch: Epoch) -> None:
         print(f"Validation score: {epoch.score:f}")
 
 
-class Perceptron(BaseEstimator):
-    """What the classifier and the regressor share."""
+class BaseMLP(BaseEstimator):
+    """The parts that the classifier and the regressor share."""
 
     _task: str
     network_: MLP
@@ -75,7 +59,9 @@ class Perceptron(BaseEstimator):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
     ) -> Self:
-        """Train from new starting weights, or with `warm_start` on from where the network is.
+        """Train from new starting weights, or with `warm_start` on from the present ones.
+
+        If anything raises, the callback or the scorer among it, the estimator is as it was before the call.
 
         Parameters
         ----------
@@ -84,121 +70,118 @@ class Perceptron(BaseEstimator):
         sample_weight : (n_samples,), or None for equal weights.
         callback : called with an `xbackprop.training.Epoch` after each epoch.
         """
-        again = self.warm_start and hasattr(self, "network_")
-        X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
-        if again and self._task == "classification":
-            self._check_same_classes(y)
-        network = self._network(again)
-        return self._train(network, X, y, sample_weight, go_on=again, callback=callback)
+        start = self.network_.model_ if self.warm_start and hasattr(self, "network_") else None
+        result = self._train("fit", X, y, sample_weight, start, callback=callback)
+        if result.stop_reason == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        if result.stop_reason == "max_iter":
+            who = f"lbfgs failed to converge: {result.message}" if self.solver == "lbfgs" else "Stochastic Optimizer"
+            warnings.warn(
+                f"{who}: Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
 
     @available_if(step_by_step)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one epoch, on from where the network is."""
+        """Train for one epoch, on from the present weights, or from new ones in the first call."""
         return self._partial_fit(X, y, sample_weight)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
-        again = hasattr(self, "network_")
-        X, y, sample_weight = self._validated(X, y, sample_weight, reset=not again)
-        network = self._network(again)
-        if again:  # scikit-learn's random numbers start anew with every call
-            progress = network._fitted("partial_fit").progress
-            progress.rng, progress.order = check_random_state(self.random_state), None
-        return self._train(network, X, y, sample_weight, go_on=True, classes=classes, epochs=1)
+        start = None
+        if hasattr(self, "network_"):  # scikit-learn's random numbers start anew with every call
+            model, rng = self.network_.model_, check_random_state(self.random_state)
+            start = model._replace(progress=replace(model.progress, rng=rng, row_order=None))
+        result = self._train("partial_fit", X, y, sample_weight, start, classes=classes, epochs=1)
+        if result.stop_reason == "interrupted":
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+        return self
 
     def predict(self, X: Any) -> Array:
-        """The labels, or the numbers, for the rows of X, in the library and on the device of X."""
-        X = self._table(X, "predict")
-        return self.network_._predict(X)
+        """Predict labels, or numbers, for the rows of X, in the library and on the device of X."""
+        return self._predicted(prediction.predict, "predict", X)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a safetensors file, as `MLP.save`: no pickle, readable by every backend, and by `MLP.load` too."""
+        """Write a safetensors file, as `MLP.save` does: no pickle, readable by every backend, and by `MLP.load` too."""
         check_is_fitted(self)
         self.network_.save(path)
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> Self:
-        """An estimator from a file that `save` wrote; the options are those of `MLP.load`."""
+        """Read an estimator from a file that `save` wrote; the options are those of `MLP.load`."""
         network = MLP.load(path, **options)
-        if network.task != cls._task:
-            raise ValueError(f"{cls.__name__}.load: {path} has a {network.task}")
-        estimator = cls(**{name: getattr(network, name) for name in cls().get_params()})
-        estimator.network_ = network
-        estimator._library = network._fitted(cls.__name__).objective.backend.library
+        settings = vars(network)
+        if settings["task"] != cls._task:
+            raise ValueError(f"{cls.__name__}.load: {path} has a {settings['task']}")
+        estimator = cls(**{name: settings[name] for name in cls().get_params()})
         if network.feature_names_in_ is not None:
             estimator.feature_names_in_ = np.array(network.feature_names_in_, dtype=object)
-        estimator._publish()
+        estimator._publish(network, network.model_.backend.library)
         return estimator
 
-    def _settings(self) -> dict[str, Any]:
-        """The parameters as those of `MLP`."""
-        given = self.get_params(deep=False)
-        sgd = self.solver == "sgd"
-        learning_rate = "constant" if self.learning_rate in _OF_SGD and not sgd else self.learning_rate
-        scoring = self.scoring if self.scoring == "loss" else None
-        own = {"task": self._task, "learning_rate": learning_rate, "scoring": scoring}
-        if self.random_state is None:
-            own["random_state"] = check_random_state(None)  # the global one, which np.random.seed sets
-        if isinstance(self.scoring, str) and self.scoring != "loss":
-            get_scorer(self.scoring)  # an unknown name is said here
-        settings = {**given, **own}
-        read_settings(type(self).__name__, SimpleNamespace(**{**_DEFAULTS, **settings}))
-        return settings
-
-    def _network(self, again: bool) -> MLP:
-        """The network as it is, or a new one, with the parameters as they are now."""
-        settings = self._settings()
-        if not again:
-            return MLP(**settings)
-        vars(self.network_).update(settings)
-        return self.network_
-
-    def _train(self, network: MLP, X: Any, y: Any, sample_weight: Any, **how: Any) -> Self:
-        """Train the network, and publish what came of it."""
-        where = f"{type(self).__name__}.fit"
-        split = self._split(X, y) if self.early_stopping and "epochs" not in how else None
-        score = self._scorer(network, X, y) if split else None
-        if how.get("callback") is None and self.verbose:
-            how["callback"] = _print_epoch
-        n = X.shape[0]
-        if isinstance(self.batch_size, int) and self.batch_size > n:
+    def _train(
+        self,
+        method: str,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        start: Model | None,
+        *,
+        classes: Any = None,
+        epochs: int | None = None,
+        callback: Callable[[Epoch], None] | None = None,
+    ) -> FitResult:
+        """Train a copy of the estimator, and become it when all has gone well."""
+        name, done = type(self).__name__, copy.copy(self)
+        X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None)
+        if start is not None and epochs is None and self._task == "classification":
+            self._check_same_classes(y)
+        given = self._network_settings()
+        settings = read_settings(name, given)
+        if isinstance(self.batch_size, int) and self.batch_size > X.shape[0]:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
             )
-        before = dict(vars(self))
-        try:
-            end = network._fit(where, X, y, sample_weight, split=split, score=score, infinite_loss=True, **how)
-        except BaseException:  # a scorer has seen networks that are not to stay
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
-        if hasattr(self, "feature_names_in_"):  # the network has seen an array
-            network.feature_names_in_ = [str(name) for name in self.feature_names_in_]
-        self.network_ = network
-        self._library = library_of(X)
-        self._publish()
-        xp, theta = network._model.objective.backend.xp, network._model.theta  # type: ignore[union-attr]
-        if not bool(xp.all(xp.isfinite(theta))):
+        stopping = self.early_stopping and epochs is None
+        result = fit(
+            f"{name}.{method}", settings, start, X, y, sample_weight, classes=classes, epochs=epochs,
+            split=self._split(X, y) if stopping else None,
+            score=done._score(given, X, y) if stopping else None,
+            callback=_print_epoch if callback is None and self.verbose else callback,
+            infinite_loss=True, known_finite=is_host_array(X),
+        )  # fmt: skip
+        model = result.model
+        if hasattr(done, "feature_names_in_"):  # the network has seen an array
+            model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
+        done._publish(hold(given, model, result.n_iter), library_of(X))
+        self.__dict__.update(done.__dict__)
+        if not bool(model.backend.xp.all(model.backend.xp.isfinite(model.theta))):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
             )
-        if end == "interrupted":
-            warnings.warn("Training interrupted by user.", stacklevel=3)
-        if end == "max_iter" and "epochs" not in how:
-            what = f"lbfgs failed to converge: {network._words}" if self.solver == "lbfgs" else "Stochastic Optimizer"
-            warnings.warn(
-                f"{what}: Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        return self
+        return result
 
-    def _publish(self) -> None:
-        """scikit-learn's attributes."""
-        network = self.network_
-        model = network._fitted(type(self).__name__)
+    def _network_settings(self) -> dict[str, Any]:
+        """The parameters as those of `MLP`."""
+        sgd = self.solver == "sgd"
+        learning_rate = "constant" if self.learning_rate in _OF_SGD and not sgd else self.learning_rate
+        own = {"task": self._task, "learning_rate": learning_rate, "scoring": None}
+        if self.scoring == "loss":
+            own["scoring"] = "loss"
+        elif isinstance(self.scoring, str):
+            get_scorer(self.scoring)  # an unknown name is reported here
+        if self.random_state is None:
+            own["random_state"] = check_random_state(None)  # the global one, which np.random.seed sets
+        return {**DEFAULTS, **self.get_params(deep=False), **own}
+
+    def _publish(self, network: MLP, library: str) -> None:
+        """Set the network and scikit-learn's attributes."""
+        self.network_, self._library = network, library
+        model = network.model_
         progress = model.progress
         self.n_features_in_ = network.n_features_in_
         self.n_outputs_, self.n_iter_ = network.n_outputs_, network.n_iter_
@@ -229,17 +212,19 @@ class Perceptron(BaseEstimator):
     def intercepts_(self, arrays: list[Array]) -> None:
         self.network_.intercepts_ = arrays
 
-    def _table(self, X: Any, method: str) -> Any:
-        """X for a prediction."""
+    def _predicted(self, function: Callable[..., Array], method: str, X: Any) -> Array:
+        """A function of `mlp.prediction` for the rows of X, checked as scikit-learn checks them."""
+        name = type(self).__name__
         check_is_fitted(self)
         if get_config()["array_api_dispatch"] and library_of(X) != self._library:
             raise ValueError(
-                f"Inputs passed to {type(self).__name__}.{method}() must use the same namespace and the same device as "
+                f"Inputs passed to {name}.{method}() must use the same namespace and the same device as "
                 f"those passed to fit(): {self._library}, got {library_of(X)}"
             )
-        if not is_host_array(X):
-            return tables.feature_table(type(self).__name__, X, self.n_features_in_)
-        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        host = is_host_array(X)
+        if host:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
+        return function(name, self.network_.model_, X, known_finite=host)
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Any, Any]:
         """X, y and weights: by scikit-learn's checks where they are on the host, else by ours, where they are."""
@@ -253,7 +238,6 @@ class Perceptron(BaseEstimator):
         else:
             X = tables.feature_table(type(self).__name__, X, None if reset else self.n_features_in_)
             y = np.asarray(y) if is_host_array(y) else y
-            self.n_features_in_ = X.shape[1]
         if is_sparse(y):
             y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
@@ -297,20 +281,21 @@ class Perceptron(BaseEstimator):
                 f"got {self.network_.classes_}, `y` has {classes}"
             )
 
-    def _scorer(self, network: MLP, X: Any, y: Any) -> Callable[[], float] | None:
-        """The score of the held-out rows by a scorer of scikit-learn's; None for the network's own."""
+    def _score(self, given: dict[str, Any], X: Any, y: Any) -> Score | None:
+        """The score of the held-out rows by a scorer of scikit-learn's; None for the network's own.
+
+        given : the settings of the network. The scorer sees a copy of the estimator.
+        """
         if self.scoring is None or self.scoring == "loss":
             return None
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
 
-        def score() -> float:
-            rows = network._fitted("scoring").progress.held_out
-            assert rows is not None
-            self.network_ = network
-            self._publish()
+        def score(model: Model, held_out: Data, rows: np.ndarray) -> float:
+            shown = copy.copy(self)
+            shown._publish(hold(given, model), library_of(X))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "X does not have valid feature names")  # they have been taken off
-                return scorer(self, pick(X, rows), pick(y, rows))
+                return scorer(shown, pick(X, rows), pick(y, rows))
 
         return score
 

@@ -1,9 +1,4 @@
-"""scikit-learn's estimators: its contract to the last digit, on any array library, with more to choose from.
-
-With scikit-learn's parameters, the same `random_state` and float64 on NumPy they start from the same weights, draw the
-same random numbers in the same order and go the same way as scikit-learn's own. Beyond those they have the parameters
-of `MLP`, where each is explained. What differs stands in docs/scikit-learn.md.
-"""
+"""`MLPClassifier`: scikit-learn's classifier, on any array library, with more to choose from."""
 
 from __future__ import annotations
 
@@ -11,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
+from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call
+from sklearn.utils.validation import check_is_fitted
+
 from xbackprop.arrays.backend import Array, Backend, is_host_array
 from xbackprop.arrays.discovery import on_host
-from xbackprop.estimators.base import (
-    ClassifierMixin,
-    Perceptron,
-    _check_partial_fit_first_call,
-    available_if,
-    check_is_fitted,
-    step_by_step,
-)
+from xbackprop.estimators.base import BaseMLP, step_by_step
+from xbackprop.mlp import prediction
+from xbackprop.mlp.setting_table import parameters_in_words
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 
 
-class MLPClassifier(ClassifierMixin, Perceptron):
+class MLPClassifier(ClassifierMixin, BaseMLP):
     """A classifier with the parameters, the attributes and the results of `sklearn.neural_network.MLPClassifier`.
 
     Two classes share one logistic output, more have a softmax, labels in columns (n_samples, n_labels) one logistic
@@ -33,17 +28,22 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Parameters
     ----------
-    hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
-    loss : "log_loss", that of the classes; "cross_entropy", with two outputs for two classes; or an `xbackprop.Loss`.
-    class_weight, label_smoothing, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs,
-    step_factor, warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, threads,
-    dtype : as in `MLP`.
-    scoring : of early stopping: None for accuracy, "loss", or any scorer of scikit-learn, by name or as a function.
-    init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
+    {parameters}
 
     Attributes
     ----------
-    scikit-learn's; `network_`, the `MLP` inside; `validation_loss_curve_`.
+    network_ : the `MLP` inside, with gradients, Hessian-vector products, `gradient_check` and `complexity`.
+    classes_ : the labels, sorted.
+    coefs_, intercepts_ : the weights W_1, …, W_L (n_in, n_out) and biases b_1, …, b_L (n_out,): views, writing into
+        which changes the network.
+    loss_curve_, loss_, best_loss_ : the loss of each epoch, the last and the smallest; with `early_stopping` best_loss_
+        is None.
+    validation_scores_, validation_loss_curve_, best_validation_score_ : with `early_stopping`, score and loss of the
+        held-out samples after each epoch, and the best score; else None.
+    n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
+    n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
+        name of its function.
+    n_features_in_, feature_names_in_ : the number of X's columns, and their names where X was a frame.
 
     Raises
     ------
@@ -115,13 +115,11 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     def predict_proba(self, X: Any) -> Array:
         """Probabilities (n_samples, n_classes), in the library and on the device of X."""
-        X = self._table(X, "predict_proba")
-        return self.network_._predict_proba(X)
+        return self._predicted(prediction.predict_proba, "predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Their logarithms, finite where a probability is too small for a number."""
-        X = self._table(X, "predict_log_proba")
-        return self.network_._predict_log_proba(X)
+        return self._predicted(prediction.predict_log_proba, "predict_log_proba", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of whole rows for labels in columns."""
@@ -130,11 +128,16 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         check_is_fitted(self)
         return self.network_.score(X, y, sample_weight)
 
-    def _publish(self) -> None:
-        super()._publish()
-        self.classes_ = self.network_.classes_
+    def _publish(self, network: Any, library: str) -> None:
+        super()._publish(network, library)
+        self.classes_ = network.classes_
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+MLPClassifier.__doc__ = (MLPClassifier.__doc__ or "").replace(
+    "{parameters}", parameters_in_words("MLPClassifier").replace("\n", "\n    ")
+)

@@ -6,32 +6,36 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
 from xbackprop.arrays.backend import Backend, is_host_array
-from xbackprop.estimators.base import (
-    Perceptron,
-    RegressorMixin,
-    check_is_fitted,
-)
+from xbackprop.estimators.base import BaseMLP
+from xbackprop.mlp.setting_table import parameters_in_words
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 
 
-class MLPRegressor(RegressorMixin, Perceptron):
+class MLPRegressor(RegressorMixin, BaseMLP):
     """A regressor with the parameters, the attributes and the results of `sklearn.neural_network.MLPRegressor`.
 
     Parameters
     ----------
-    loss : "squared_error", ½‖z - y‖², and "poisson", half the deviance, as scikit-learn's; "mean_squared_error", the
-        paper's; "absolute_error", "huber", "quantile"; or an `xbackprop.Loss`.
-    hidden_layer_sizes … max_fun : scikit-learn's. `activation`, `solver` and `learning_rate` take what `MLP` takes.
-    quantile, l1_ratio, weight_decay, dropout, clip_norm, checkpoint_activations, rho, step_epochs, step_factor,
-    warmup, checkpoint, checkpoint_epochs, checkpoint_minutes, resume, backend, device, threads, dtype : `MLP`'s.
-    scoring : of early stopping: None for R², "loss", or any scorer of scikit-learn, by name or as a function.
-    init : "sklearn", U(±√(6/(n_in + n_out))) for weights and biases; or as in `MLP`.
+    {parameters}
 
     Attributes
     ----------
-    scikit-learn's; `network_`, the `MLP` inside; `validation_loss_curve_`.
+    network_ : the `MLP` inside, with gradients, Hessian-vector products, `gradient_check` and `complexity`.
+    coefs_, intercepts_ : the weights W_1, …, W_L (n_in, n_out) and biases b_1, …, b_L (n_out,): views, writing into
+        which changes the network.
+    loss_curve_, loss_, best_loss_ : the loss of each epoch, the last and the smallest; with `early_stopping` best_loss_
+        is None.
+    validation_scores_, validation_loss_curve_, best_validation_score_ : with `early_stopping`, score and loss of the
+        held-out samples after each epoch, and the best score; else None.
+    n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
+    n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
+        name of its function.
+    n_features_in_, feature_names_in_ : the number of X's columns, and their names where X was a frame.
 
     Raises
     ------
@@ -101,3 +105,8 @@ class MLPRegressor(RegressorMixin, Perceptron):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+MLPRegressor.__doc__ = (MLPRegressor.__doc__ or "").replace(
+    "{parameters}", parameters_in_words("MLPRegressor").replace("\n", "\n    ")
+)

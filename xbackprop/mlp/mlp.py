@@ -1,4 +1,4 @@
-"""`MLP`: the network that people hold."""
+"""`MLP`: the network that people hold, a facade of the functions on `Model`."""
 
 from __future__ import annotations
 
@@ -9,87 +9,68 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xbackprop import validation
-from xbackprop.arrays.backend import Array, Backend, dtype_name
+from xbackprop.arrays.backend import Array, Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
-from xbackprop.data.targets import Targets
-from xbackprop.errors import ModelFileError
-from xbackprop.mlp import model_file
-from xbackprop.mlp.derivatives import Gradients
-from xbackprop.mlp.model import Model, make_objective
-from xbackprop.mlp.prediction import Prediction
-from xbackprop.mlp.settings import changed_settings, read_settings, settings_from_json
-from xbackprop.nn.activations import ACTIVATIONS, Activation
-from xbackprop.nn.losses import LOSSES, Loss
-from xbackprop.nn.parameters import Layout
-from xbackprop.training.plan import start_progress
+from xbackprop.data.dataset import pick
+from xbackprop.errors import GradientCheckError
+from xbackprop.mlp import derivatives, model_file, prediction
+from xbackprop.mlp.early_stopping import Score
+from xbackprop.mlp.fitting import FitResult, fit, report
+from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, vector_of
+from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
+from xbackprop.mlp.settings import Settings, read_settings
+from xbackprop.nn.activations import Activation
+from xbackprop.nn.losses import Loss
+from xbackprop.training.loop import Epoch
 
 if TYPE_CHECKING:
     from xbackprop.complexity.counting import Complexity
+    from xbackprop.verification.methods.paper import GradientCheck
+
+DEFAULTS = defaults_of()
 
 
-class MLP(Gradients, Prediction):
+class MLP:
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
-    z_l = h_{l-1} W_l + b_l, h_l = f(z_l) for the hidden layers, h_0 = X; the loss owns the output's function of z_L.
+    z_l = h_{l-1} W_l + b_l and h_l = f(z_l) for the hidden layers, h_0 = X; the loss owns the output's function of z_L.
     Training minimises C = loss + α/n Σ_l [(1-ρ)/2 ‖W_l‖² + ρ Σ|W_l|], where the loss is by default the cross-entropy
     -1/n Σ log p(y) or the squared error 1/n Σ‖z_L - y‖².
 
     Parameters
     ----------
-    hidden_layer_sizes : the widths of the hidden layers; () for none.
-    activation : a name out of `xbackprop.ACTIVATIONS`, an `xbackprop.Activation`, or a sequence, one per hidden layer.
-    task : "classification" or "regression".
-    loss : a name out of `xbackprop.LOSSES`, an `xbackprop.Loss` of your own, or "auto": the cross-entropy, for y of 0
-        and 1 in columns the binary one, or the squared error; "log_loss" is the binary one for two classes too.
-    quantile : the one that the loss of that name looks for.
-    label_smoothing : s, for classes: targets are (1-s) y + s/K.
-    class_weight : "balanced", n / (K n_k), or a mapping of labels to weights; they multiply the sample weights.
-    solver : "adam", "adamw", "sgd", "rmsprop", "adagrad", or "lbfgs", SciPy's, all samples at once, at most `max_fun`
-        evaluations.
-    alpha, l1_ratio : α and ρ, the strength of the penalty on the weights and the part of L1 in it.
-    weight_decay : λ of θ ← (1 - ηλ) θ, apart from the gradient; "auto" is 0.01 for adamw and 0 for the others.
-    dropout : the probability with which a hidden unit is left out of a step, or one for each hidden layer.
-    clip_norm : the longest gradient; None for any.
-    checkpoint_activations : k keeps the activations of every k-th layer only and computes the others again on the way
-        back: the same gradients, bit by bit, in less memory and more time. "sqrt" is √L, with memory O(√L).
-    batch_size : samples per step; "auto" is min(200, n_samples).
-    learning_rate : how the rate changes, see `xbackprop.schedules`: "constant", "invscaling" (with power_t),
-        "adaptive", "step" (by step_factor every step_epochs), "cosine", "one_cycle", or a
-        function (epoch, epochs) -> factor.
-    learning_rate_init : the step size η. warmup : epochs in which it rises from 0.
-    max_iter : the most epochs of a call of `fit`.
-    momentum, nesterovs_momentum : of sgd. beta_1, beta_2 : of adam. rho : of rmsprop. epsilon : ε, added to √v as it
-        stands, as in scikit-learn.
-    init : a name out of `xbackprop.INITIALIZERS`; "auto" takes He's for the relu family, LeCun's for selu and Glorot's
-        otherwise; "sklearn" starts as scikit-learn does.
-    shuffle : draw a new order of the samples for each epoch.
-    tol, n_iter_no_change : stop when more than n_iter_no_change epochs in a row improve the best loss by less than tol.
-    early_stopping : hold out `validation_fraction` of the samples, stop by their score, and keep the best weights.
-    scoring : that score: None for accuracy or R², "loss", or a function (net, X, y) -> number, the larger the better.
-    warm_start : `fit` goes on from where the network is, as one run.
-    checkpoint : a folder to write "checkpoint.safetensors" into, every checkpoint_epochs epochs, or as soon as
-        checkpoint_minutes are over. resume : go on from the file there, if there is one, as if never stopped.
-    backend : "numpy", "numba", "torch", "jax", "cupy", another installed backend, a `Backend`, or None, which follows
-        the library of X.
-    device : as the library names it: "cuda:1" for torch, 0 for CuPy. None is the device of X, or the default one.
-    threads : the most that training takes, of BLAS and of updates; None leaves it to the library. Where several
-        networks are trained side by side, cores divided by networks is right; joblib's workers see to that themselves.
-    dtype : "float32" or "float64"; None keeps what X brings (integers become float64, half precision float32).
-    random_state : a seed, a `RandomState`, or None. The same seed gives the same run on every library, to rounding.
-    verbose : print a line per epoch.
+    {parameters}
 
     Attributes
     ----------
-    coefs_, intercepts_ : W_l (n_in, n_out) and b_l (n_out,), views of θ in the backend's library.
-    classes_ : the labels, sorted. loss_curve_ : the loss of every epoch. n_iter_ : the epochs of the last `fit`.
-    validation_scores_, validation_loss_curve_ : with early stopping, of the held-out samples after every epoch.
-    n_features_in_, n_outputs_ : widths of input and output. feature_names_in_ : the columns, where X was a frame.
+    coefs_, intercepts_ : the weights W_1, …, W_L (n_in, n_out) and biases b_1, …, b_L (n_out,), in the backend's
+        library: views of the parameter vector θ. Assigning lists of arrays replaces them.
+    classes_ : the class labels, sorted, in the order of the columns of `predict_proba`.
+    loss_curve_ : the loss of each epoch, penalty included, averaged over its batches.
+    n_iter_ : the number of epochs of the last call of `fit`.
+    validation_scores_, validation_loss_curve_ : with `early_stopping`, score and loss of the held-out samples after
+        each epoch.
+    n_features_in_, n_outputs_ : the widths of the input and the output layer.
+    feature_names_in_ : the names of X's columns, where X was a frame; else None.
 
     Raises
     ------
     ValueError : for settings and data that make no sense; the object is left as it was.
     BackendError : for a library or a device that is not there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    >>> net = MLP((8,), learning_rate_init=0.05, random_state=0).fit(X, [0, 1, 1, 0])
+    >>> net.predict(X)
+    array([0, 1, 1, 0])
     """
+
+    task: str
+    max_iter: int
+    learning_rate_init: float
+    early_stopping: bool
 
     def __init__(
         self,
@@ -143,36 +124,182 @@ class MLP(Gradients, Prediction):
         verbose: bool = False,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
-        self._model = None
-        read_settings("MLP", self)
+        self._model: Model | None = None
+        read_settings("MLP", vars(self))
         if isinstance(backend, str):
-            backend_class(backend)  # a missing library is said here, not after the data are loaded
+            backend_class(backend)  # a missing library is reported here, not after the data are loaded
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> MLP:
+        """Train until the loss no longer improves, or for max_iter epochs.
+
+        Training begins with new starting weights, or with `warm_start` goes on from the present ones, as one run.
+
+        Parameters
+        ----------
+        X : (n_samples, n_features), an array of any library, a list, a frame or a sparse matrix.
+        y : (n_samples,) labels, or (n_samples, n_labels) of 0 and 1; for a regression (n_samples,) or (n_samples,
+            n_outputs) numbers.
+        sample_weight : (n_samples,), or None for equal weights.
+        callback : called with an `Epoch` after each epoch, in place of what `verbose` prints.
+
+        If anything raises, the callback or the scoring function among it, the network is as it was before the call.
+        Ctrl-C ends training with a warning; the network keeps the weights of its last whole epoch.
+
+        Raises
+        ------
+        DivergenceError : if the loss or a weight became infinite or NaN; the weights are those from before that epoch.
+        """
+        where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
+        start = self._model if settings.values["warm_start"] else None
+        score = self._score(settings, y)
+        result = fit(where, settings, start, X, y, sample_weight, score=score, callback=callback)
+        self._assign(result)
+        report(where, settings, result)
+        return self
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLP:
+        """Train for one epoch, on from the present weights, or from new ones in the first call.
+
+        classes : all the labels there will be, where the y of the first call lacks some.
+        """
+        where, settings = "MLP.partial_fit", read_settings("MLP.partial_fit", vars(self))
+        if settings.lbfgs or settings.plan.early_stopping:
+            raise ValueError(f"{where}: is for solvers that go step by step, without early_stopping")
+        result = fit(where, settings, self._model, X, y, sample_weight, classes=classes, epochs=1)
+        self._assign(result)
+        if result.stop_reason == "diverged":
+            report(where, settings, result)
+        return self
+
+    def initialize(self, X: Any, y: Any) -> MLP:
+        """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
+        settings = read_settings("MLP.initialize", vars(self))
+        model, _ = start_model("MLP.initialize", settings, settings.rng(), X, y)
+        self._assign(FitResult(model, "", 0))
+        return self
+
+    def predict(self, X: Any) -> Array:
+        """Predict the label with the largest probability, 0 or 1 for each label, or the regression's output.
+
+        The result, of shape (n_samples,), or (n_samples, n_outputs) where y had two axes, is in the library and on the
+        device of X; labels that are text come as a NumPy array.
+        """
+        return prediction.predict("MLP.predict", self._fitted("MLP.predict"), X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """Predict probabilities (n_samples, n_classes); with labels in columns, the probability of each label."""
+        return prediction.predict_proba("MLP.predict_proba", self._fitted("MLP.predict_proba"), X)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Predict logarithms of probabilities, which stay finite where a probability is too small for a number."""
+        return prediction.predict_log_proba("MLP.predict_log_proba", self._fitted("MLP.predict_log_proba"), X)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the accuracy, of whole rows where y has two axes, or for a regression R²."""
+        return prediction.score("MLP.score", self._fitted("MLP.score"), X, y, sample_weight)
+
+    def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
+        """Return C(θ), ∂C/∂W_l and ∂C/∂b_l, as lists like `coefs_`; the penalty included, all samples in one batch."""
+        return derivatives.loss_and_gradient(self._fitted("MLP.loss_and_gradient"), X, y, sample_weight)
+
+    def jvp(self, X: Any, coef_directions: Any, intercept_directions: Any) -> Array:
+        """Return ż_L = Jv (n_samples, n_outputs): the change of the logits as the weights move along v = (V_l, v_l).
+
+        ż_l = h_{l-1} V_l + v_l + ḣ_{l-1} W_l ,  ḣ_l = f′(z_l) ⊙ ż_l ,  ḣ_0 = 0: forward mode.
+        """
+        return derivatives.jvp(self._fitted("MLP.jvp"), X, coef_directions, intercept_directions)
+
+    def hvp(
+        self, X: Any, y: Any, coef_directions: Any, intercept_directions: Any, sample_weight: Any = None
+    ) -> tuple[list[Array], list[Array]]:
+        """Return Hv, the Hessian of C times v = (V_l, v_l), in the time of two gradients: Pearlmutter's R-operator.
+
+            (∂C/∂W_l)˙ = ḣ_{l-1}ᵀ δ_l + h_{l-1}ᵀ δ̇_l + α/n V_l ,    (∂C/∂b_l)˙ = Σ δ̇_l ,
+            δ̇_{l-1} = (δ̇_l W_lᵀ + δ_l V_lᵀ) ⊙ f′(z_{l-1}) + (δ_l W_lᵀ) ⊙ f″(z_{l-1}) ⊙ ż_{l-1} .
+
+        Raises
+        ------
+        ValueError : if an activation of the user's own has no `d2f`, or a loss no `delta_tangent`.
+        """  # fmt: skip
+        model = self._fitted("MLP.hvp")
+        return derivatives.hvp(model, X, y, coef_directions, intercept_directions, sample_weight)
+
+    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
+        """Return ∂C/∂X = δ_1 W_1ᵀ (n_samples, n_features), in the library and on the device of X."""
+        return derivatives.input_gradient(self._fitted("MLP.input_gradient"), X, y, sample_weight)
+
+    def per_sample_gradients(self, X: Any, y: Any) -> tuple[list[Array], list[Array]]:
+        """Return the gradient of every sample's own cost C_x, which has no 1/n and no penalty.
+
+        ∂C_x/∂W_l = h_{l-1}ᵀ δ_l (n_samples, n_in, n_out) and ∂C_x/∂b_l = δ_l (n_samples, n_out). With equal weights
+        ∂C/∂W_l is their mean, plus α/n W_l.
+        """
+        return derivatives.per_sample_gradients(self._fitted("MLP.per_sample_gradients"), X, y)
+
+    def per_sample_gradient_norms(self, X: Any, y: Any) -> Array:
+        """Return ‖∂C_x/∂θ‖ (n_samples,), from Σ_l (‖h_{l-1}‖² + 1) ‖δ_l‖², without forming the gradients."""
+        return derivatives.per_sample_gradient_norms(self._fitted("MLP.per_sample_gradient_norms"), X, y)
+
+    def gradient_check(self, X: Any, y: Any, epsilon: float = 1e-5, tolerance: float = 1e-7) -> float:
+        """Check every weight and bias as the paper does (Section 6), on the network's own backend, in float64.
+
+        Parameters
+        ----------
+        epsilon : the step of the central differences, eq. 17.
+        tolerance : the bound of the relative error, eq. 18.
+
+        Returns
+        -------
+        The relative error. `gradient_check_` tells more: the error of each tensor, how many elements lay across a
+        kink and were checked on one side of it, the worst element. `xbackprop.verify` tells more still.
+
+        Raises
+        ------
+        GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
+        """
+        result = derivatives.gradient_check(self._fitted("MLP.gradient_check"), X, y, epsilon, tolerance)
+        self.gradient_check_: GradientCheck = result
+        if not result.passed(tolerance):
+            raise GradientCheckError(f"MLP.gradient_check: {result}, expected less than {tolerance:.0e}")
+        return result.error
+
+    def complexity(self, batch_size: int | None = None) -> Complexity:
+        """Count multiply-adds, operations and bytes of a training step of this network; see `xbackprop.complexity`.
+
+        batch_size : m, by default the one of the settings.
+        """
+        from xbackprop.complexity.counting import count_step  # which training has no need of
+
+        model, plan = self._fitted("MLP.complexity"), read_settings("MLP.complexity", vars(self)).plan
+        m = plan.batch_size if batch_size is None else validation.integer("MLP.complexity", "batch_size", batch_size, 1)
+        return count_step(model.objective, plan.optimizer, m, model.dtype, any(plan.dropout))
 
     @property
     def coefs_(self) -> list[Array]:
         """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written.
 
-        To set them, from arrays of any library in these shapes, makes a new θ.
+        Assigning arrays of any library in these shapes makes a new θ.
         """
-        return [W for W, _ in self._fitted("MLP.coefs_").layers()]
+        model = self._fitted("MLP.coefs_")
+        return tensors_of(model, model.theta)[0]
 
     @coefs_.setter
     def coefs_(self, arrays: Sequence[Array]) -> None:
-        self._set("MLP.coefs_", arrays, self.intercepts_)
+        self._set_theta("MLP.coefs_", arrays, self.intercepts_)
 
     @property
     def intercepts_(self) -> list[Array]:
-        """b_1 … b_L: views of θ; they can be set, as `coefs_` can."""
-        return [b[0, :] for _, b in self._fitted("MLP.intercepts_").layers()]
+        """b_1 … b_L: views of θ; they can be assigned, as `coefs_` can."""
+        model = self._fitted("MLP.intercepts_")
+        return tensors_of(model, model.theta)[1]
 
     @intercepts_.setter
     def intercepts_(self, arrays: Sequence[Array]) -> None:
-        self._set("MLP.intercepts_", self.coefs_, arrays)
+        self._set_theta("MLP.intercepts_", self.coefs_, arrays)
 
-    def _set(self, where: str, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
+    def _set_theta(self, where: str, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
         model = self._fitted(where)
-        theta = self._vector(where, model, ("coefs_", "intercepts_"), coefs, intercepts)
-        self._model = model._replace(theta=theta)
+        self._model = model._replace(theta=vector_of(where, model, ("coefs_", "intercepts_"), coefs, intercepts))
 
     @property
     def classes_(self) -> np.ndarray:
@@ -183,53 +310,32 @@ class MLP(Gradients, Prediction):
         return classes
 
     @property
+    def n_features_in_(self) -> int:
+        """The width of X."""
+        return self._fitted("MLP.n_features_in_").n_features
+
+    @property
     def n_outputs_(self) -> int:
         """The width of the output: classes, or regression targets."""
         return self._fitted("MLP.n_outputs_").objective.layout.sizes[-1]
 
-    def complexity(self, batch_size: int | None = None) -> Complexity:
-        """What a training step of this network costs: multiply-adds, operations, bytes; see `xbackprop.complexity`.
+    @property
+    def feature_names_in_(self) -> list[str] | None:
+        """The names of X's columns, or None; they can be assigned."""
+        return self._fitted("MLP.feature_names_in_").feature_names
 
-        batch_size : m, by default the one of the settings.
-        """
-        from xbackprop.complexity.counting import count_step  # which training has no need of
+    @feature_names_in_.setter
+    def feature_names_in_(self, names: list[str] | None) -> None:
+        self._model = self._fitted("MLP.feature_names_in_")._replace(feature_names=names)
 
-        where = "MLP.complexity"
-        model, plan = self._fitted(where), read_settings(where, self).plan
-        m = plan.batch_size if batch_size is None else validation.integer(where, "batch_size", batch_size, 1)
-        return count_step(model.objective, plan.optimizer, m, dtype_name(model.theta), any(plan.dropout))
+    @property
+    def model_(self) -> Model:
+        """The network as a record, for the functions of `xbackprop.mlp`; a NotFittedError where there is none."""
+        return self._fitted("MLP.model_")
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""
-        model = self._fitted("MLP.save")
-        self._write(path, model, self.feature_names_in_, self.loss_curve_)
-
-    def _write(
-        self,
-        path: str | PathLike[str],
-        model: Model,
-        feature_names: Sequence[str] | None,
-        loss_curve: Sequence[float],
-        progress: Mapping[str, Any] | None = None,
-        others: Mapping[str, np.ndarray] | None = None,
-    ) -> None:
-        """A model file; a checkpoint has a progress and other tensors besides."""
-        for kind, part, known in _named(model):
-            if known.get(part.name, part) is not part:
-                raise ValueError(
-                    f"MLP.save: the {kind} {part.name!r} is not xbackprop's, and a file knows it by its name; give "
-                    f"yours another name"
-                )
-        layers = [tuple(map(model.objective.backend.to_host, layer)) for layer in model.layers()]
-        targets = model.targets._asdict()
-        for name, pack in (("classes", model_file.pack_labels), ("weights", np.ndarray.tolist)):
-            targets[name] = None if targets[name] is None else pack(targets[name])
-        fitted = {
-            "targets": targets,
-            "feature_names": feature_names,
-            "loss_curve": [loss if np.isfinite(loss) else None for loss in loss_curve],
-        }
-        model_file.save(path, layers, {"settings": model.settings, "fitted": fitted, "progress": progress}, others)
+        model_file.write(path, self._fitted("MLP.save"), self.loss_curve_)
 
     @classmethod
     def load(
@@ -241,49 +347,54 @@ class MLP(Gradients, Prediction):
         activations: Sequence[Activation] = (),
         losses: Sequence[Loss] = (),
     ) -> MLP:
-        """A network from a file that `save` wrote, whatever backend wrote it.
+        """Read a network from a file that `save` wrote, on whatever backend.
 
+        Parameters
+        ----------
         backend, device : where it is to live; NumPy if none is named.
         activations, losses : the user's own that the network was trained with, found by their names.
+
+        Raises
+        ------
+        ModelFileError : for a file that is damaged, or not xbackprop's.
         """
-        home = get_backend(backend or "numpy", device)
-        layers, configuration, _ = model_file.load(path)
-        settings = settings_from_json(path, configuration["settings"], activations, losses)
-        try:
-            net = cls(**settings, backend=backend, device=device)
-            fitted = configuration["fitted"]
-            targets = _targets(fitted["targets"], net.task, layers[-1][0].shape[1])
-            net.feature_names_in_ = fitted["feature_names"]
-            net.loss_curve_ = [np.nan if loss is None else loss for loss in fitted["loss_curve"]]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"MLP.load: {path} has a configuration that makes no sense: {error!r}") from error
-        layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
-        theta = home.asarray(layout.flatten(np, layers))
-        loaded = read_settings("MLP.load", net)
-        objective = make_objective(loaded, home, layout, targets)
-        progress = start_progress(home, loaded.plan, theta, loaded.rng())
-        net._model = Model(objective, theta, targets, progress, configuration["settings"])
-        net.n_iter_ = len(net.loss_curve_)
+        given, model, curve = model_file.read_model(path, get_backend(backend or "numpy", device), activations, losses)
+        net = hold({**given, "backend": backend, "device": device}, model)
+        net.loss_curve_, net.n_iter_ = curve, len(curve)
         return net
 
     def __repr__(self) -> str:
-        return f"MLP({', '.join(f'{name}={value!r}' for name, value in changed_settings(self).items())})"
+        texts = {name: repr(getattr(self, name)) for name in DEFAULTS}
+        return f"MLP({', '.join(f'{name}={text}' for name, text in texts.items() if text != repr(DEFAULTS[name]))})"
+
+    def _fitted(self, where: str) -> Model:
+        return fitted(where, self._model)
+
+    def _score(self, settings: Settings, y: Any) -> Score | None:
+        """The user's scoring function, as early stopping calls it: with a network of its own."""
+        scoring = settings.values["scoring"]
+        if not callable(scoring):
+            return None
+        given = {name: getattr(self, name) for name in DEFAULTS}
+        return lambda model, held_out, rows: scoring(hold(given, model), held_out.X, pick(y, rows))
+
+    def _assign(self, result: FitResult) -> None:
+        """Make this the network: the one place where training changes the object."""
+        self._model, progress = result.model, result.model.progress
+        self.loss_curve_ = list(progress.loss_curve)
+        self.n_iter_ = result.n_iter
+        if self.early_stopping:
+            self.validation_scores_ = list(progress.validation_scores)
+            self.validation_loss_curve_ = list(progress.validation_losses)
 
 
-def _named(model: Model) -> list[tuple[str, Activation | Loss, Mapping[str, Any]]]:
-    """What a file knows by its name, and the rows that have these names already."""
-    hidden = [("activation", f, ACTIVATIONS) for f in model.objective.hidden]
-    return [*hidden, ("loss", model.objective.loss, LOSSES)]
+def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> MLP:
+    """An `MLP` with these settings, which have been checked, around a model that was trained for n_iter epochs."""
+    net = MLP.__new__(MLP)
+    vars(net).update(DEFAULTS, **given)
+    epochs = model.progress.epoch - model.progress.first_epoch if n_iter is None else n_iter
+    net._assign(FitResult(model, model.progress.stop_reason, epochs))
+    return net
 
 
-def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
-    """What the outputs mean, from a file; ValueError where that is not what the task has."""
-    classes = None if packed["classes"] is None else model_file.unpack_labels(packed["classes"])
-    weights = None if packed["weights"] is None else np.array(packed["weights"], dtype=np.float64)
-    targets = Targets(**{**packed, "classes": classes, "weights": weights})
-    outputs = {"numbers": targets.n_outputs, "binary": 1}.get(targets.kind, 0 if classes is None else len(classes))
-    fits = (targets.kind == "numbers") == (task == "regression") == (classes is None)
-    too_many = targets.kind == "binary" and classes is not None and len(classes) > 2
-    if not fits or not outputs == n_outputs == targets.n_outputs or too_many:
-        raise ValueError(f"{n_outputs} outputs of a {task}, and the classes {classes}")
-    return targets
+MLP.__doc__ = (MLP.__doc__ or "").replace("{parameters}", parameters_in_words("MLP").replace("\n", "\n    "))

@@ -1,14 +1,17 @@
-"""A network with weights: what `MLP` holds once it has seen data."""
+"""`Model`: a network with weights, and the ways to make one."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
-from xbackprop.data.dataset import Data
-from xbackprop.data.targets import Targets
+from xbackprop.arrays.backend import Array, Backend, dtype_name
+from xbackprop.arrays.discovery import get_backend
+from xbackprop.data import tables
+from xbackprop.data.dataset import Data, read_samples
+from xbackprop.data.targets import TargetRule, Targets
 from xbackprop.errors import NotFittedError
 from xbackprop.mlp.settings import Settings
 from xbackprop.nn.initializers import draw_layers
@@ -18,56 +21,132 @@ from xbackprop.training.plan import Progress, start_progress
 
 
 class Model(NamedTuple):
-    """C(θ), θ, what its outputs mean, and how far training has come.
+    """A network with weights: all that predictions, derivatives, files and a longer training need.
 
-    settings : those it was made with, as JSON; the object's own may change afterwards.
+    Parameters
+    ----------
+    objective, theta : C(θ), and θ (P,).
+    targets : the meaning of the outputs.
+    progress : how far training has come.
+    settings : those the network was made with, by name, see `Settings.values`; the object's own may change afterwards.
+    feature_names : the columns of X, where X was a frame.
     """
 
     objective: Objective
     theta: Array
     targets: Targets
     progress: Progress
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
+    feature_names: list[str] | None = None
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that θ lives in."""
+        return self.objective.backend
+
+    @property
+    def dtype(self) -> str:
+        """ "float32" or "float64"."""
+        return dtype_name(self.theta)
+
+    @property
+    def n_features(self) -> int:
+        """The width of X."""
+        return self.objective.layout.sizes[0]
 
     def layers(self) -> list[tuple[Array, Array]]:
         """(W_l, b_l), views of θ where the library has views."""
-        return self.objective.layout.layers(self.objective.backend.xp, self.theta)
+        return self.objective.layout.layers(self.backend.xp, self.theta)
+
+
+def fitted(where: str, model: Model | None) -> Model:
+    """The model, or a NotFittedError where there is none yet."""
+    if model is None:
+        raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
+    return model
 
 
 def make_objective(settings: Settings, backend: Backend, layout: Layout, targets: Targets) -> Objective:
-    """The C(θ) that the settings describe."""
-    loss = targets.loss(settings.loss)
+    """C(θ) as the settings describe it."""
+    loss, values = targets.loss(settings.loss), settings.values
     return Objective(
-        backend, layout, settings.activations, loss, settings.alpha, settings.l1_ratio, settings.checkpoint_every
+        backend, layout, settings.activations, loss, values["alpha"], values["l1_ratio"], settings.checkpoint_every
     )
 
 
-def start_model(settings: Settings, as_json: dict[str, Any], data: Data, rng: np.random.RandomState) -> Model:
-    """A network of starting weights, drawn layer by layer."""
+def start_model(
+    where: str,
+    settings: Settings,
+    rng: np.random.RandomState,
+    X: Any,
+    y: Any,
+    sample_weight: Any = None,
+    *,
+    classes: Any = None,
+    known_finite: bool = False,
+) -> tuple[Model, Data]:
+    """A network of starting weights, drawn layer by layer, and the samples as it takes them.
+
+    rng : the stream that weights, and later the orders of the rows, are drawn from.
+    classes : all the labels there will be, where y may lack some. known_finite : see `read_samples`.
+    """
+    values = settings.values
+    backend = get_backend(values["backend"], values["device"], like=X)
+    rule = TargetRule(
+        values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"]
+    )
+    data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, known_finite=known_finite)
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
-    theta = data.backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
-    objective = make_objective(settings, data.backend, layout, data.targets)
-    return Model(objective, theta, data.targets, start_progress(data.backend, settings.plan, theta, rng), as_json)
+    theta = backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
+    progress = start_progress(backend, settings.plan, theta, rng)
+    objective = make_objective(settings, backend, layout, data.targets)
+    return Model(objective, theta, data.targets, progress, values, tables.feature_names(X)), data
 
 
-class Holder:
-    """An object that holds a model, or none yet, and the settings that `MLP` has: what its parts stand on."""
+def same_samples(
+    where: str, model: Model, X: Any, y: Any, sample_weight: Any = None, *, dtype: str | None = None,
+    known_finite: bool = False,
+) -> Data:  # fmt: skip
+    """Samples as the network takes them: with its backend, columns, classes and, unless another is named, dtype."""
+    return read_samples(
+        where, model.backend, model.targets, dtype or model.dtype, X, y, sample_weight,
+        n_features=model.n_features, names=model.feature_names, known_finite=known_finite,
+    )  # fmt: skip
 
-    _model: Model | None
-    feature_names_in_: list[str] | None
-    n_iter_: int
 
-    if TYPE_CHECKING:
+def continue_model(where: str, settings: Settings, model: Model) -> Model:
+    """The network as it is, with the settings as they are now, and a progress of its own."""
+    layout = model.objective.layout
+    if settings.sizes != layout.sizes[1:-1]:
+        raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
+    objective = make_objective(settings, model.backend, layout, model.targets)
+    progress = model.progress.copy(model.backend)
+    fresh = settings.plan.optimizer.start(model.backend, model.theta)
+    solvers = (settings.values["solver"], model.settings["solver"])
+    same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
+    if not same or len(fresh.moments) != len(progress.state.moments):  # with momentum now, or without
+        progress.state = fresh
+    return model._replace(objective=objective, progress=progress, settings=settings.values)
 
-        def __getattr__(self, name: str) -> Any:
-            """The settings."""
 
-    def _fitted(self, where: str) -> Model:
-        if self._model is None:
-            raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
-        return self._model
+def tensors_of(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:
+    """A vector like θ (P,) as lists like `MLP.coefs_` and `MLP.intercepts_`."""
+    layers = model.objective.layout.layers(model.backend.xp, vector)
+    return [W for W, _ in layers], [b[0, :] for _, b in layers]
 
-    @property
-    def n_features_in_(self) -> int:
-        """The width of X."""
-        return self._fitted("MLP.n_features_in_").objective.layout.sizes[0]
+
+def vector_of(
+    where: str, model: Model, names: tuple[str, str], coefs: Sequence[Array], intercepts: Sequence[Array]
+) -> Array:
+    """A vector like θ (P,) from lists like `MLP.coefs_` and `MLP.intercepts_`, whose names are for the errors."""
+    backend, layout = model.backend, model.objective.layout
+    checked = [
+        tables.arrays_like(where, names[0], coefs, layout.shapes),
+        tables.arrays_like(where, names[1], intercepts, [shape[1:] for shape in layout.shapes]),
+    ]
+    moved = [
+        [tables.to_device(where, f"{name}[{l}]", a, backend, model.dtype) for l, a in enumerate(arrays)]
+        for name, arrays in zip(names, checked, strict=True)
+    ]
+    with backend.device_context():
+        return layout.flatten(backend.xp, list(zip(*moved, strict=True)))

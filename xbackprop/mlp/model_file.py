@@ -6,6 +6,7 @@ beside them. Metadata: `format` ("xbackprop"), `format_version`, `configuration`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from os import PathLike
@@ -14,25 +15,63 @@ from typing import Any
 
 import numpy as np
 
+from xbackprop.arrays.backend import Backend
+from xbackprop.data.targets import Targets
 from xbackprop.errors import ModelFileError
 from xbackprop.files import write_atomically
+from xbackprop.mlp.model import Model, make_objective
+from xbackprop.mlp.setting_table import SETTINGS, defaults_of
+from xbackprop.mlp.settings import LOG_LOSS, read_settings
+from xbackprop.nn.activations import ACTIVATIONS, Activation
+from xbackprop.nn.losses import LOSSES, Loss
+from xbackprop.nn.parameters import Layout
+from xbackprop.training.plan import start_progress
 
 FORMAT = "xbackprop"
 FORMAT_VERSION = 1
 
 
-def save(
+def write(
     path: str | PathLike[str],
-    layers: Sequence[Sequence[np.ndarray]],
-    configuration: Mapping[str, Any],
+    model: Model,
+    loss_curve: Sequence[float],
+    progress: Mapping[str, Any] | None = None,
     others: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write a file atomically: whoever looks finds the old one or the new one, whole."""
-    import json  # here and below: what training need not wait for
+    """Write a model file atomically: whoever looks finds the old one or the new one, whole.
 
-    from safetensors.numpy import save as to_bytes
+    progress, others : the numbers and the tensors of a run, in a checkpoint.
 
-    tensors = {name: np.ascontiguousarray(a) for name, a in (others or {}).items()}
+    Raises
+    ------
+    ValueError : for an activation or a loss of the user's own that has the name of one of xbackprop's.
+    """
+    _check_names(model)
+    targets = model.targets._asdict()
+    for name, packed in (("classes", pack_labels), ("weights", np.ndarray.tolist)):
+        targets[name] = None if targets[name] is None else packed(targets[name])
+    fitted = {
+        "targets": targets,
+        "feature_names": model.feature_names,
+        "loss_curve": [loss if np.isfinite(loss) else None for loss in loss_curve],
+    }
+    configuration = {"settings": settings_to_json(model.settings), "fitted": fitted, "progress": progress}
+    layers = [(model.backend.to_host(W), model.backend.to_host(b)) for W, b in model.layers()]
+    write_tensors(path, layers, configuration, others or {})
+
+
+def write_tensors(
+    path: str | PathLike[str],
+    layers: Sequence[tuple[np.ndarray, np.ndarray]],
+    configuration: Mapping[str, Any],
+    others: Mapping[str, np.ndarray],
+) -> None:
+    """Write (W_l, b_l), other tensors and the configuration."""
+    import json  # here and below: training need not wait for it
+
+    from safetensors.numpy import save
+
+    tensors = {name: np.ascontiguousarray(a) for name, a in others.items()}
     for l, (W, b) in enumerate(layers):  # safetensors writes strided arrays wrongly: they must be contiguous
         tensors[f"coefs.{l}"] = np.ascontiguousarray(W)
         tensors[f"intercepts.{l}"] = np.ascontiguousarray(np.reshape(b, -1))
@@ -41,13 +80,13 @@ def save(
         "format_version": str(FORMAT_VERSION),
         "configuration": json.dumps(configuration, allow_nan=False),
     }
-    write_atomically(Path(path), to_bytes(tensors, metadata))
+    write_atomically(Path(path), save(tensors, metadata))
 
 
-def load(
+def read(
     path: str | PathLike[str],
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict[str, Any], dict[str, np.ndarray]]:
-    """(W_l, b_l) with b_l as a row, the configuration, other tensors; ModelFileError says what is wrong with a file."""
+    """Read (W_l, b_l) with b_l as a row, the configuration, and other tensors; ModelFileError says what is damaged."""
     import json
 
     from safetensors import SafetensorError, safe_open
@@ -80,6 +119,31 @@ def load(
     return layers, configuration, tensors
 
 
+def read_model(
+    path: str | PathLike[str], home: Backend, activations: Sequence[Activation], losses: Sequence[Loss]
+) -> tuple[dict[str, Any], Model, list[float]]:
+    """Read the settings, the network on a backend, and the loss of every epoch.
+
+    activations, losses : the user's own that the network was trained with, found by their names.
+    """
+    layers, configuration, _ = read(path)
+    given = settings_from_json(path, configuration["settings"], activations, losses)
+    try:
+        if unknown := sorted(set(given) - set(defaults_of())):
+            raise KeyError(f"unknown settings {unknown}")
+        settings = read_settings("MLP.load", {**defaults_of(), **given})
+        fitted = configuration["fitted"]
+        targets = _targets(fitted["targets"], settings.values["task"], layers[-1][0].shape[1])
+        names, curve = fitted["feature_names"], [np.nan if loss is None else loss for loss in fitted["loss_curve"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"MLP.load: {path} has a configuration that makes no sense: {error!r}") from error
+    layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
+    theta = home.asarray(layout.flatten(np, layers))
+    objective = make_objective(settings, home, layout, targets)
+    progress = start_progress(home, settings.plan, theta, settings.rng())
+    return given, Model(objective, theta, targets, progress, settings.values, names), curve
+
+
 def _check_format(path: str | PathLike[str], metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != FORMAT:
         raise ModelFileError(
@@ -91,6 +155,93 @@ def _check_format(path: str | PathLike[str], metadata: Mapping[str, str]) -> Non
             f"MLP.load: {path} has format version {version!r}, and this xbackprop reads up to {FORMAT_VERSION}; "
             f"upgrade xbackprop"
         )
+
+
+def _check_names(model: Model) -> None:
+    """A ValueError for a user's own activation or loss under a name that a reader takes for xbackprop's."""
+    named: list[tuple[str, Activation | Loss, Mapping[str, Any]]] = [
+        *(("activation", f, ACTIVATIONS) for f in model.objective.hidden),
+        ("loss", model.objective.loss, LOSSES),
+    ]
+    for kind, part, known in named:
+        if known.get(part.name, part) is not part:
+            raise ValueError(
+                f"MLP.save: the {kind} {part.name!r} is not xbackprop's, and a file knows it by its name; give "
+                f"yours another name"
+            )
+
+
+def settings_to_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that belong into a file, as JSON has them."""
+    return {s.name: _to_json(values[s.name], s.default) for s in SETTINGS if s.in_files}
+
+
+def _to_json(value: Any, default: Any) -> Any:
+    """Activations and losses by their names; a function or a `RandomState`, which no file holds, as the default."""
+    if isinstance(value, Activation | Loss):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [_to_json(v, None) for v in value]
+    if isinstance(value, Mapping):  # JSON's keys are text
+        return [[_to_json(label, None), _to_json(weight, None)] for label, weight in value.items()]
+    if callable(value) or isinstance(value, np.random.RandomState):
+        return default
+    if isinstance(value, float) and value == math.inf:
+        return "inf"
+    return value.item() if hasattr(value, "item") else value
+
+
+def settings_from_json(
+    path: str | PathLike[str], settings: Mapping[str, Any], own: Sequence[Activation], own_losses: Sequence[Loss]
+) -> dict[str, Any]:
+    """The settings from a file, with the activations and losses behind the names, the user's own among them."""
+    known = {**ACTIVATIONS, **{activation.name: activation for activation in own}}
+    losses = {
+        "auto": "auto",
+        LOG_LOSS: LOG_LOSS,
+        **{name: name for name in LOSSES},
+        **{loss.name: loss for loss in own_losses},
+    }
+    loss = settings.get("loss", "auto")
+    if loss not in losses:
+        raise ModelFileError(
+            f"MLP.load: {path} was trained with the loss {loss!r}, which is not one of xbackprop's; "
+            f"pass it: MLP.load(path, losses=[xbackprop.Loss(value_and_delta, output, name={loss!r})])"
+        )
+
+    def find(name: str) -> str | Activation:
+        if name not in known:
+            raise ModelFileError(
+                f"MLP.load: {path} was trained with the activation {name!r}, which is not one of xbackprop's; "
+                f"pass it: MLP.load(path, activations=[xbackprop.Activation(f, df, name={name!r})])"
+            )
+        return name if name in ACTIVATIONS else known[name]
+
+    activation = settings["activation"]
+    read = {
+        **settings,
+        "loss": losses[loss],
+        "activation": [find(name) for name in activation] if isinstance(activation, list) else find(activation),
+        "hidden_layer_sizes": tuple(settings["hidden_layer_sizes"]),
+    }
+    if settings.get("n_iter_no_change") == "inf":
+        read["n_iter_no_change"] = math.inf
+    if isinstance(settings.get("class_weight"), list):
+        read["class_weight"] = dict(settings["class_weight"])
+    return read
+
+
+def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
+    """The meaning of the outputs, from a file; ValueError where that does not suit the task."""
+    classes = None if packed["classes"] is None else unpack_labels(packed["classes"])
+    weights = None if packed["weights"] is None else np.array(packed["weights"], dtype=np.float64)
+    targets = Targets(**{**packed, "classes": classes, "weights": weights})
+    outputs = {"numbers": targets.n_outputs, "binary": 1}.get(targets.kind, 0 if classes is None else len(classes))
+    fits = (targets.kind == "numbers") == (task == "regression") == (classes is None)
+    too_many = targets.kind == "binary" and classes is not None and len(classes) > 2
+    if not fits or not outputs == n_outputs == targets.n_outputs or too_many:
+        raise ValueError(f"{n_outputs} outputs of a {task}, and the classes {classes}")
+    return targets
 
 
 def pack_labels(classes: np.ndarray) -> dict[str, Any]:

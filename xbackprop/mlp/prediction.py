@@ -1,109 +1,105 @@
-"""What a network with weights says of new rows: the methods that `MLP` has of this kind."""
+"""Predictions of a network, in the library and on the device of X, a bounded number of rows at a time.
+
+Every function takes `where`, the user's call, for errors; and `known_finite`, see `read_samples`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from xbackprop.arrays.backend import Array, Namespace, dtype_name, is_sparse
+from xbackprop.arrays.backend import Array, Namespace, is_sparse
 from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import tables
-from xbackprop.data.batches import dense
-from xbackprop.mlp.model import Holder
+from xbackprop.data.dataset import read_rows, read_targets
+from xbackprop.mlp.model import Model
 from xbackprop.nn.backprop import forward
 from xbackprop.nn.losses import linear
 
 LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
 
 
-class Prediction(Holder):
-    """Predictions, in the library and on the device of X, a bounded number of rows at a time."""
+def predict(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
+    """The label with the largest probability, 0 or 1 for each label, or the regression's output."""
+    targets, loss = model.targets, model.objective.loss
+    X = _table(where, model, X)
+    outputs = _outputs(
+        where, model, X, lambda xp, z: targets.predict_from_logits(xp, z, loss), known_finite=known_finite
+    )
+    if targets.kind == "numbers":
+        return outputs[:, 0] if targets.vector else outputs
+    if targets.kind == "multilabel":
+        return outputs
+    home, classes = backend_of(X), targets.classes
+    assert classes is not None
+    if classes.dtype.kind not in "biuf":
+        return classes[home.to_host(outputs)]
+    with home.device_context():
+        return home.xp.take(home.asarray(classes), outputs, axis=0)
 
-    def predict(self, X: Any) -> Array:
-        """The label with the largest probability, 0 or 1 for each label, or the regression's output.
 
-        Shape (n_samples,); (n_samples, n_outputs) where y had two axes. Text labels come as a NumPy array.
-        """
-        return self._predict(self._table("MLP.predict", X))
+def predict_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
+    """Probabilities (n_samples, n_classes); a ValueError for a regression."""
+    _check_classifier(where, model)
+    targets, loss = model.targets, model.objective.loss
+    function = lambda xp, z: targets.probabilities(xp, z, loss)  # noqa: E731
+    return _outputs(where, model, _table(where, model, X), function, known_finite=known_finite)
 
-    def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n_samples, n_classes); with labels in columns, that of each."""
-        self._classifier("MLP.predict_proba")
-        return self._predict_proba(self._table("MLP.predict_proba", X))
 
-    def predict_log_proba(self, X: Any) -> Array:
-        """Their logarithms, which stay finite where a probability is too small for a number."""
-        self._classifier("MLP.predict_log_proba")
-        return self._predict_log_proba(self._table("MLP.predict_log_proba", X))
+def predict_log_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
+    """Logarithms of the probabilities, taken from the logits; a ValueError for a regression."""
+    _check_classifier(where, model)
+    targets, loss = model.targets, model.objective.loss
+    function = lambda xp, z: targets.log_probabilities(xp, z, loss)  # noqa: E731
+    return _outputs(where, model, _table(where, model, X), function, known_finite=known_finite)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy, of whole rows where y has two axes; or for a regression R²: see `xbackprop.metrics`."""
-        model = self._fitted("MLP.score")
-        plain = model.targets._replace(smoothing=0.0, weights=None)
-        X = self._table("MLP.score", X)
-        n, backend, dtype = X.shape[0], model.objective.backend, dtype_name(model.theta)
-        y, _ = plain.encode("MLP.score", y, n, dtype)
-        weight = None if sample_weight is None else tables.sample_weights("MLP.score", sample_weight, n)
-        z = self._logits(X)
-        with backend.device_context():
-            y, weight = (None if a is None else transfer(a, backend_of(a), backend, dtype) for a in (y, weight))
-            return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
 
-    def _classifier(self, where: str) -> None:
-        if self._fitted(where).targets.kind == "numbers":
-            raise ValueError(f"{where}: a regression has no probabilities; call predict")
+def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Accuracy, of whole rows where y has two axes; or for a regression R²: see `data.metrics`."""
+    plain = model.targets._replace(smoothing=0.0, weights=None)
+    X = _table(where, model, X)
+    n, backend, dtype = X.shape[0], model.backend, model.dtype
+    y, _ = plain.encode(where, y, n, dtype)
+    y = read_targets(where, backend, dtype, y, plain.classes is not None)
+    weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
+    if weight is not None:
+        weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
+    z = _logits(where, model, X, linear)
+    with backend.device_context():
+        return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
 
-    def _table(self, where: str, X: Any) -> Any:
-        """X, checked, in its own library."""
-        self._fitted(where)
-        return tables.feature_table(where, X, self.n_features_in_, self.feature_names_in_)
 
-    # The same for a checked X.
+def _check_classifier(where: str, model: Model) -> None:
+    if model.targets.kind == "numbers":
+        raise ValueError(f"{where}: a regression has no probabilities; call predict")
 
-    def _predict(self, X: Any) -> Array:
-        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
-        decided = self._outputs(X, lambda xp, z: targets.predict_from_logits(xp, z, loss))
-        if targets.kind == "numbers":
-            return decided[:, 0] if targets.vector else decided
-        if targets.kind == "multilabel":
-            return decided
-        home, classes = backend_of(X), targets.classes
-        assert classes is not None
-        if classes.dtype.kind not in "biuf":
-            return classes[home.to_host(decided)]
-        with home.device_context():
-            return home.xp.take(home.asarray(classes), decided, axis=0)
 
-    def _predict_proba(self, X: Any) -> Array:
-        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
-        return self._outputs(X, lambda xp, z: targets.probabilities(xp, z, loss))
+def _table(where: str, model: Model, X: Any) -> Any:
+    return tables.feature_table(where, X, model.n_features, model.feature_names)
 
-    def _predict_log_proba(self, X: Any) -> Array:
-        targets, loss = self._fitted("MLP.predict").targets, self._fitted("MLP.predict").objective.loss
-        return self._outputs(X, lambda xp, z: targets.log_probabilities(xp, z, loss))
 
-    def _outputs(self, X: Any, function: Callable[[Namespace, Array], Array]) -> Array:
-        """function(z_L) for the rows of X, where X lives."""
-        return transfer(self._logits(X, function), self._fitted("MLP.predict").objective.backend, backend_of(X))
+def _outputs(
+    where: str, model: Model, X: Any, function: Callable[[Namespace, Array], Array], *, known_finite: bool
+) -> Array:
+    """function(xp, z_L) for the rows of X, where X lives."""
+    outputs = _logits(where, model, X, function, known_finite)
+    return transfer(outputs, model.backend, backend_of(X))
 
-    def _logits(self, X: Array, function: Callable[[Namespace, Array], Array] = linear) -> Array:
-        """z_L, or a function of it, for the rows of a checked X, on the network's backend."""
-        model = self._fitted("MLP.predict")
-        objective, backend, theta = model.objective, model.objective.backend, model.theta
-        home, dtype, n = backend_of(X), dtype_name(theta), X.shape[0]
-        rows = min(n, max(LEAST_ROWS, backend.prediction_chunk // (2 * sum(objective.layout.sizes))))
-        layers, lent, chunks = model.layers(), None, []
-        with backend.device_context():
-            for start in range(0, n, rows):
-                part = X[start : min(start + rows, n), ...] if not is_sparse(X) else X[start : start + rows]
-                x = (
-                    backend.asarray(dense(backend, part), dtype)
-                    if is_sparse(X)
-                    else transfer(part, home, backend, dtype)
-                )
-                if n > rows and (lent is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
-                    lent = objective.forward_buffers(theta, x.shape[0])
-                z = forward(backend, layers, objective.activations, x, buffers=lent).z[-1]
-                outputs = function(backend.xp, z)
-                chunks.append(backend.copy(outputs) if lent else outputs)  # which may be a view of what is lent
-            return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]
+
+def _logits(
+    where: str, model: Model, X: Array, function: Callable[[Namespace, Array], Array], known_finite: bool = False
+) -> Array:
+    """function(xp, z_L) for the rows of X, on the network's backend."""
+    objective, backend, theta = model.objective, model.backend, model.theta
+    n, layers, buffers, chunks = X.shape[0], model.layers(), None, []
+    rows = min(n, max(LEAST_ROWS, backend.prediction_chunk // (2 * sum(objective.layout.sizes))))
+    with backend.device_context():
+        for start in range(0, n, rows):
+            part = X[start : start + rows] if is_sparse(X) else X[start : min(start + rows, n), ...]
+            x = read_rows(where, backend, model.dtype, part, known_finite, start)
+            if n > rows and (buffers is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
+                buffers = objective.forward_buffers(theta, x.shape[0])
+            z = forward(backend, layers, objective.activations, x, buffers=buffers).z[-1]
+            outputs = function(backend.xp, z)
+            chunks.append(backend.copy(outputs) if buffers else outputs)  # which may be a view of a buffer
+        return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]

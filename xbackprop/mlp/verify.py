@@ -14,7 +14,7 @@ from xbackprop.arrays.discovery import backend_class, transfer
 from xbackprop.data.dataset import Data
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
-from xbackprop.mlp.model import Model
+from xbackprop.mlp.model import Model, same_samples
 from xbackprop.nn.initializers import draw_layers
 from xbackprop.nn.objective import Batch, make_batch
 from xbackprop.verification.claim import STACK_BYTES
@@ -68,12 +68,12 @@ def verify(
     """
     if not isinstance(net, MLP):
         raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
-    model = net._fitted(WHERE)
+    model = net.model_
     asked = _methods(methods, thorough)
     widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
     validation.integer(WHERE, "memory", memory, 1)
     validation.integer(WHERE, "seed", seed, 0)
-    data = {dtype: net._same(WHERE, X, y, sample_weight, dtype) for dtype in widths}
+    data = {dtype: same_samples(WHERE, model, X, y, sample_weight, dtype=dtype) for dtype in widths}
     homes, not_run = _backends(model, backends)
     runs: list[Run] = []
     for home in homes:

@@ -14,8 +14,9 @@ from xbackprop.optim.optimizers import State
 from xbackprop.training.plan import CURVES, Plan, Plateau, Progress
 
 FILE = "checkpoint.safetensors"
-_COUNTS = ("seed", "epoch", "samples", "begun", "end")
-_ROWS = ("order", "kept", "held_out")
+#: Fields of `Progress` and their names in files.
+_COUNTS = {"seed": "seed", "epoch": "epoch", "samples": "samples", "first_epoch": "begun", "stop_reason": "end"}
+_ROWS = {"row_order": "order", "training_rows": "kept", "validation_rows": "held_out"}
 _THETAS = ("best_theta", "last_theta")
 
 
@@ -49,7 +50,7 @@ class Saver:
             due = progress.epoch % self.checkpoint.epochs == 0
         else:
             due = time.monotonic() - self.saved >= 60.0 * minutes
-        if due or progress.end:
+        if due or progress.stop_reason:
             self.write(theta, progress)
             self.saved = time.monotonic()
 
@@ -59,13 +60,14 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     _, keys, position, has_gauss, gauss = progress.rng.get_state(legacy=True)  # type: ignore[misc]
     plateau, state = progress.plateau, progress.state
     numbers = {
-        **{name: getattr(progress, name) for name in _COUNTS},
+        **{there: getattr(progress, name) for name, there in _COUNTS.items()},
         "t": state.t, "count": plateau.count, "position": int(position), "has_gauss": int(has_gauss),
     }  # fmt: skip
-    floats = [progress.factor, progress.best_score, plateau.best, gauss]
+    floats = [progress.rate_factor, progress.best_score, plateau.best, gauss]
     tensors = {"rng": np.asarray(keys), "floats": np.array(floats, dtype=np.float64)}
     tensors |= {name: np.array(getattr(progress, name), dtype=np.float64) for name in CURVES}
-    tensors |= {name: getattr(progress, name) for name in _ROWS if getattr(progress, name) is not None}
+    rows = {there: getattr(progress, name) for name, there in _ROWS.items()}
+    tensors |= {there: a for there, a in rows.items() if a is not None}
     tensors |= {
         name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None
     }
@@ -76,16 +78,16 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
 def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[str, np.ndarray]) -> Progress:
     """The inverse of `pack`."""
     parts = {name.removeprefix("progress."): a for name, a in tensors.items()}
-    factor, best_score, best, gauss = parts["floats"].tolist()
+    rate_factor, best_score, best, gauss = parts["floats"].tolist()
     plateau = Plateau(plan.tol, plan.patience)
     plateau.best, plateau.count = best, numbers["count"]
     rng = np.random.RandomState()
     rng.set_state(("MT19937", parts["rng"], numbers["position"], numbers["has_gauss"], gauss))
     n_moments = sum(name.startswith("moments.") for name in parts)
     moments = tuple(backend.copy(backend.asarray(parts[f"moments.{i}"])) for i in range(n_moments))
-    restored: dict[str, Any] = {name: numbers[name] for name in _COUNTS}
+    restored: dict[str, Any] = {name: numbers[there] for name, there in _COUNTS.items()}
     restored |= {name: parts[name].tolist() for name in CURVES}
-    restored |= {name: parts.get(name) for name in _ROWS}
+    restored |= {name: parts.get(there) for name, there in _ROWS.items()}
     restored |= {name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts}
     state = State(numbers["t"], moments)
-    return Progress(state, rng, plateau, factor=factor, best_score=best_score, **restored)
+    return Progress(state, rng, plateau, rate_factor=rate_factor, best_score=best_score, **restored)

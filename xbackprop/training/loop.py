@@ -1,7 +1,7 @@
-"""The training loop: epochs, what is learnt from each, and when it is enough.
+"""The training loop: epochs, the record of each, and the decision to stop.
 
-Inside an epoch nothing waits for the device. The costs of the batches and a flag that says whether θ is finite are
-read once, when the epoch is over.
+Nothing waits for the device inside an epoch. The costs of the batches and a flag for θ being finite are read once, at
+its end.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ from xbackprop.training.plan import Plan, Progress
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
 SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
-CUT = 5.0  # what it divides the rate by
+RATE_DIVISOR = 5.0  # of "adaptive"
 
 
 class Epoch(NamedTuple):
-    """What a callback is told after each epoch: `seconds` of it alone, `score` of the held-out rows, if any."""
+    """An epoch as callbacks see it.
+
+    number : from 1. loss : the mean over rows of the batches' costs. samples, seconds : of this epoch alone.
+    score : of the held-out rows, with early stopping.
+    """
 
     number: int
     loss: float
@@ -56,15 +60,15 @@ def train(
 
     Parameters
     ----------
-    epochs : how many at the most; by default those that are missing to `plan.max_iter` since the call began.
+    epochs : the most epochs; by default those that are left of `plan.max_iter` since the call began.
     evaluate : ``(θ) -> score, loss`` of the held-out rows, for early stopping.
-    callback : told of every epoch. after_epoch : called with θ and the progress, to save them.
+    callback : called with an `Epoch` after each. after_epoch : called with θ and the progress, to save them.
 
     Returns
     -------
-    θ. `progress.end` says why training ended: "max_iter"; "converged"; "diverged", when θ is from before the epoch
-    that was not finite; "interrupted" by Ctrl-C, when θ is that of the last whole epoch. Where an epoch was broken off,
-    the optimizer starts anew.
+    θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "diverged", or "interrupted" by Ctrl-C.
+    The last two keep θ, the counts and the stream of random numbers of the last whole epoch, its evaluation included;
+    the optimizer, whose moments the broken epoch has overwritten, starts anew.
     """
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state
@@ -73,48 +77,38 @@ def train(
     n = X.shape[0]
     n_steps = -(-n // plan.batch_size)
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
-    progress.end, progress.last_theta = "", None
-    for left in reversed(range(progress.begun + plan.max_iter - progress.epoch if epochs is None else epochs)):
+    progress.stop_reason, progress.last_theta, whole = "", None, True
+    for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
-        before, whole = backend.copy(theta), False
+        before, stream, row_order = backend.copy(theta), progress.rng.get_state(), progress.row_order
+        whole = False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
+            numbers = step_numbers(plan, progress, n_steps)
             theta, state, costs, rows = run_epoch(
-                step,
-                theta,
-                state,
-                (X, y, weight),
-                plan.batch_size,
-                order,
-                step_numbers(plan, progress, n_steps),
-                workspace,
+                step, theta, state, (X, y, weight), plan.batch_size, order, numbers, workspace
             )
             loss, finite = read_epoch(backend, theta, costs, rows)
             if not (finite or plan.infinite_loss):
-                theta, progress.end = before, "diverged"
-                state = plan.optimizer.start(backend, theta)
+                progress.stop_reason = "diverged"
                 break
-            before, whole = theta, True
-            progress.epoch += 1
-            progress.samples += n
-            progress.loss_curve.append(loss)
+            scored = evaluate(theta) if evaluate else None
+            whole = True
             progress.state = state
-            _update_stopping(progress, plan, theta, loss, evaluate, backend)
+            _record_epoch(progress, plan, backend, theta, n, loss, scored)
             if callback is not None:
-                score = progress.validation_scores[-1] if evaluate else None
-                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, score))
+                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None))
+            if not left:
+                progress.stop_reason = progress.stop_reason or "max_iter"
+            if after_epoch is not None:
+                after_epoch(theta, progress)
         except KeyboardInterrupt:
-            theta, progress.end = before, "interrupted"
-            if not whole:
-                state = plan.optimizer.start(backend, theta)
+            progress.stop_reason = "interrupted"
+        if progress.stop_reason:
             break
-        if not left:
-            progress.end = progress.end or "max_iter"
-        if after_epoch is not None:
-            after_epoch(theta, progress)
-        if progress.end:
-            break
-    progress.state = state
+    if not whole:
+        theta, progress.state, progress.row_order = before, plan.optimizer.start(backend, before), row_order
+        progress.rng.set_state(stream)
     if progress.best_theta is None:
         return theta
     progress.last_theta = theta
@@ -123,16 +117,16 @@ def train(
 
 def _next_order(progress: Progress, n: int) -> np.ndarray:
     """The order of the epoch before, shuffled once more: scikit-learn's way, whose runs ours are held to."""
-    if progress.order is None or len(progress.order) != n:
-        progress.order = np.arange(n)
-    progress.order = progress.order[progress.rng.permutation(n)]
-    return progress.order
+    if progress.row_order is None or len(progress.row_order) != n:
+        progress.row_order = np.arange(n)
+    progress.row_order = progress.row_order[progress.rng.permutation(n)]
+    return progress.row_order
 
 
 def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], StepNumbers]:
     """``(i, t, m) -> StepNumbers`` of m steps of the epoch that begins, from the i-th on."""
-    epoch, samples, factor, seed = progress.epoch, progress.samples, progress.factor, progress.seed
-    epochs = progress.begun + plan.max_iter
+    epoch, samples, factor, seed = progress.epoch, progress.samples, progress.rate_factor, progress.seed
+    epochs = progress.first_epoch + plan.max_iter
 
     def at(i: int, t: int, m: int) -> StepNumbers:
         if plan.schedule is constant and not plan.warmup:
@@ -149,26 +143,33 @@ def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int,
     return at
 
 
-def _update_stopping(
+def _record_epoch(
     progress: Progress,
     plan: Plan,
-    theta: Array,
-    loss: float,
-    evaluate: Callable[[Array], tuple[float, float]] | None,
     backend: Backend,
+    theta: Array,
+    n: int,
+    loss: float,
+    scored: tuple[float, float] | None,
 ) -> None:
-    """What the epoch means for stopping: `progress.end` is set where it is the last, and the best θ is kept."""
-    if evaluate is not None:
-        score, held_out_loss = evaluate(theta)
+    """Count the epoch, keep θ if it is the best so far, and decide whether it was the last.
+
+    scored : score and loss of the held-out rows, with early stopping.
+    """
+    progress.epoch += 1
+    progress.samples += n
+    progress.loss_curve.append(loss)
+    if scored is not None:
+        score, held_out_loss = scored
         progress.validation_scores.append(score)
         progress.validation_losses.append(held_out_loss)
         if score > progress.best_score or progress.best_theta is None:
             progress.best_theta, progress.best_score = backend.copy(theta), max(score, progress.best_score)
         loss = -score
     if progress.plateau.reached(loss):
-        eta = plan.learning_rate_init * progress.factor
+        eta = plan.learning_rate_init * progress.rate_factor
         if plan.adaptive and eta > SMALLEST_RATE:
-            progress.factor /= CUT
+            progress.rate_factor /= RATE_DIVISOR
             progress.plateau.count = 0
         else:
-            progress.end = "converged"
+            progress.stop_reason = "converged"

@@ -16,14 +16,14 @@ CURVES = ("loss_curve", "validation_scores", "validation_losses")  # of a `Progr
 
 
 class Plateau:
-    """scikit-learn's stopping rule: more than `patience` epochs in a row improved the best loss by less than tol."""
+    """scikit-learn's stopping rule: more than `patience` epochs in a row improve the best loss by less than tol."""
 
     def __init__(self, tol: float, patience: float) -> None:
         self.tol, self.patience = tol, patience
         self.best, self.count = np.inf, 0
 
     def reached(self, loss: float) -> bool:
-        """Note the loss of one more epoch."""
+        """Take the loss of one more epoch into account; whether training should stop."""
         self.count = self.count + 1 if loss > self.best - self.tol else 0
         self.best = min(self.best, loss)
         return self.count > self.patience
@@ -31,15 +31,18 @@ class Plateau:
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train: what is the same from the first epoch to the last.
+    """The settings of training that stay the same from the first epoch to the last.
 
-    batch_size : rows of a step. max_iter : the most epochs. shuffle : whether an epoch has a new order of the rows.
-    tol, patience : of `Plateau`. adaptive : divide the rate by 5 there, until it is 1e-6, before stopping.
-    learning_rate_init : η where no schedule changes it. schedule, warmup : by how much η differs from that; over so
-    many epochs it rises from 0.
-    clip_norm : the longest gradient. weight_decay : λ of the decay apart from the gradient.
+    Parameters
+    ----------
+    batch_size : rows of a step. max_iter : the most epochs. shuffle : whether every epoch reorders the rows.
+    tol, patience : of `Plateau`. adaptive : whether a plateau divides the rate by 5, until it is 1e-6, before it ends
+        training.
+    learning_rate_init, schedule, warmup : η, the factor by which it changes, and the epochs over which it rises from 0.
+    clip_norm : upper bound of the gradient's norm, or None.
+    weight_decay : λ of the decay that is not part of the gradient.
     dropout : a rate for every hidden layer, or none.
-    early_stopping : whether the score of held-out rows decides, and the best θ is kept.
+    early_stopping : whether the score of held-out rows decides when to stop, and the best θ is kept.
     infinite_loss : whether training goes on when the loss or θ is not finite.
     """
 
@@ -60,7 +63,7 @@ class Plan:
     infinite_loss: bool = False
 
     def rate(self, at: TrainingTime, factor: float, n_steps: int) -> float:
-        """η of the step at this moment of an epoch of `n_steps`; `factor` is what "adaptive" has made of it."""
+        """η of a step, at this time of an epoch of `n_steps`; `factor` is `Progress.rate_factor`."""
         warm = min(1.0, (at.epoch + 1.0 / n_steps) / self.warmup) if self.warmup else 1.0
         return self.learning_rate_init * factor * self.schedule(at) * warm
 
@@ -69,12 +72,17 @@ class Plan:
 class Progress:
     """How far training has come: all that is needed, beside θ and the plan, to go on as if it had never stopped.
 
-    state : the optimizer's. rng : the stream of random numbers. seed : of the dropout masks.
-    epoch, samples : how many there were. begun : the epoch at which the present call of `fit` began.
-    factor : of the rate, by "adaptive". order : of the rows, shuffled further.
-    best_theta, best_score, last_theta : of early stopping: the best, and where to go on.
-    kept, held_out : the numbers of the rows to train on, and of the others.
-    end : why training stopped.
+    Parameters
+    ----------
+    state, plateau : of the optimizer and of the stopping rule.
+    rng : the stream of random numbers. seed : of the dropout masks.
+    epoch, samples : the numbers of epochs and of samples so far. first_epoch : where the present call of `fit` began.
+    rate_factor : by which learning_rate="adaptive" has changed the rate.
+    row_order : the order of the rows in the last epoch; the next one shuffles it further.
+    loss_curve, validation_scores, validation_losses : a number for every epoch.
+    best_theta, best_score, last_theta : with early stopping, the best θ and its score, and the θ to go on from.
+    training_rows, validation_rows : with early stopping, the rows to train on, and those held out.
+    stop_reason : "max_iter", "converged", "diverged" or "interrupted"; empty while training goes on.
     """
 
     state: State
@@ -83,27 +91,27 @@ class Progress:
     seed: int = 0
     epoch: int = 0
     samples: int = 0
-    begun: int = 0
-    factor: float = 1.0
-    order: np.ndarray | None = None
+    first_epoch: int = 0
+    rate_factor: float = 1.0
+    row_order: np.ndarray | None = None
     loss_curve: list[float] = field(default_factory=list)
     validation_scores: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
     best_theta: Array | None = None
     best_score: float = -np.inf
     last_theta: Array | None = None
-    kept: np.ndarray | None = None
-    held_out: np.ndarray | None = None
-    end: str = ""
+    training_rows: np.ndarray | None = None
+    validation_rows: np.ndarray | None = None
+    stop_reason: str = ""
 
     def copy(self, backend: Backend) -> Progress:
-        """One to go on with, so that this one is as it was if that fails. The stream of random numbers is shared."""
+        """A copy to go on with, which leaves this one as it is; the stream of random numbers is shared."""
         moments = tuple(map(backend.copy, self.state.moments))
         curves: dict[str, Any] = {name: list(getattr(self, name)) for name in CURVES}
         return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
 
 
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
-    """Before the first epoch. The stream is drawn from only if something is dropped."""
+    """The progress before the first epoch. A number is drawn from the stream only where units are dropped."""
     seed = int(rng.randint(2**32, dtype=np.uint64)) if any(plan.dropout) else 0
     return Progress(plan.optimizer.start(backend, theta), rng, Plateau(plan.tol, plan.patience), seed)

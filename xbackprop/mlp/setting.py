@@ -1,0 +1,163 @@
+"""What a setting is, and the checks of single settings that `validation` does not have.
+
+A check, ``check(where, name, value)``, looks at one value alone: it returns the value in its plain form or raises a
+ValueError. Conditions on several settings together stand in `settings`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from xbackprop.arrays.backend import Backend
+from xbackprop.nn.activations import ACTIVATIONS, Activation
+from xbackprop.optim.schedules import SCHEDULES
+from xbackprop.validation import dtype_of, fraction, integer, number, one_of
+
+CLASSES = ("MLP", "MLPClassifier", "MLPRegressor")
+ESTIMATORS = CLASSES[1:]
+
+Check = Callable[[str, str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter of the constructors.
+
+    Parameters
+    ----------
+    name, default, check : the parameter, its default in `MLP`, and the check of its value.
+    meaning : its description in docstrings and docs.
+    classes : the classes that have it.
+    defaults, meanings : by class, what differs there from MLP's.
+    changes_on_resume : whether a run may be resumed from a checkpoint with another value.
+    in_files : whether model files hold it; settings of a process, such as the device, stay out.
+    """
+
+    name: str
+    default: Any
+    check: Check
+    meaning: str
+    classes: Sequence[str] = CLASSES
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    changes_on_resume: bool = False
+    in_files: bool = True
+
+    def meaning_in(self, owner: str) -> str:
+        """The description of the parameter in the class of this name."""
+        return self.meanings.get(owner, self.meaning)
+
+    def default_of(self, owner: str) -> Any:
+        """The default in the class of this name."""
+        return self.defaults.get(owner, self.default)
+
+
+def accept(where: str, name: str, value: Any) -> Any:
+    """Any value: `settings` or the data decide."""
+    return value
+
+
+def flag(where: str, name: str, value: Any) -> bool:
+    """True or False, from anything that has a truth value."""
+    return bool(value)
+
+
+def choice(known: Iterable[str]) -> Check:
+    """A check for one of the known names."""
+    return lambda where, name, value: one_of(where, name, value, known)
+
+
+def at_least(least: int) -> Check:
+    """A check for a whole number of at least `least`."""
+    return lambda where, name, value: integer(where, name, value, least)
+
+
+def optional(check: Check, nothing: Any = None) -> Check:
+    """A check that lets one more value pass: None, or a word."""
+
+    def checked(where: str, name: str, value: Any) -> Any:
+        is_nothing = value is None if nothing is None else isinstance(value, type(nothing)) and value == nothing
+        return value if is_nothing else check(where, name, value)
+
+    return checked
+
+
+def one_or_more(check: Check, expected: str, kinds: type | tuple[type, ...]) -> Check:
+    """One value of these kinds, or a sequence of them, one for each hidden layer; how many, `settings` checks."""
+
+    def checked(where: str, name: str, value: Any) -> Any:
+        if isinstance(value, kinds):
+            return check(where, name, value)
+        if not isinstance(value, Sequence):
+            raise ValueError(f"{where}: {name} must be {expected} or a sequence of them, got {value!r}")
+        return tuple(check(where, f"{name}[{i}]", v) for i, v in enumerate(value))
+
+    return checked
+
+
+def activation(where: str, name: str, value: Any) -> Activation:
+    """An activation, from its name or from itself."""
+    return value if isinstance(value, Activation) else ACTIVATIONS[one_of(where, name, value, ACTIVATIONS)]
+
+
+def schedule(where: str, name: str, value: Any) -> Any:
+    """The name of a schedule, or a function (epoch, epochs) -> factor."""
+    return value if callable(value) else one_of(where, name, value, SCHEDULES)
+
+
+def scoring(where: str, name: str, value: Any) -> Any:
+    """None, "loss" or a function (net, X, y) -> number."""
+    if not (value is None or callable(value) or value == "loss"):
+        raise ValueError(f"{where}: {name} must be None, 'loss' or a function (net, X, y) -> number, got {value!r}")
+    return value
+
+
+def folder(where: str, name: str, value: Any) -> Any:
+    """A folder, or None."""
+    if not (value is None or isinstance(value, str | PathLike)):
+        raise ValueError(f"{where}: {name} must be a folder or None, got {value!r}")
+    return value
+
+
+def interval(where: str, name: str, value: Any) -> Any:
+    """k of `backprop.recompute`; None keeps every layer, "sqrt" is resolved once the layers are known."""
+    if isinstance(value, str) and value != "sqrt":
+        raise ValueError(f"{where}: {name} must be a whole number, 'sqrt' or None, got {value!r}")
+    return value if value is None or value == "sqrt" else integer(where, name, value, 1)
+
+
+def backend(where: str, name: str, value: Any) -> Any:
+    """The name of a backend, a `Backend` or None."""
+    if value is not None and not isinstance(value, str | Backend):
+        raise ValueError(f"{where}: {name} must be a name, a Backend or None, got {value!r}")
+    return value
+
+
+def random_state(where: str, name: str, value: Any) -> Any:
+    """A seed below 2**32, a `RandomState` or None."""
+    if value is None or isinstance(value, np.random.RandomState):
+        return value
+    seed = integer(where, name, value, 0)
+    if seed >= 2**32:
+        raise ValueError(f"{where}: {name} must be below 2**32, got {value!r}")
+    return seed
+
+
+def inside(where: str, name: str, value: Any) -> float:
+    """A number in (0, 1)."""
+    return number(where, name, value, lambda v: 0 < v < 1, "a number between 0 and 1")
+
+
+def closed(where: str, name: str, value: Any) -> float:
+    """A number in [0, 1]."""
+    return fraction(where, name, value, one_allowed=True)
+
+
+def precision(where: str, name: str, value: Any) -> str:
+    """The name of a floating dtype, from its name or from a library's object for it."""
+    return dtype_of(where, value)
