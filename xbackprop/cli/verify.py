@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,28 +13,28 @@ import numpy as np
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
-from xbackprop.cli.matrix import DTYPES, Cell, matrix
+from xbackprop.cli.matrix import DTYPES, PARITY, Cell, matrix
 from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.verify import verify
 from xbackprop.validation import one_of
-from xbackprop.verification.findings import Finding, Verdict
+from xbackprop.verification.findings import Verdict
 from xbackprop.verification.methods import METHODS
-from xbackprop.verification.report.format import MARKS, TITLES, figure
+from xbackprop.verification.report.format import Column, finding_cell, verdict_column
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.run import make_header
+from xbackprop.verification.report.text import aligned
+from xbackprop.verification.run import DEFAULT, make_header
 
 HELP = "verify gradients, on every backend or of a saved network"
 
-#: What the command exits with: everything passed; something failed; something could not be told (`--strict`); what
-#: was asked for could not be run.
+#: Exit codes: everything passed; something failed; something could not be told (`--strict`); something that was
+#: asked for could not be run.
 PASSED, FAILED, UNDECIDED, NOT_RUN = 0, 1, 2, 3
-COLUMNS = ("complex step", "differences", "taylor", "dot product", "oracle", "paper", "parity")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what was found, write the files that were asked for; an exit code as above."""
+    """Print the report, write the files that were asked for; an exit code as above."""
     try:
         if (args.net is None) != (args.data is None):
             raise ValueError("--net and --data go together: a saved network, and the samples to verify it on")
@@ -85,17 +85,20 @@ def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[st
     aside = {b.name: b.reason for b in installed() if b.reason is not None}
     names = args.backends or ",".join(b.name for b in installed() if b.reason is None)
     homes, not_run = _places(names)
-    usual = [name for name in COLUMNS if name != "differences" or args.thorough]
-    columns = usual if methods is None else [name for name in COLUMNS if name in methods]
-    print(_line("backend", "activation", "loss", "dtype", [TITLES.get(name, name) for name in columns], "verdict"))
+    asked = methods or [*DEFAULT, *(["differences"] if args.thorough else [])]
+    shown = [m for name, m in METHODS.items() if name in asked] + ([PARITY] if methods is None else [])
+    columns = [Column(title, [], left=True) for title in ("backend", "activation", "loss", "dtype")]
+    columns += [*(Column(m.title, []) for m in shown), verdict_column([])]
+    widths = (10, 10, 20, 7, *(len("complex step") for _ in shown), 0)
+    print(aligned(columns, [column.title for column in columns], widths))
     cells: list[Cell] = []
     how = {"dtypes": dtypes or DTYPES, "methods": methods, "thorough": args.thorough, "seed": args.seed}
     for device, backend in homes:
         for cell in matrix(backend, device, **how):
             cells.append(cell)
-            figures = [_figure(cell.worst(name)) for name in columns]
-            kind, place = cell.kind, f"{backend.name} {device}"
-            print(_line(place, kind.activation.name, kind.loss, kind.dtype, figures, cell.verdict), flush=True)
+            place = [f"{backend.name} {device}", cell.kind.activation.name, cell.kind.loss, cell.kind.dtype]
+            errors = [finding_cell(cell.worst(m.name)).text for m in shown]
+            print(aligned(columns, [*place, *errors, cell.verdict], widths), flush=True)
     runs = [run for cell in cells for run in cell.runs]
     report = Report(make_header({"matrix": f"{len(cells)} cells, {len(runs)} gradients"}, args.seed), runs, not_run)
     for name, reason in (aside if not args.backends else {}).items():
@@ -107,7 +110,7 @@ def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[st
 
 
 def _reasons(report: Report) -> Iterator[str]:
-    """Why something is no PASS, and what was not run: every reason once."""
+    """The reasons why something is no PASS or was not run, every one once."""
     yield from dict.fromkeys(f"not run: {name}: {reason}" for name, reason in report.not_run.items())
     yield from dict.fromkeys(f"note: {note}" for run in report.runs for note in run.notes)
     for run in report.runs:
@@ -124,7 +127,7 @@ def _reasons(report: Report) -> Iterator[str]:
 
 
 def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:
-    """Backends named as in "numpy,torch:cuda:1", on all their devices where none is named; and what is not there."""
+    """Backends named as in "numpy,torch:cuda:1", on all their devices where none is named; and the missing ones."""
     found: list[tuple[str, Backend]] = []
     not_run: dict[str, str] = {}
     for item in text.split(","):
@@ -144,16 +147,6 @@ def _list(text: str | None, option: str, known: Iterable[str]) -> list[str] | No
         return None
     names = (name.strip().replace("-", " ").replace("_", " ") for name in text.split(","))
     return [one_of("verify", option, name, known) for name in names]
-
-
-def _figure(finding: Finding | None) -> str:
-    """The worst error of a cell, and a mark."""
-    return "" if finding is None else f"{figure(finding.error)} {MARKS[finding.verdict]}"
-
-
-def _line(place: str, activation: str, loss: str, dtype: str, cells: Sequence[str], end: str) -> str:
-    columns = "".join(f"{cell:>13}" for cell in cells)
-    return f"{place:<10} {activation:<11}{loss:<21}{dtype:<8}{columns}  {end}".rstrip()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

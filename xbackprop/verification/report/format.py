@@ -1,42 +1,74 @@
-"""How figures, limits, places and verdicts are written, on a page and on a terminal alike; and tables of plain text."""
+"""The tables of a report, cell by cell, and how numbers, bounds, places and verdicts are written in them.
+
+Text and page show the same tables: `runs_table`, a line for every run, and `tensors_table`, a line for every tensor.
+"""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from xbackprop.verification.findings import Role, Verdict
-from xbackprop.verification.methods import METHODS
+from xbackprop.verification.findings import Element, Finding, Method, Role, Run, Verdict, worst_finding
 
-#: Columns of a terminal.
-WIDTH = 100
 #: One character for a verdict, in tables.
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?", Verdict.VACUOUS: "∅"}
-#: How methods are called where there is room, if not by their names.
-TITLES = {name: method.title for name, method in METHODS.items()}
-DECISIVE = [name for name, method in METHODS.items() if method.role is Role.DECISIVE]
-ADVISORY = [name for name, method in METHODS.items() if method.role is Role.ADVISORY]
 #: Of more runs than these, only those that are no PASS are shown in full.
 FEW = 4
 
 
-def figure(value: float | str) -> str:
+class Cell(NamedTuple):
+    """A cell of a table; the verdict gives it its colour and its hint. anchor : of the section that tells more."""
+
+    text: str
+    verdict: Verdict | None = None
+    hint: str = ""
+    anchor: str = ""
+
+    @property
+    def mark(self) -> str:
+        """The verdict in one character."""
+        return MARKS[self.verdict] if self.verdict else ""
+
+
+class Column(NamedTuple):
+    """A column of a table. below : a second line of its head. left : whether it is text, which begins at the left."""
+
+    title: str
+    cells: Sequence[Cell]
+    below: str = ""
+    left: bool = False
+    of_method: bool = False
+
+
+def format_number(value: float) -> str:
     """A number in at most seven characters or so: 2.83, 1.2e-16, a dash for NaN."""
     x = float(value)
     if math.isnan(x):
         return "–"
     if 0.01 <= abs(x) < 999.5:
         return f"{x:#.3g}".rstrip(".")
-    if x == 0:
-        return "0"
-    return _short(f"{x:.1e}")
+    return "0" if x == 0 else _short(f"{x:.1e}")
 
 
-def limit(method: str, bound: float | str) -> str:
-    """What an error is held to: "≤ 1e-12"; an order is held to be at least so large."""
-    return f"{'≥' if method == 'taylor' else '≤'} {_short(f'{float(bound):.3g}')}"
+def format_bound(method: Method, bound: float) -> str:
+    """The limit of an error: "≤ 1e-12"; an order must be at least so large."""
+    return f"{'≥' if method.at_least else '≤'} {_short(f'{float(bound):.3g}')}"
+
+
+def _short(text: str) -> str:
+    return text.replace("e-0", "e-").replace("e+0", "e+")
+
+
+def format_element(worst: Element) -> str:
+    """An element of θ, with both of its derivatives."""
+    name, position, analytic, numeric = worst
+    return f"{name}{list(map(int, position))}, analytic {analytic:.9g}, numeric {numeric:.9g}"
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """ "7 crossed, 2 zero"."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def with_version(place: Mapping[str, str]) -> dict[str, str]:
@@ -45,20 +77,10 @@ def with_version(place: Mapping[str, str]) -> dict[str, str]:
     return {k: backend if k == "backend" else v for k, v in place.items() if k != "version"}
 
 
-def in_words(place: Mapping[str, str]) -> list[str]:
-    """ "numpy 2.4.6", "cpu", "float64", and what else there is with its name."""
+def format_place(place: Mapping[str, str]) -> str:
+    """ "numpy 2.4.6, cpu, float64", and everything else with its name."""
     plain = ("backend", "device", "dtype")
-    return [value if key in plain else f"{key} {value}" for key, value in with_version(place).items()]
-
-
-def _short(text: str) -> str:
-    return text.replace("e-0", "e-").replace("e+0", "e+")
-
-
-def clip(text: str, width: int) -> str:
-    """On one line, and with its middle left out where it is too long."""
-    text = clean(text)
-    return text if len(text) <= width else f"{text[: width // 2]}…{text[width // 2 + 1 - width :]}"
+    return ", ".join(value if key in plain else f"{key} {value}" for key, value in with_version(place).items())
 
 
 def clean(text: str) -> str:
@@ -66,43 +88,57 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def wrapped(indent: str, text: str) -> list[str]:
-    """The lines of a text, indented, the later ones a little further."""
-    return textwrap.wrap(
-        clean(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
-    )
+def finding_cell(finding: Finding | None) -> Cell:
+    """The error of a finding, and a mark."""
+    if finding is None:
+        return Cell("")
+    hint = f"{finding.verdict}, limit {format_bound(finding.by, finding.bound)}"
+    return Cell(f"{format_number(finding.error)} {MARKS[finding.verdict]}", finding.verdict, hint)
 
 
-class Column(NamedTuple):
-    """One column of a table on a terminal: lines of head, and cells."""
-
-    head: Sequence[str]
-    cells: Sequence[str]
-    left: bool = False
-
-    @property
-    def width(self) -> int:
-        """Of the widest line."""
-        return max(map(len, (*self.head, *self.cells)))
-
-    def lines(self, rows: int) -> list[str]:
-        """Head and cells, equally wide; the head stands on `rows` lines, at their foot."""
-        lines = [*[""] * (rows - len(self.head)), *self.head, *self.cells]
-        return [line.ljust(self.width) if self.left else line.rjust(self.width) for line in lines]
+def verdict_column(verdicts: Sequence[Verdict | None]) -> Column:
+    """The last column of a table."""
+    return Column("verdict", [Cell(str(v or ""), v) for v in verdicts], left=True)
 
 
-def table(first: Sequence[Column], more: Sequence[Column]) -> Iterator[str]:
-    """Columns side by side; where they do not all fit, in blocks that each begin with the columns `first`."""
-    block = list(first)
-    for column in more:
-        if sum(c.width + 2 for c in (*block, column)) - 2 > WIDTH and len(block) > len(first):
-            yield from (*_side_by_side(block), "")
-            block = list(first)
-        block.append(column)
-    yield from _side_by_side(block)
+def method_columns(groups: Sequence[Sequence[Finding]]) -> Iterator[Column]:
+    """A column for every method, with the worst of its findings in every group, and the bound where there is one."""
+    for method in {f.by.name: f.by for group in groups for f in group}.values():
+        own = [[f for f in group if f.method == method.name] for group in groups]
+        bounds = {format_bound(method, f.bound) for group in own for f in group}
+        below = bounds.pop() if len(bounds) == 1 else "own limits"
+        yield Column(method.title, [finding_cell(worst_finding(group)) for group in own], below, of_method=True)
 
 
-def _side_by_side(columns: Sequence[Column]) -> Iterator[str]:
-    rows = max(len(column.head) for column in columns)
-    for line in zip(*(column.lines(rows) for column in columns), strict=True):
-        yield "  ".join(line)
+def runs_table(runs: Sequence[Run]) -> tuple[str, list[Column]]:
+    """The part of their places that all runs share, in words; and a line for every run."""
+    places = [with_version(run.place) for run in runs]
+    keys = [k for k in dict.fromkeys(k for p in places for k in p) if len({p.get(k) for p in places}) > 1]
+    same = ", ".join(f"{key} {value}" for key, value in places[0].items() if key not in keys)
+    return same, [
+        Column("run", [Cell(str(i), anchor=f"run-{i}") for i in range(1, len(runs) + 1)]),
+        *(Column(key, [Cell(place.get(key, "")) for place in places], left=True) for key in keys),
+        *method_columns([run.findings for run in runs]),
+        verdict_column([run.verdict for run in runs]),
+        Column("seconds", [Cell(f"{run.seconds:.1f}") for run in runs]),
+    ]
+
+
+def tensors_table(run: Run, number: int = 1) -> list[Column]:
+    """A line for every tensor of a run, and for findings on θ as a whole."""
+    told = {t.name: t for t in run.tensors}
+    names = list(dict.fromkeys([*told, *(f.tensor for f in run.findings)]))
+    tensors = [told.get(name) for name in names]
+    anchors = {name: f"run-{number}-tensor-{i}" for i, name in enumerate(told, 1)}
+    return [
+        Column("tensor", [Cell(name, anchor=anchors.get(name, "")) for name in names], left=True),
+        Column("shape", [Cell("×".join(map(str, t.shape)) if t else "") for t in tensors]),
+        Column("‖g‖", [Cell(format_number(t.norm) if t else "") for t in tensors]),
+        *method_columns([[f for f in run.findings if f.tensor == name] for name in names]),
+        verdict_column([t.verdict if t else None for t in tensors]),
+    ]
+
+
+def advisory(method: Method, words: str) -> str:
+    """The words, for a method that does not decide."""
+    return words if method.role is Role.ADVISORY else ""

@@ -1,43 +1,18 @@
-"""A report as one HTML file, from the dictionary that `Report.to_dict` makes."""
+"""A report as one HTML file that needs nothing beside it."""
 
 from __future__ import annotations
 
 import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from xbackprop.verification.findings import Verdict
+from xbackprop.verification.findings import Finding, Results, Run, TensorSummary, Verdict
+from xbackprop.verification.methods import METHODS
+from xbackprop.verification.report import format as write
 from xbackprop.verification.report import plots
-from xbackprop.verification.report.format import (
-    ADVISORY,
-    DECISIVE,
-    FEW,
-    MARKS,
-    TITLES,
-    clean,
-    figure,
-    in_words,
-    limit,
-    with_version,
-)
+from xbackprop.verification.report.format import FEW, MARKS, Cell, Column, clean, runs_table, tensors_table
+from xbackprop.verification.report.text import summary_of
 
-#: What a method does, and what its error is measured in.
-EXPLAINED = {
-    "complex step": "Im C(θ + ih) / h with h = 1e-200, element by element: right to rounding, since nothing is "
-    "subtracted. The error is relative to the largest derivative of the tensor.",
-    "differences": "Central differences, extrapolated to h = 0, each with an estimate of its own error. The error is "
-    "in units of that estimate.",
-    "oracle": "The gradient that torch.autograd takes of the same cost. The error is in units of what rounding alone "
-    "may do.",
-    "reference": "The slope of a cost written anew in scalar loops and calculated with 50 digits: the one check of the "
-    "forward pass too.",
-    "taylor": "The remainder |(C(θ + hv) - C(θ - hv)) / 2 - h⟨g, v⟩| shrinks like h³ if g is the gradient, and like h "
-    "if it is not. The figure is that order.",
-    "dot product": "⟨Jv, w⟩ = ⟨v, Jᵀw⟩, forward mode on the left, backpropagation on the right. The error is in units "
-    "of u times ⟨Jv, w⟩ with every term made positive.",
-    "paper": "Equation 18 of the paper: central differences with h = 1e-5, and one relative error.",
-}
 MEANING = {
     Verdict.PASS: "A method that decides agrees, and no method that may decide disagrees.",
     Verdict.FAIL: "A method that may decide disagrees by more than its limit.",
@@ -98,20 +73,24 @@ addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(
 """
 
 
-def page(report: Mapping[str, Any]) -> str:
-    """The whole page, which needs nothing beside it, from the dictionary of a report."""
-    runs = report["runs"]
-    facts = list(report["header"].items())
-    verdict, what = report["verdict"], f"Gradient check{f' of {facts[0][1]}' if facts else ''}"
-    short = report["summary"].removeprefix(f"{verdict}: ")
+def page(report: Results) -> str:
+    """The whole page."""
+    runs, verdict, facts = report.runs, report.verdict, list(report.header.items())
+    title = f"Gradient check{f' of {facts[0][1]}' if facts else ''}"
     draws = plots.available()
+    short = summary_of(report).removeprefix(f"{verdict}: ")
     parts = [
-        f'<header class="banner {verdict.lower()}"><p>{_escaped(what)}</p>',
+        f'<header class="banner {verdict.lower()}"><p>{_escaped(title)}</p>',
         f"<h1>{verdict}</h1><p>{_escaped(short)}</p></header>",
         _facts(facts),
-        *_not_run(report["not_run"]),
-        *(_matrix(runs) if len(runs) > 1 else []),
     ]
+    if report.not_run:
+        listed = _facts(report.not_run.items(), "words")
+        parts.append(f'<section id="not-run"><h2>Not run</h2>{listed}</section>')
+    if len(runs) > 1:
+        same, columns = runs_table(runs)
+        shared = f"<p>All of them: {_escaped(same)}.</p>" if same else ""
+        parts.append(f'<section id="runs"><h2>{len(runs)} runs</h2>{shared}{_table(columns)}</section>')
     if not draws:
         how = "<code>pip install 'xbackprop[plot]'</code>"
         parts.append(f"<p class=aside>Pictures need matplotlib: {how}, then write this page again.</p>")
@@ -121,14 +100,14 @@ def page(report: Mapping[str, Any]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{verdict}: {_escaped(what)}</title><style>{CSS}</style></head>\n<body><main>\n"
+        f"<title>{verdict}: {_escaped(title)}</title><style>{CSS}</style></head>\n<body><main>\n"
         + "\n".join(parts)
         + f"\n</main><script>{SCRIPT}</script></body></html>\n"
     )
 
 
-def _escaped(text: Any) -> str:
-    return html.escape(clean(str(text)))
+def _escaped(text: str) -> str:
+    return html.escape(clean(text))
 
 
 def _facts(facts: Iterable[tuple[str, str]], kind: str = "facts") -> str:
@@ -136,171 +115,98 @@ def _facts(facts: Iterable[tuple[str, str]], kind: str = "facts") -> str:
     return f"<dl class={kind}>{inside}</dl>"
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = "\n".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{"".join(head)}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+def _verdict(verdict: Verdict) -> str:
+    return f'<b class="{verdict.lower()}">{verdict}</b>'
 
 
-def _th(title: str, below: str = "", text: bool = False) -> str:
-    small = f"<small>{_escaped(below)}</small>" if below else ""
-    return f"<th{' class=text' if text else ''}>{_escaped(title)}{small}</th>"
+def _table(columns: Sequence[Column]) -> str:
+    """The columns of a table, as text has them too."""
+    head = "".join(
+        f"<th{' class=text' if c.left else ''}>{_escaped(c.title)}"
+        f"{f'<small>{_escaped(c.below)}</small>' if c.below else ''}</th>"
+        for c in columns
+    )
+    rows = zip(*(column.cells for column in columns), strict=True)
+    lines = "\n".join(f"<tr>{''.join(map(_cell, columns, row))}</tr>" for row in rows)
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
 
 
-def _td(inside: Any, kind: str = "") -> str:
-    return f'<td class="{kind}">{_escaped(inside)}</td>' if kind else f"<td>{_escaped(inside)}</td>"
+def _cell(column: Column, cell: Cell) -> str:
+    kinds = [*(["text"] if column.left else []), *([cell.verdict.lower()] if cell.verdict else [])]
+    hint = f' title="{cell.hint}"' if cell.hint else ""
+    inside = f'<a href="#{cell.anchor}">{_escaped(cell.text)}</a>' if cell.anchor else _escaped(cell.text)
+    return f'<td class="{" ".join(kinds)}"{hint}>{inside}</td>' if kinds else f"<td{hint}>{inside}</td>"
 
 
-def _link(anchor: str, text: str) -> str:
-    return f'<td><a href="#{anchor}">{_escaped(text)}</a></td>'
-
-
-def _verdict(verdict: str, tag: str = "td") -> str:
-    return f'<{tag} class="{"text " if tag == "td" else ""}{verdict.lower()}">{verdict}</{tag}>'
-
-
-def _cell(finding: Mapping[str, Any] | None) -> str:
-    if finding is None:
-        return "<td></td>"
-    verdict, bound = finding["verdict"], limit(finding["method"], finding["bound"])
-    text = f"{figure(finding['error'])} {MARKS[Verdict(verdict)]}"
-    return f'<td class="{verdict.lower()}" title="{verdict}, limit {bound}">{text}</td>'
-
-
-def _methods(findings: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """The methods that were run, with what they are held to, where that is one figure for all."""
-    bounds: dict[str, set[str]] = {}
-    for f in findings:
-        bounds.setdefault(f["method"], set()).add(limit(f["method"], f["bound"]))
-    return {method: next(iter(seen)) if len(seen) == 1 else "own limits" for method, seen in bounds.items()}
-
-
-def _not_run(not_run: Mapping[str, str]) -> Iterator[str]:
-    if not_run:
-        yield '<section id="not-run"><h2>What was not run</h2>'
-        yield _facts(not_run.items(), "words") + "</section>"
-
-
-def _matrix(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for every run: its place, the worst of every method, its verdict."""
-    places = [with_version(run["place"]) for run in runs]
-    every = dict.fromkeys(key for place in places for key in place)
-    keys = [key for key in every if len({place.get(key) for place in places}) > 1]
-    same = ", ".join(f"{key} {value}" for key, value in places[0].items() if key not in keys)
-    methods = _methods(f for run in runs for f in run["findings"])
-    head = [_th("run"), *(_th(key, text=True) for key in keys)]
-    head += [_th(TITLES.get(m, m), bound) for m, bound in methods.items()]
-    rows = []
-    for number, run in enumerate(runs, 1):
-        cells = [_link(f"run-{number}", str(number)), *(_td(places[number - 1].get(key, ""), "text") for key in keys)]
-        cells += [_cell(_worst([f for f in run["findings"] if f["method"] == m])) for m in methods]
-        rows.append([*cells, _verdict(run["verdict"]), _td(f"{run['seconds']:.1f}")])
-    yield f'<section id="runs"><h2>{len(runs)} runs</h2>{f"<p>All of them: {_escaped(same)}.</p>" if same else ""}'
-    yield _table([*head, _th("verdict", text=True), _th("seconds")], rows) + "</section>"
-
-
-def _worst(findings: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The one with the worst verdict, and of those the one that is furthest off."""
-    order = [Verdict.PASS, Verdict.VACUOUS, Verdict.INCONCLUSIVE, Verdict.FAIL]
-
-    def badness(f: Mapping[str, Any]) -> tuple[int, float]:
-        error = float(f["error"]) * (-1 if f["method"] == "taylor" else 1)
-        return order.index(Verdict(f["verdict"])), math.inf if math.isnan(error) else error
-
-    return max(findings, key=badness, default=None)
-
-
-def _run(run: Mapping[str, Any], number: int, total: int, draws: bool) -> Iterator[str]:
+def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
     """One run: its place, its pictures, its tensors."""
-    place = ", ".join(in_words(run["place"]))
-    folded = total > FEW and run["verdict"] == Verdict.PASS
+    folded = total > FEW and run.verdict is Verdict.PASS
     opening, closing = ("<details {}><summary>", "</summary>") if folded else ("<section {}>", "")
+    title = (f"Run {number}: " if total > 1 else "") + write.format_place(run.place)
     yield opening.format(f'id="run-{number}" class="run"')
-    yield f"<h2>{f'Run {number}: ' if total > 1 else ''}{_escaped(place)} {_verdict(run['verdict'], 'b')}</h2>{closing}"
-    whole = figure(run["paper_error"])
-    yield f"<p>Equation 18 over all parameters, the paper's one figure: {whole}. It took {run['seconds']:.1f} s.</p>"
-    yield from (f"<p>{_escaped(note)}</p>" for note in run["notes"])
+    yield f"<h2>{_escaped(title)} {_verdict(run.verdict)}</h2>{closing}"
+    whole = write.format_number(run.paper_error)
+    yield f"<p>Equation 18 over all parameters, the paper's one figure: {whole}. It took {run.seconds:.1f} s.</p>"
+    yield from (f"<p>{_escaped(note)}</p>" for note in run.notes)
+    looks = plots.looks(t.name for t in run.tensors)
     if draws:
-        wrong = [t["name"] for t in run["tensors"] if t["verdict"] == Verdict.FAIL]
-        pairs = {t["name"]: _pair(t) for t in run["tensors"]}
-        curves = run["curves"]
-        yield _pictures(
-            f"run-{number}", plots.panels(_points(curves["steps"]), _points(curves["taylor"]), pairs, wrong)
-        )
-    methods = _methods(f for f in run["findings"])
-    head = [_th("tensor"), _th("shape"), _th("‖g‖"), *(_th(TITLES.get(m, m), b) for m, b in methods.items())]
-    rows = []
-    tensors = {t["name"]: t for t in run["tensors"]}
-    for i, name in enumerate(dict.fromkeys([*tensors, *(f["tensor"] for f in run["findings"])]), 1):
-        found = {f["method"]: f for f in run["findings"] if f["tensor"] == name}
-        told = tensors.get(name)
-        shape = ["×".join(map(str, told["shape"])), figure(told["norm"])] if told else ["", ""]
-        first = _link(f"run-{number}-tensor-{i}", name) if told else _td(name)
-        last = _verdict(told["verdict"]) if told else "<td></td>"
-        rows.append([first, *map(_td, shape), *(_cell(found.get(m)) for m in methods), last])
-    yield _table([*head, _th("verdict", text=True)], rows)
-    for i, tensor in enumerate(run["tensors"], 1):
-        yield from _tensor(run, tensor, f"run-{number}-tensor-{i}", draws and not folded)
+        wrong = [t.name for t in run.tensors if t.verdict is Verdict.FAIL]
+        yield _pictures(f"run-{number}", plots.panels(run.curves, run.tensors, looks, wrong))
+    yield _table(tensors_table(run, number))
+    for i, tensor in enumerate(run.tensors, 1):
+        anchor = f"run-{number}-tensor-{i}"
+        yield from _tensor(run, tensor, anchor)
+        if draws and not folded:
+            drawings = plots.panels(run.curves, [tensor], looks)
+            del drawings["steps"]
+            yield _pictures(anchor, drawings, f" of {tensor.name}")
+        yield "</details>"
     if draws and folded:
         yield f"<p class=aside>Of more than {FEW} runs, tensors of those that pass have no pictures of their own.</p>"
     yield "</details>" if folded else "</section>"
 
 
-def _pair(tensor: Mapping[str, Any]) -> tuple[list[float], list[float]]:
-    return [float(v) for v in tensor["analytic"]], [float(v) for v in tensor["numeric"]]
-
-
-def _points(curves: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, list[tuple[float, float]]]:
-    return {name: [(float(x), float(y)) for x, y in points] for name, points in curves.items()}
-
-
 def _pictures(anchor: str, drawings: Mapping[str, plots.Draw], of: str = "") -> str:
     labels = {"steps": "error against step", "taylor": "Taylor remainder", "scatter": "analytic against numeric"}
-    sizes = {name: (4.6, 4.4) if "steps" in drawings and name != "steps" else (4.6, 3.95) for name in drawings}
-    drawn = [plots.svg(draw, f"{anchor}-{name}", labels[name] + of, sizes[name]) for name, draw in drawings.items()]
+    heights = {name: 4.4 if "steps" in drawings and name != "steps" else 3.95 for name in drawings}  # room for names
+    drawn = [plots.svg(draw, f"{anchor}-{name}", labels[name] + of, heights[name]) for name, draw in drawings.items()]
     return f'<div class="pictures">{"".join(drawn)}</div>'
 
 
-def _tensor(run: Mapping[str, Any], tensor: Mapping[str, Any], anchor: str, draws: bool) -> Iterator[str]:
-    """All that is known of one tensor."""
-    name, verdict = tensor["name"], tensor["verdict"]
-    opened = "" if verdict == Verdict.PASS else " open"
-    yield f'<details id="{anchor}"{opened}><summary><code>{_escaped(name)}</code>{_verdict(verdict, "b")}'
-    yield f" <span class=aside>{_escaped(tensor['diagnosis'])}</span></summary>"
-    facts = [("shape", "×".join(map(str, tensor["shape"]))), ("elements", f"{math.prod(tensor['shape']):,}")]
-    facts += [("‖g‖", figure(tensor["norm"])), ("eq. 18", figure(tensor["paper_error"]))]
-    yield _facts(facts)
-    if tensor["diagnosis"]:
-        yield f"<p><strong>Diagnosis:</strong> {_escaped(tensor['diagnosis'])}.</p>"
-    if tensor["worst"]:
-        yield f"<p><strong>Worst element:</strong> {_escaped(_element(tensor['worst']))}.</p>"
-    head = [_th("method"), _th("verdict", text=True), *map(_th, ("error", "limit", "looked at"))]
-    head += [_th(title, text=True) for title in ("counted", "worst element, reason")]
-    yield _table(head, [_finding(f) for f in run["findings"] if f["tensor"] == name])
-    if draws:
-        remainders = {key: points for key, points in run["curves"]["taylor"].items() if key == name}
-        names = [t["name"] for t in run["tensors"]]
-        drawings = plots.panels({}, _points(remainders), {name: _pair(tensor)}, names=names)
-        yield _pictures(anchor, {k: drawings[k] for k in ("taylor", "scatter")}, f" of {name}")
-    yield "</details>"
+def _tensor(run: Run, tensor: TensorSummary, anchor: str) -> Iterator[str]:
+    """Everything that is known of one tensor; the section stays open."""
+    opened = "" if tensor.verdict is Verdict.PASS else " open"
+    yield f'<details id="{anchor}"{opened}><summary><code>{_escaped(tensor.name)}</code>{_verdict(tensor.verdict)}'
+    yield f" <span class=aside>{_escaped(tensor.diagnosis)}</span></summary>"
+    facts = [("shape", "×".join(map(str, tensor.shape))), ("elements", f"{math.prod(tensor.shape):,}")]
+    yield _facts(
+        [*facts, ("‖g‖", write.format_number(tensor.norm)), ("eq. 18", write.format_number(tensor.paper_error))]
+    )
+    if tensor.diagnosis:
+        yield f"<p><strong>Diagnosis:</strong> {_escaped(tensor.diagnosis)}.</p>"
+    if tensor.worst:
+        yield f"<p><strong>Worst element:</strong> {_escaped(write.format_element(tensor.worst))}.</p>"
+    yield _table(_findings_table([f for f in run.findings if f.tensor == tensor.name]))
 
 
-def _finding(f: Mapping[str, Any]) -> list[str]:
-    aside = ", does not decide" if f["method"] in ADVISORY else ""
-    unit = "" if f["method"] in (*DECISIVE, *ADVISORY) else {"taylor": " steps"}.get(f["method"], " draws")
-    counted = ", ".join(f"{count:,} {what}" for what, count in f["counts"].items() if count)
-    figures = (figure(f["error"]), limit(f["method"], f["bound"]), f"{f['checked']:,}{unit}")
+def _findings_table(findings: Sequence[Finding]) -> list[Column]:
+    """A line for every method."""
+
+    def column(title: str, texts: Iterable[str], left: bool = False) -> Column:
+        return Column(title, [Cell(text) for text in texts], left=left)
+
+    units = ["" if f.by.counted == "elements" else f" {f.by.counted}" for f in findings]
+    worst = [write.format_element(f.worst) if f.worst else "" for f in findings]
     return [
-        _td(TITLES.get(f["method"], f["method"]) + aside),
-        _verdict(f["verdict"]),
-        *map(_td, figures),
-        _td(counted, "text"),
-        _td("; ".join(filter(None, [_element(f["worst"]) if f["worst"] else "", f["reason"]])), "text long"),
+        column("method", [f.by.title + write.advisory(f.by, ", does not decide") for f in findings]),
+        write.verdict_column([f.verdict for f in findings]),
+        column("error", [write.format_number(f.error) for f in findings]),
+        column("limit", [write.format_bound(f.by, f.bound) for f in findings]),
+        column("looked at", [f"{f.checked:,}{unit}" for f, unit in zip(findings, units, strict=True)]),
+        column("counted", [write.format_counts(f.counts) for f in findings], left=True),
+        column("worst element", worst, left=True),
+        column("reason", [f.reason for f in findings], left=True),
     ]
-
-
-def _element(worst: Mapping[str, Any]) -> str:
-    analytic, numeric = float(worst["analytic"]), float(worst["numeric"])
-    return f"{worst['tensor']}{worst['position']}: analytic {analytic:.9g}, numeric {numeric:.9g}"
 
 
 def _legend() -> Iterator[str]:
@@ -308,5 +214,5 @@ def _legend() -> Iterator[str]:
     yield _facts([(f"{MARKS[verdict]} {verdict}", text) for verdict, text in MEANING.items()], "words")
     yield "<h3>Methods</h3>"
     does_not = " It is reported, and decides nothing: it fails gradients that are right where they are small."
-    words = [(TITLES.get(m, m), text + (does_not if m in ADVISORY else "")) for m, text in EXPLAINED.items()]
+    words = [(m.title, m.explained + write.advisory(m, does_not)) for m in METHODS.values()]
     yield _facts(words, "words") + "</section>"

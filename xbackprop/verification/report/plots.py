@@ -1,6 +1,6 @@
 """The pictures of a report, with matplotlib: error against step, Taylor remainders, analytic against numeric.
 
-A function here draws on axes it is given, from plain numbers, and knows no report. Nothing touches pyplot.
+The functions draw on axes that they are given. Nothing touches pyplot.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from xbackprop.errors import BackendError
+from xbackprop.verification.findings import Curves, TensorSummary
 
 Points = Sequence[tuple[float, float]]
-#: For every tensor its elements, analytic and numeric.
-Pairs = Mapping[str, tuple[Sequence[float], Sequence[float]]]
+Looks = Mapping[str, tuple[str, str]]  # of every tensor, its colour and its marker
 Draw = Callable[[Any], None]
 
 #: Paul Tol's "bright": told apart by the colour-blind, on white and on black. Markers tell apart what shares a colour.
@@ -31,33 +31,16 @@ LEGEND = 9  # tensors that are named; the others are counted
 DOTS = 300  # elements of a tensor in a scatter
 
 STYLE = {
-    "font.size": 9.0,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": FAINT,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
-    "xtick.color": FAINT,
-    "ytick.color": FAINT,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.minor.visible": False,
-    "lines.linewidth": 1.3,
-    "lines.markersize": 3.5,
-    "lines.markeredgewidth": 0.0,
-    "legend.frameon": False,
-    "legend.fontsize": 8.0,
-    "legend.handlelength": 1.6,
-    "legend.columnspacing": 1.2,
+    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
+    **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], FAINT),
+    **{"font.size": 9.0, "axes.titlesize": 10.0, "axes.titlelocation": "left", "axes.titlepad": 10.0},
+    **{"axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8},
+    **{"axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.5},
+    **{"lines.linewidth": 1.3, "lines.markersize": 3.5, "lines.markeredgewidth": 0.0},
+    **{"legend.frameon": False, "legend.fontsize": 8.0, "legend.handlelength": 1.6, "legend.columnspacing": 1.2},
 }
+DASHED = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1}
+SMALL = {"textcoords": "offset points", "fontsize": 8}
 
 
 def available() -> bool:
@@ -69,9 +52,7 @@ def available() -> bool:
     return True
 
 
-def picture(
-    steps: Mapping[str, Points], taylor: Mapping[str, Points], pairs: Pairs, wrong: Collection[str] = ()
-) -> Any:
+def picture(curves: Curves, tensors: Sequence[TensorSummary], wrong: Collection[str] = ()) -> Any:
     """The three panels side by side, a matplotlib `Figure` that a notebook shows.
 
     wrong : the tensors to bring out.
@@ -81,26 +62,31 @@ def picture(
     BackendError : without matplotlib.
     """
     with _style():
-        figure = _figure((13.5, 4.6))
-        for axes, draw in zip(figure.subplots(1, 3), panels(steps, taylor, pairs, wrong).values(), strict=True):
+        figure = _figure((13.5, 4.6), layout="constrained")
+        drawings = panels(curves, tensors, looks(t.name for t in tensors), wrong)
+        for axes, draw in zip(figure.subplots(1, 3), drawings.values(), strict=True):
             draw(axes)
     return figure
 
 
 def panels(
-    steps: Mapping[str, Points],
-    taylor: Mapping[str, Points],
-    pairs: Pairs,
-    wrong: Collection[str] = (),
-    names: Iterable[str] = (),
+    curves: Curves, tensors: Sequence[TensorSummary], looks: Looks, wrong: Collection[str] = ()
 ) -> dict[str, Draw]:
-    """What draws each panel, by its name. A tensor has the look that its place in `names` gives it."""
-    looks = _looks([*names, *pairs, *taylor])
+    """A function for each panel, by its name, that draws these tensors on axes."""
+    names = {t.name for t in tensors}
+    taylor = {name: points for name, points in curves.taylor.items() if name in names}
+    pairs = {t.name: list(zip(t.numeric, t.analytic, strict=False)) for t in tensors}
     return {
-        "steps": lambda axes: draw_steps(axes, steps),
+        "steps": lambda axes: draw_steps(axes, curves.steps),
         "taylor": lambda axes: draw_taylor(axes, taylor, looks, wrong),
         "scatter": lambda axes: draw_scatter(axes, pairs, looks, wrong),
     }
+
+
+def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of every tensor: another colour each, then the same with another marker."""
+    n = len(COLOURS)
+    return {name: (COLOURS[i % n], MARKERS[i // n % len(MARKERS)]) for i, name in enumerate(dict.fromkeys(names))}
 
 
 def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
@@ -108,7 +94,7 @@ def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
 
     The complex step goes on to steps of 1e-200, far off any axis; an arrow says so.
     """
-    _name(axes, "Error of the numeric slope", "step h", "relative error of ∇C")
+    axes.set(title="Error of the numeric slope", xlabel="step h", ylabel="relative error of ∇C")
     real = [h for name, points in steps.items() if name != "complex step" for h, _ in _positive(points)]
     if not real:
         return _nothing(axes)
@@ -122,15 +108,10 @@ def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
         if name == "complex step" and points:
             _on_to_the_left(axes, points, shown, left)
     axes.set_ylim(LEAST / 4, 10 * max(10.0 * LEAST, *(e for points in steps.values() for _, e in _finite(points))))
-    axes.axvline(PAPER_STEP, color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
-    axes.annotate(
-        "the paper's h = 1e-5", (PAPER_STEP, 0.0), (4, 5), xycoords=("data", "axes fraction"), color=INK,
-        textcoords="offset points", fontsize=8,
-    )  # fmt: skip
-    axes.legend(  # the inside of the V is empty
-        loc="upper right", bbox_to_anchor=(PAPER_STEP, 1.0), bbox_transform=axes.get_xaxis_transform(),
-        labelcolor="linecolor",
-    )  # fmt: skip
+    axes.axvline(PAPER_STEP, **DASHED)
+    axes.annotate("the paper's h = 1e-5", (PAPER_STEP, 0.0), (4, 5), xycoords=("data", "axes fraction"), **SMALL)
+    inside = {"bbox_to_anchor": (PAPER_STEP, 1.0), "bbox_transform": axes.get_xaxis_transform()}  # the V is empty there
+    axes.legend(loc="upper right", labelcolor="linecolor", **inside)
     return None
 
 
@@ -144,15 +125,12 @@ def _on_to_the_left(axes: Any, points: Points, shown: Points, left: float) -> No
     if not shown:
         axes.axhline(level, color=colour)
     axes.plot([left / 2], [level], marker="<", color=colour, markersize=6, clip_on=False)
-    smallest = f"on to h = {min(beyond)[0]:.0e}"
-    axes.annotate(smallest, (left / 2, level), (8, 5), textcoords="offset points", color=colour, fontsize=8)
+    axes.annotate(f"on to h = {min(beyond)[0]:.0e}", (left / 2, level), (8, 5), color=colour, **SMALL)
 
 
-def draw_taylor(
-    axes: Any, curves: Mapping[str, Points], looks: Mapping[str, tuple[str, str]], wrong: Collection[str] = ()
-) -> None:
+def draw_taylor(axes: Any, curves: Mapping[str, Points], looks: Looks, wrong: Collection[str] = ()) -> None:
     """|remainder| against step for every tensor, and the slopes 1 and 3 beside them."""
-    _name(axes, "Taylor remainder", "step h along a random direction", "|remainder|")
+    axes.set(title="Taylor remainder", xlabel="step h along a random direction", ylabel="|remainder|")
     kept = {name: _positive(points) for name, points in curves.items()}
     every = [point for points in kept.values() for point in points]
     if not every:
@@ -166,26 +144,24 @@ def draw_taylor(
     smallest = min(min(h for h, _ in every), largest / 10)
     for order, word in ((1, "order 1: wrong"), (3, "order 3: right")):
         h = max(smallest, largest * (bottom / top) ** (1 / order))
-        axes.plot([h, largest], [top * (h / largest) ** order, top], color=FAINT, linestyle=(0, (4, 3)), linewidth=1)
+        axes.plot([h, largest], [top * (h / largest) ** order, top], **DASHED)
         middle = math.sqrt(h * largest)
-        place = (middle, top * (middle / largest) ** order)
-        axes.annotate(word, place, (-4, 3), textcoords="offset points", fontsize=8, ha="right", va="bottom")
+        axes.annotate(word, (middle, top * (middle / largest) ** order), (-4, 3), ha="right", va="bottom", **SMALL)
     _legend(axes, [name for name in kept if kept[name]], looks, wrong)
     return None
 
 
-def draw_scatter(axes: Any, pairs: Pairs, looks: Mapping[str, tuple[str, str]], wrong: Collection[str] = ()) -> None:
-    """Analytic against numeric: what is right lies on the diagonal."""
-    _name(axes, "Gradient, element by element", "numeric ∂C/∂θ", "analytic ∂C/∂θ")
-    dots = {name: _thinned(_finite(list(zip(b, a, strict=False)))) for name, (a, b) in pairs.items()}
+def draw_scatter(axes: Any, pairs: Mapping[str, Points], looks: Looks, wrong: Collection[str] = ()) -> None:
+    """Analytic against numeric: elements that are right lie on the diagonal."""
+    axes.set(title="Gradient, element by element", xlabel="numeric ∂C/∂θ", ylabel="analytic ∂C/∂θ")
+    dots = {name: _thinned(_finite(points)) for name, points in pairs.items()}
     sizes = sorted(abs(v) for points in dots.values() for point in points for v in point if v != 0)
     if not sizes:
         return _nothing(axes)
     _scale(axes, sizes)
     low, high = axes.get_xlim()
     axes.plot([low, high], [low, high], color=FAINT, linewidth=1)
-    axes.annotate("equal", (0.93, 0.93), (-4, 4), xycoords="axes fraction", textcoords="offset points", ha="right",
-                  fontsize=8)  # fmt: skip
+    axes.annotate("equal", (0.93, 0.93), (-4, 4), xycoords="axes fraction", ha="right", **SMALL)
     for name in _wrong_last(dots, wrong):
         colour, marker = looks[name]
         axes.plot(*_columns(dots[name]), color=colour, marker=marker, linestyle="", **_weight(name, wrong))
@@ -228,12 +204,6 @@ def _power_of_ten(x: float, _: Any = None) -> str:
     return f"{'−' if x < 0 else ''}10{power}"
 
 
-def _looks(names: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every tensor: another colour each, then the same with another marker."""
-    n = len(COLOURS)
-    return {name: (COLOURS[i % n], MARKERS[i // n % len(MARKERS)]) for i, name in enumerate(dict.fromkeys(names))}
-
-
 def _wrong_last(names: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
     return sorted(names, key=lambda name: name in wrong)  # what is drawn last lies on top
 
@@ -244,7 +214,7 @@ def _weight(name: str, wrong: Collection[str]) -> dict[str, float]:
     return {"alpha": 1.0, "linewidth": 2.0, "markersize": 4.5} if name in wrong else {"alpha": 0.35}
 
 
-def _legend(axes: Any, names: Sequence[str], looks: Mapping[str, tuple[str, str]], wrong: Collection[str]) -> None:
+def _legend(axes: Any, names: Sequence[str], looks: Looks, wrong: Collection[str]) -> None:
     """The tensors below the axes, wrong ones first. Names are text: no "$" in them starts a formula."""
     from matplotlib.lines import Line2D
 
@@ -261,11 +231,6 @@ def _legend(axes: Any, names: Sequence[str], looks: Mapping[str, tuple[str, str]
     for place, text in zip(legend.get_texts(), texts, strict=True):
         place.set_parse_math(False)
         place.set_text(text)
-
-
-def _name(axes: Any, title: str, x: str, y: str) -> None:
-    axes.set_title(title, pad=10)
-    axes.set(xlabel=x, ylabel=y)
 
 
 def _nothing(axes: Any) -> None:
@@ -298,16 +263,14 @@ def _columns(points: Points) -> tuple[list[float], list[float]]:
 def _style(**extra: Any) -> Iterator[None]:
     """matplotlib's defaults and STYLE, whatever the user's settings are, and those again afterwards."""
     try:
-        import matplotlib
         import matplotlib.style
     except ImportError as error:
         raise BackendError("pictures need matplotlib, which is not installed: pip install 'xbackprop[plot]'") from error
-    settings: Any = extra
-    with matplotlib.style.context(["default", STYLE]), matplotlib.rc_context(settings):
+    with matplotlib.style.context(["default", {**STYLE, **extra}]):
         yield
 
 
-def _figure(size: tuple[float, float], layout: Any = "constrained") -> Any:
+def _figure(size: tuple[float, float], layout: Any = None) -> Any:
     from matplotlib.figure import Figure
 
     class Picture(Figure):  # type: ignore[misc]
@@ -319,16 +282,15 @@ def _figure(size: tuple[float, float], layout: Any = "constrained") -> Any:
     return Picture(figsize=size, layout=layout)
 
 
-def svg(draw: Draw, name: str, label: str, size: tuple[float, float] = (4.6, 4.4)) -> str:
+def svg(draw: Draw, name: str, label: str, height: float = 4.4) -> str:
     """One panel as an <svg> element for a page: the same bytes for the same numbers.
 
-    name : what its ids begin with, which must differ within a page. label : what it is, for those who cannot see it.
+    name : the beginning of its ids, which must differ within a page. label : its meaning, for those who cannot see it.
     Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
     """
     with _style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure = _figure(size, layout=None)  # one that fits itself to its texts draws everything three times
+        figure = _figure((4.6, height))  # with margins of its own: to fit them to the texts takes most of the time
         draw(figure.subplots())
-        height = size[1]
         figure.subplots_adjust(left=0.17, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
         out = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

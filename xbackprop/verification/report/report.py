@@ -1,4 +1,4 @@
-"""The report of a verification: what was checked where, what was found, and all of it as text, JSON and pictures."""
+"""The report of a verification, as text, JSON, pictures and a page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Report(Results):
-    """What `xbackprop.verify` and the other checks return: `passed`, `verdict`, `verdicts` and ways to see the rest."""
+    """The result of `xbackprop.verify` and the other checks: `passed`, `verdict`, `verdicts`, and views of the rest."""
 
     @property
     def summary(self) -> str:
@@ -52,7 +52,7 @@ class Report(Results):
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Write one HTML page that needs nothing beside it, atomically; without matplotlib it has no pictures."""
-        write_atomically(Path(path), page.page(self.to_dict()).encode(errors="replace"))
+        write_atomically(Path(path), page.page(self).encode(errors="replace"))
 
     def plot(self, run: int = 0) -> Any:
         """The pictures of one run: error against step, Taylor remainders, analytic against numeric.
@@ -67,9 +67,8 @@ class Report(Results):
         """
         if not -len(self.runs) <= run < len(self.runs):
             raise IndexError(f"Report.plot: run must be one of {len(self.runs)}, counted from 0, got {run}")
-        tensors, curves = self.runs[run].tensors, self.runs[run].curves
-        pairs = {t.name: (t.analytic, t.numeric) for t in tensors}
-        return plots.picture(curves.steps, curves.taylor, pairs, [t.name for t in tensors if t.verdict is Verdict.FAIL])
+        tensors = self.runs[run].tensors
+        return plots.picture(self.runs[run].curves, tensors, [t.name for t in tensors if t.verdict is Verdict.FAIL])
 
 
 def _fields(thing: Any) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def _fields(thing: Any) -> dict[str, Any]:
 
 
 def _plain(thing: Any) -> Any:
-    """What JSON has for it: numbers of NumPy's become Python's, sequences lists."""
+    """The same for JSON: numbers of NumPy's become Python's, sequences lists."""
     if thing is None or isinstance(thing, bool):
         return thing
     if isinstance(thing, str):

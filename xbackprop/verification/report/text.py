@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 
-from xbackprop.verification.findings import Element, Finding, Results, Run, Verdict, worst_verdict
-from xbackprop.verification.report.format import (
-    ADVISORY,
-    DECISIVE,
-    FEW,
-    MARKS,
-    TITLES,
-    WIDTH,
-    Column,
-    clip,
-    figure,
-    in_words,
-    limit,
-    table,
-    with_version,
-    wrapped,
-)
+from xbackprop.verification.findings import Element, Finding, Results, Role, Run, Verdict, any_failed
+from xbackprop.verification.report import format as write
+from xbackprop.verification.report.format import FEW, Cell, Column, clean, runs_table, tensors_table
 
+#: Columns of a terminal, and of a name in a table.
+WIDTH, NAME = 100, 24
 #: Of more than FEW runs, text shows in full those that are no PASS, up to MANY of them.
 MANY = 8
 
@@ -35,7 +23,7 @@ def summary_of(report: Results) -> str:
 
 
 def _in_short(report: Results) -> str:
-    """What the verdict rests on: how much was looked at and by what, or what is wrong where, or what is missing."""
+    """The grounds of the verdict: how much was looked at and by which methods, or where it is wrong, or missing."""
     runs, verdict = report.runs, report.verdict
     concerned = [run for run in runs if run.verdict is verdict]
     if not runs:
@@ -44,11 +32,12 @@ def _in_short(report: Results) -> str:
         passing = sum(run.verdict is Verdict.PASS for run in runs)
         return f"{passing} of {_many(len(runs), 'run')} pass, and these could not be run: {_few(report.not_run)}"
     several = f" ({len(concerned)} of {len(runs)} runs)" if len(runs) > 1 else ""
-    names = dict.fromkeys(name for run in concerned for name in _concerned(run, verdict))
+    names = dict.fromkeys(t.name for run in concerned for t in run.tensors if t.verdict is verdict)
     if verdict is Verdict.FAIL:
-        methods = dict.fromkeys(f.method for run in concerned for f in run.findings if _decides(f, verdict))
-        found = f", by {', '.join(TITLES.get(m, m) for m in methods)}" if methods else ""
-        return f"the gradient is wrong in {_few(names)}{found}{several}"
+        failed = [f for run in concerned for f in run.findings if any_failed([f])]
+        names |= dict.fromkeys(f.tensor for f in failed)  # be it on θ as a whole
+        by = ", by " + ", ".join(dict.fromkeys(f.by.title for f in failed)) if failed else ""
+        return f"the gradient is wrong in {_few(names)}{by}{several}"
     if verdict is Verdict.INCONCLUSIVE:
         return (f"could not be told for {_few(names)}" if names else "there was nothing to look at") + several
     if verdict is Verdict.VACUOUS:
@@ -61,182 +50,170 @@ def _in_short(report: Results) -> str:
 
 
 def _looked_at(run: Run) -> int:
-    """The elements that were held, one by one, to some method that decides."""
-    deciding = [f for f in run.findings if f.method in DECISIVE and f.verdict is Verdict.PASS]
-    return sum(max((f.checked for f in deciding if f.tensor == t.name), default=0) for t in run.tensors)
-
-
-def _decides(finding: Finding, verdict: Verdict) -> bool:
-    return finding.verdict is verdict and finding.method not in ADVISORY
-
-
-def _concerned(run: Run, verdict: Verdict) -> list[str]:
-    """The tensors with that verdict; of a FAIL also where methods found it, be it on θ as a whole."""
-    names = [t.name for t in run.tensors if t.verdict is verdict]
-    return names + [f.tensor for f in run.findings if _decides(f, verdict)] if verdict is Verdict.FAIL else names
-
-
-def _few(names: Iterable[str]) -> str:
-    short = [clip(name, 24) for name in names]
-    return ", ".join(short[:3]) + (f" and {len(short) - 3} more" if len(short) > 3 else "")
+    """The elements that were compared, one by one, by some method that decides."""
+    passing = [f for f in run.findings if f.by.role is Role.DECISIVE and f.verdict is Verdict.PASS]
+    return sum(max((f.checked for f in passing if f.tensor == t.name), default=0) for t in run.tensors)
 
 
 def _methods_that_pass(runs: Sequence[Run]) -> Iterator[str]:
     """The methods on which a PASS rests; with how often, where some of their findings are none."""
-    findings = [f for run in runs for f in run.findings if f.method not in ADVISORY]
-    for method in dict.fromkeys(f.method for f in findings):
-        verdicts = [f.verdict for f in findings if f.method == method]
+    findings = [f for run in runs for f in run.findings if f.by.role is not Role.ADVISORY]
+    for title in dict.fromkeys(f.by.title for f in findings):
+        verdicts = [f.verdict for f in findings if f.by.title == title]
         passed = verdicts.count(Verdict.PASS)
         if passed:
-            share = "" if passed == len(verdicts) else f" ({passed} of {len(verdicts)})"
-            yield f"{TITLES.get(method, method)}{share}"
+            yield title if passed == len(verdicts) else f"{title} ({passed} of {len(verdicts)})"
 
 
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+def _few(names: Iterable[str]) -> str:
+    short = [_clip(name) for name in names]
+    return ", ".join(short[:3]) + (f" and {len(short) - 3} more" if len(short) > 3 else "")
+
+
+def _many(count: int, name: str) -> str:
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def report_in_text(report: Results) -> Iterator[str]:
     """The lines of the report, none longer than WIDTH. "PASS" is said of the whole alone; of its parts, "pass"."""
     runs = report.runs
     facts = [f"{key} {value}" for key, value in report.header.items()]
-    yield from wrapped("", "gradient check: " + facts[0] if facts else "gradient check")
-    yield from wrapped("  ", " · ".join(facts[1:]))
-    shown = list(enumerate(runs, 1))
+    yield from _wrapped("", ": ".join(["gradient check", *facts[:1]]))
+    yield from _wrapped("  ", " · ".join(facts[1:]))
+    shown = [(number, run) for number, run in enumerate(runs, 1) if len(runs) <= FEW or run.verdict is not Verdict.PASS]
     if len(runs) > FEW:
+        yield from ("", *_runs(runs))
+        shown, rest = shown[:MANY], len(shown) - MANY
+    for number, run in shown:
         yield ""
-        yield from _matrix(runs)
-        shown = [(number, run) for number, run in shown if run.verdict is not Verdict.PASS]
-    for number, run in shown[:MANY] if len(runs) > FEW else shown:
-        yield ""
-        yield from wrapped("", (f"run {number}: " if len(runs) > 1 else "") + ", ".join(in_words(run.place)))
-        yield from _run_in_text(run)
-    if len(runs) > FEW and len(shown) > MANY:
-        yield from ("", f"{len(shown) - MANY} more runs are no pass: to_html and to_json have them all")
+        yield from _wrapped("", (f"run {number}: " if len(runs) > 1 else "") + write.format_place(run.place))
+        yield from ("", *_run(run))
+    if len(runs) > FEW and rest > 0:
+        yield from ("", f"{rest} more runs are no pass: to_html and to_json have them all")
     yield ""
-    for what, why in report.not_run.items():
-        yield from wrapped("", f"not run: {what}: {why}")
-    yield from wrapped("", summary_of(report))
+    for name, why in report.not_run.items():
+        yield from _wrapped("", f"not run: {name}: {why}")
+    yield from _wrapped("", summary_of(report))
 
 
-def _matrix(runs: Sequence[Run]) -> Iterator[str]:
-    """A line for every run: what its place has of its own, the worst of every method, the verdict."""
-    places = [run.place for run in runs]
-    keys = [k for k in dict.fromkeys(k for p in places for k in p) if len({p.get(k) for p in places}) > 1]
-    same = [f"{k} {v}" for k, v in places[0].items() if k not in keys]
-    if "version" in keys:
-        keys.remove("version")
-        same += dict.fromkeys(with_version(p).get("backend", "") for p in places)
-    yield from wrapped("", f"{len(runs)} runs{': ' if same else ''}{', '.join(same)}")
-    first = [Column(["run"], [str(i + 1) for i in range(len(runs))])]
-    first += [Column([clip(k, 10)], [clip(p.get(k, ""), 16) for p in places], left=True) for k in keys]
-    last = Column(["verdict"], [_word(run.verdict) for run in runs], left=True)
-    figures, marks = [], []
-    for method in dict.fromkeys(f.method for run in runs for f in run.findings):
-        found = [[f for f in run.findings if f.method == method] for run in runs]
-        worst = [_worst(own) if own else None for own in found]
-        figures.append(Column(_head(method, chain(*found)), [_cell(f) if f else "" for f in worst]))
-        marks.append(Column(_head(method, ()), [MARKS[f.verdict] if f else "" for f in worst]))
-    fits = sum(column.width + 2 for column in (*first, *figures, last)) - 2 <= WIDTH
-    yield from table(first, [*(figures if fits else marks), last])
+def _runs(runs: Sequence[Run]) -> Iterator[str]:
+    same, columns = runs_table(runs)
+    yield from _wrapped("", f"{len(runs)} runs{': ' if same else ''}{same}")
+    columns = columns[:-1]  # without the times
+    if sum(_width(column) + 2 for column in columns) - 2 > WIDTH:
+        columns = [c._replace(cells=[Cell(x.mark) for x in c.cells], below="") if c.of_method else c for c in columns]
+    yield from _table(columns, keep=len([c for c in columns[:-1] if not c.of_method]))
     notes = Counter(note for run in runs if run.verdict is Verdict.PASS for note in dict.fromkeys(run.notes))
     for note, count in notes.items():  # the other runs have theirs below
-        yield from wrapped("", f"note on {_many(count, 'run')}: {note}")
+        yield from _wrapped("", f"note on {_many(count, 'run')}: {note}")
 
 
-def _worst(findings: Sequence[Finding]) -> Finding:
-    """The one with the worst verdict, and among those the one that is furthest off."""
-    verdict = worst_verdict(f.verdict for f in findings)
-    sign = -1 if findings[0].method == "taylor" else 1
-    return max(
-        (f for f in findings if f.verdict is verdict), key=lambda f: math.inf if math.isnan(f.error) else sign * f.error
-    )
-
-
-def _head(method: str, findings: Iterable[Finding]) -> list[str]:
-    bounds = {limit(method, f.bound) for f in findings}
-    return [*TITLES.get(method, method).split(), *(bounds if len(bounds) < 2 else ["own limit"])]
-
-
-def _cell(finding: Finding) -> str:
-    return f"{figure(finding.error)} {MARKS[finding.verdict]}"
-
-
-def _word(verdict: Verdict) -> str:
-    return "pass" if verdict is Verdict.PASS else str(verdict)
-
-
-def _run_in_text(run: Run) -> Iterator[str]:
-    yield ""
+def _run(run: Run) -> Iterator[str]:
     if run.tensors or run.findings:
-        yield from _tensors(run)
+        yield from _table(tensors_table(run), keep=3)
     for tensor in dict.fromkeys([*(t.name for t in run.tensors), *(f.tensor for f in run.findings)]):
-        yield from _what_is_no_pass(run, tensor)
+        yield from _problems(run, tensor)
     counted = "; ".join(_counted(run))
     after = [f"counted: {counted}"] if counted else []
     after += [f"note: {note}" for note in run.notes]
-    for i, line in enumerate(after):
-        yield from ([""] if i == 0 else [])
-        yield from wrapped("", line)
+    yield from [""] if after else []
+    for line in after:
+        yield from _wrapped("", line)
 
 
-def _tensors(run: Run) -> Iterator[str]:
-    """A line for every tensor, and for what was found on θ as a whole."""
-    found = {(f.method, f.tensor): f for f in run.findings}
-    told = {t.name: t for t in run.tensors}
-    names = list(dict.fromkeys([*told, *(f.tensor for f in run.findings)]))
-    summaries = [told.get(name) for name in names]
-    first = [
-        Column(["tensor"], [clip(name, 24) for name in names], left=True),
-        Column(["shape"], ["×".join(map(str, t.shape)) if t else "" for t in summaries]),
-        Column(["‖g‖"], [figure(t.norm) if t else "" for t in summaries]),
-    ]
-    more = []
-    for method in dict.fromkeys(f.method for f in run.findings):
-        own = [f for f in run.findings if f.method == method]
-        cells = [_cell(found[method, name]) if (method, name) in found else "" for name in names]
-        more.append(Column(_head(method, own), cells))
-    more.append(Column(["verdict"], [_word(t.verdict) if t else "" for t in summaries], left=True))
-    yield from table(first, more)
-
-
-def _what_is_no_pass(run: Run, tensor: str) -> Iterator[str]:
-    """The methods that do not pass a tensor, and what they say."""
-    bad = [f for f in run.findings if f.tensor == tensor and f.verdict is not Verdict.PASS]
+def _problems(run: Run, tensor: str) -> Iterator[str]:
+    """The methods that do not pass a tensor, and their reasons."""
+    findings = [f for f in run.findings if f.tensor == tensor]
+    bad = [f for f in findings if f.verdict is not Verdict.PASS]
     told = next((t for t in run.tensors if t.name == tensor), None)
     if not bad and (told is None or told.verdict is Verdict.PASS):
         return
-    yield ""
-    verdict = f" {_word(told.verdict)}" if told else ""
     why = told.diagnosis if told else ""
-    if told and not any(f.tensor == tensor and f.method in DECISIVE for f in run.findings):
+    if told and not any(f.by.role is Role.DECISIVE for f in findings):
         why = why or "no method that decides has looked at it"
-    yield from wrapped("", f"{tensor}{verdict}{f': {why}' if why else ''}")
+    yield ""
+    yield from _wrapped("", tensor + (f" {_word(told.verdict)}" if told else "") + (f": {why}" if why else ""))
     seen: list[Element] = []
     for f in bad:
-        parts = [f"{f.verdict}{', which does not decide' if f.method in ADVISORY else ''}"]
-        if not math.isnan(f.error):
-            measure = "order" if f.method == "taylor" else "error"
-            parts.append(f"{measure} {figure(f.error)}, must be {limit(f.method, f.bound)}")
-        parts += [f.reason] if f.reason else []
-        if f.worst is not None and f.worst not in seen:  # methods mostly agree on it
-            name, position, analytic, numeric = f.worst
-            parts.append(f"worst {name}{list(map(int, position))}, analytic {analytic:.9g}, numeric {numeric:.9g}")
-            seen.append(f.worst)
-        yield from wrapped("  ", f"{TITLES.get(f.method, f.method)}: {'; '.join(parts)}")
+        yield from _wrapped("  ", f"{f.by.title}: {'; '.join(_reasons(f, seen))}")
+
+
+def _reasons(f: Finding, seen: list[Element]) -> Iterator[str]:
+    yield f.verdict + write.advisory(f.by, ", which does not decide")
+    if not math.isnan(f.error):
+        measure = "order" if f.by.at_least else "error"
+        yield f"{measure} {write.format_number(f.error)}, must be {write.format_bound(f.by, f.bound)}"
+    if f.reason:
+        yield f.reason
+    if f.worst is not None and f.worst not in seen:  # methods mostly agree on it
+        seen.append(f.worst)
+        yield f"worst {write.format_element(f.worst)}"
 
 
 def _counted(run: Run) -> Iterator[str]:
-    """What every method counted over all tensors, and how much it looked at where that is not all."""
+    """The counts of every method over all tensors, and how many elements it looked at where that is not all."""
     sizes = {t.name: math.prod(t.shape) for t in run.tensors}
-    for method in dict.fromkeys(f.method for f in run.findings):
-        own = [f for f in run.findings if f.method == method]
+    for method in {f.method: f.by for f in run.findings}.values():
+        own = [f for f in run.findings if f.method == method.name]
         sums: Counter[str] = Counter()
         for f in own:
             sums.update(f.counts)
-        parts = [f"{count:,} {what}" for what, count in sums.items() if count]
+        parts = [write.format_counts(sums)] if any(sums.values()) else []
         checked, there = sum(f.checked for f in own), sum(sizes.get(f.tensor, 0) for f in own)
-        if method in (*DECISIVE, *ADVISORY) and 0 < checked < there:  # the others count draws and steps
+        if method.counted == "elements" and 0 < checked < there:
             parts.append(f"{checked:,} of {there:,} elements sampled")
         if parts:
-            yield f"{TITLES.get(method, method)} {', '.join(parts)}"
+            yield f"{method.title} {', '.join(parts)}"
+
+
+def _word(verdict: str) -> str:
+    return "pass" if verdict == Verdict.PASS else verdict
+
+
+def _clip(text: str, width: int = NAME) -> str:
+    """On one line, and with its middle left out where it is too long."""
+    text = clean(text)
+    return text if len(text) <= width else f"{text[: width // 2]}…{text[width // 2 + 1 - width :]}"
+
+
+def _wrapped(indent: str, text: str) -> list[str]:
+    """The lines of a text, indented, the later ones a little further."""
+    return textwrap.wrap(
+        clean(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+    )
+
+
+def aligned(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]) -> str:
+    """One line of a table, its texts as wide as the columns are."""
+    cells = zip(columns, texts, widths, strict=True)
+    return "  ".join(text.ljust(width) if column.left else text.rjust(width) for column, text, width in cells)
+
+
+def _lines(column: Column) -> list[str]:
+    """The head of a column, on as many lines as it has words, and its cells."""
+    below = [column.below] if column.below else []
+    titles = column.title.split() if column.of_method else [_clip(column.title)]
+    return [*titles, *below, *(_clip(_word(cell.text)) for cell in column.cells)]
+
+
+def _width(column: Column) -> int:
+    return max(map(len, _lines(column)))
+
+
+def _table(columns: Sequence[Column], keep: int) -> Iterator[str]:
+    """Columns side by side; where they do not all fit, in blocks that each begin with the first `keep` columns."""
+    first = list(columns[:keep])
+    block = list(first)
+    for column in columns[keep:]:
+        if sum(_width(c) + 2 for c in (*block, column)) - 2 > WIDTH and len(block) > len(first):
+            yield from (*_side_by_side(block), "")
+            block = list(first)
+        block.append(column)
+    yield from _side_by_side(block)
+
+
+def _side_by_side(columns: Sequence[Column]) -> Iterator[str]:
+    lines = [_lines(column) for column in columns]
+    height = max(map(len, lines))
+    for row in zip(*([""] * (height - len(own)) + own for own in lines), strict=True):
+        yield aligned(columns, row, [_width(column) for column in columns])
