@@ -5,17 +5,12 @@ import importlib.util
 import pytest
 from campaign import BEGIN, END, Tally, table, write
 from faults import EQUIVALENT, FAULTS
-from helpers import selected_backends
 from networks import Setting, case_of, correct_network, settings
 from planting import is_live, planted
 from rules import RULES, host_functions, rejections
 
 from xbackprop.verification.findings import Verdict
 from xbackprop.verification.run import DEFAULT, run_methods
-
-pytestmark = pytest.mark.skipif(
-    "numpy" not in selected_backends(), reason="the campaign is about the checker, and runs on NumPy alone"
-)
 
 FIRST = ("complex step",)  # the quickest of the methods
 CORRECT = 240

@@ -257,10 +257,12 @@ def test_a_workspace_changes_no_result(backend, name, task, dtype):
     theta = backend.copy(backend.asarray(random_theta(objective), dtype))
     workspace = objective.workspace(theta, 4)
     assert (workspace is not None) == backend.reuses_buffers
+    if workspace is None:
+        pytest.skip("a backend that reuses no buffers lends none, and both results come from one and the same call")
     for start, stop in ((0, 4), (4, 8), (8, 10), (0, 4), (9, 10)):
         batch = make_batch(backend, X[start:stop, :], y[start:stop, :])
         cost, gradient = objective.value_and_gradient(theta, batch)
-        lent = workspace.rows(stop - start) if workspace else None
+        lent = workspace.rows(stop - start)
         cost_lent, gradient_lent = objective.value_and_gradient(theta, batch, lent)
         assert relative(backend.to_host(cost_lent), backend.to_host(cost)) < 8 * np.finfo(dtype).eps
         assert relative(backend.to_host(gradient_lent), backend.to_host(gradient)) < 16 * np.finfo(dtype).eps

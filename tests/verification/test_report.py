@@ -12,7 +12,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers import selected_backends
 from hypothesis import given
 from hypothesis import strategies as st
 from reports import (
@@ -37,8 +36,6 @@ from xbackprop.errors import BackendError
 from xbackprop.verification.findings import Curves, Element, Run, TensorSummary
 from xbackprop.verification.report import plots
 from xbackprop.verification.report.report import Report
-
-pytestmark = pytest.mark.skipif("numpy" not in selected_backends(), reason="a report knows no backend: NumPy's session")
 
 
 @pytest.fixture(params=REPORTS)
