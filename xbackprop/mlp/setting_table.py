@@ -264,5 +264,7 @@ def parameters_in_words(owner: str) -> str:
     for s in SETTINGS:
         if owner in s.classes:
             lines.append(f"{s.name} : default {s.default_of(owner)!r}")
-            lines += textwrap.wrap(s.meaning_in(owner), 108, initial_indent="    ", subsequent_indent="    ")
+            lines += textwrap.wrap(
+                s.meaning_in(owner), 108, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+            )
     return "\n".join(lines)

@@ -81,7 +81,7 @@ def train(
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
         began = time.perf_counter()
         before, stream, row_order = backend.copy(theta), progress.rng.get_state(), progress.row_order
-        whole = False
+        epoch, samples, whole = progress.epoch, progress.samples, False
         try:
             order = _next_order(progress, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
@@ -92,10 +92,11 @@ def train(
             if not (finite or plan.infinite_loss):
                 progress.stop_reason = "diverged"
                 break
+            progress.state, progress.epoch, progress.samples = state, epoch + 1, samples + n
+            progress.loss_curve.append(loss)
             scored = evaluate(theta) if evaluate else None
             whole = True
-            progress.state = state
-            _record_epoch(progress, plan, backend, theta, n, loss, scored)
+            _update_stopping(progress, plan, backend, theta, loss, scored)
             if callback is not None:
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None))
             if not left:
@@ -107,7 +108,9 @@ def train(
         if progress.stop_reason:
             break
     if not whole:
-        theta, progress.state, progress.row_order = before, plan.optimizer.start(backend, before), row_order
+        theta, progress.state = before, plan.optimizer.start(backend, before)
+        progress.epoch, progress.samples, progress.row_order = epoch, samples, row_order
+        del progress.loss_curve[epoch:]
         progress.rng.set_state(stream)
     if progress.best_theta is None:
         return theta
@@ -143,22 +146,13 @@ def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int,
     return at
 
 
-def _record_epoch(
-    progress: Progress,
-    plan: Plan,
-    backend: Backend,
-    theta: Array,
-    n: int,
-    loss: float,
-    scored: tuple[float, float] | None,
+def _update_stopping(
+    progress: Progress, plan: Plan, backend: Backend, theta: Array, loss: float, scored: tuple[float, float] | None
 ) -> None:
-    """Count the epoch, keep θ if it is the best so far, and decide whether it was the last.
+    """Keep θ if it is the best so far, and decide whether the epoch was the last.
 
     scored : score and loss of the held-out rows, with early stopping.
     """
-    progress.epoch += 1
-    progress.samples += n
-    progress.loss_curve.append(loss)
     if scored is not None:
         score, held_out_loss = scored
         progress.validation_scores.append(score)
