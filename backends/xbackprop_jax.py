@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, ClassVar
 
@@ -14,10 +14,11 @@ from xbackprop.data.batches import as_row_indices, take_rows
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import identity
 from xbackprop.nn.dropout import threefry, uniform_bits
+from xbackprop.nn.objective import Objective
 from xbackprop.nn.parameters import Layout
 from xbackprop.nn.penalty import add_penalty_gradient
 from xbackprop.optim.optimizers import clip_norm
-from xbackprop.training.step import Carry, Step, StepNumbers
+from xbackprop.training.step import Step, StepNumbers
 
 try:
     import jax
@@ -49,26 +50,42 @@ def _compiled(function: Callable) -> Callable:
     return jax.jit(functools.partial(function, NAMESPACE), inline=True)
 
 
+class _Moments(Sequence[Array]):
+    """Moments that lie in layers: each is joined into an array like θ when it is asked for, which most never are.
+
+    layers : of θ, and of each moment. theta : the same θ as one array, by which the next steps know that its layers
+    are here and need not be cut.
+    """
+
+    def __init__(self, objective: Objective, theta: Array, layers: list[Any]) -> None:
+        self.objective, self.theta, self.layers = objective, theta, layers
+
+    def __len__(self) -> int:
+        return len(self.layers) - 1
+
+    def __getitem__(self, i: Any) -> Array:
+        with self.objective.backend.device_context():
+            return self.objective.flatten(self.layers[1:][i])
+
+
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _scan(step: Step, carry: Carry, samples: Any, rows: Array, at: StepNumbers) -> tuple[Carry, Array]:
+def _scan(step: Step, layers: list[Any], samples: Any, rows: Array, at: StepNumbers) -> tuple[list[Any], Array]:
     """All the steps, compiled once for a step that is equal and arrays of equal shapes.
 
-    The carry that comes in is used up: its memory is that of the one that goes out. θ and its moments are cut into
-    layers before the steps and joined after them, since XLA would copy θ to cut it in every step.
+    The layers that come in are used up: their memory is that of those that go out. Both have one axis, since XLA joins
+    such arrays three times as fast.
     """
     if samples[1].shape[0] < 2**31:
         rows = rows.astype(jnp.int32)
-    theta, moments = carry
     layout = step.objective.layout
-    unroll = 4 if rows.shape[1] * theta.size in UNROLLED else 1
+    unroll = 4 if rows.shape[1] * layout.n_parameters in UNROLLED else 1
     layers, costs = jax.lax.scan(
-        lambda layers, now: _step_on_layers(step, layers, samples, *now),
-        [layout.layers(jnp, a) for a in (theta, *moments)],
+        lambda carry, now: _step_on_layers(step, carry, samples, *now),
+        [[(W.reshape(shape), b[None]) for (W, b), shape in zip(a, layout.shapes, strict=True)] for a in layers],
         (rows, at),
         unroll=unroll,
     )
-    new, *others = (layout.flatten(jnp, a) for a in layers)
-    return (new, tuple(others)), costs
+    return jax.tree.map(jnp.ravel, layers), costs
 
 
 def _step_on_layers(
@@ -149,15 +166,24 @@ class JaxBackend(Backend):
             return super().bind(function)
         return _compiled(self.overrides.get(function, function))
 
-    def compile(self, step: Callable) -> Callable:
-        """One call for all the steps on batches of one size."""
+    def compile(self, step: Any) -> Callable:
+        """One call for all the steps on batches of one size, with every W_l and b_l an array of its own: in one vector
+        XLA would copy them at every step. The layers stay from call to call, and θ is joined from them after each.
+        """
 
         def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
-            dtype = carry[0].dtype
+            theta, moments = carry
+            objective, dtype = step.objective, theta.dtype
+            if isinstance(moments, _Moments) and moments.theta is theta:
+                layers = moments.layers
+            else:
+                layers = jax.tree.map(jnp.ravel, [objective.layers(a) for a in (theta, *moments)])
             kinds = (dtype, dtype, np.uint32, np.uint32)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
-            carry, costs = _scan(step, carry, samples, as_row_indices(rows, samples[1].shape[0]), StepNumbers(*numbers))
-            return carry, [costs]
+            rows = as_row_indices(rows, samples[1].shape[0])
+            layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))
+            theta = objective.flatten(layers[0])
+            return (theta, _Moments(objective, theta, layers)), [costs]
 
         return run
 

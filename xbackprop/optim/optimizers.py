@@ -17,7 +17,7 @@ class State(NamedTuple):
     """Memory of an optimizer: t, the number of steps taken, and its moments, arrays like θ."""
 
     t: int
-    moments: tuple[Array, ...]
+    moments: Sequence[Array]
 
 
 def sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:

@@ -6,7 +6,7 @@ can make one call of a whole epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from xbackprop.nn.objective import Batch, Objective
 from xbackprop.nn.workspace import Workspace
 from xbackprop.optim.optimizers import Optimizer, State, clip_norm
 
-Carry = tuple[Array, tuple[Array, ...]]  # θ and its moments
+Carry = tuple[Array, Sequence[Array]]  # θ and its moments
 
 
 class StepNumbers(NamedTuple):
