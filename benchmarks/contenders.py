@@ -29,17 +29,17 @@ ALPHA, ETA = 1e-4, 1e-3
 Work = Callable[[], int]
 
 
-def steps_in(sizes: tuple[int, ...]) -> int:
-    """Steps in one timed epoch: enough to see past the clock."""
+def steps_in(sizes: tuple[int, ...], gpu: bool = False) -> int:
+    """Steps in one timed epoch: enough to see past the clock, and on a GPU past the start of an epoch."""
     weights = sum(a * b for a, b in pairwise(sizes))
-    return max(3, min(1000, int(2e7 / weights)))
+    return max(100 if gpu else 3, min(1000, int(2e7 / weights)))
 
 
-def data(net: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def data(net: str, dtype: str, gpu: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Standard normal inputs and random labels: what is learned does not matter to the clock."""
     sizes, batch_size = NETS[net]
     rng = np.random.RandomState(0)
-    n = batch_size * steps_in(sizes)
+    n = batch_size * steps_in(sizes, gpu)
     return rng.standard_normal((n, sizes[0])).astype(dtype), rng.randint(0, sizes[-1], n)
 
 
@@ -53,10 +53,10 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
     sizes, batch_size = NETS[net]
-    X, labels = data(net, dtype)
-    rng = np.random.RandomState(1)
     name, _, device = backend.partition(":")
-    library = _compiled_torch() if name == "torch-compiled" else get_backend(name, device or None)
+    X, labels = data(net, dtype, gpu=name == "cupy" or "cuda" in device)
+    rng = np.random.RandomState(1)
+    library = _compiled_torch(device) if name == "torch-compiled" else get_backend(name, device or None)
     layout = Layout(sizes)
     objective = Objective(library, layout, (ACTIVATIONS["relu"],) * (len(sizes) - 2), LOSSES["cross_entropy"], alpha)
     optimizer = Adam() if solver == "adam" else SGD(momentum=0.0)
@@ -79,10 +79,10 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     return epoch
 
 
-def _compiled_torch() -> Any:
+def _compiled_torch(device: str) -> Any:
     from xbackprop_torch_compiled import CompiledTorchBackend
 
-    return CompiledTorchBackend()
+    return CompiledTorchBackend(device or None)
 
 
 def sklearn_epoch(net: str, dtype: str) -> Work:
@@ -106,7 +106,8 @@ def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = Fals
 
     torch.set_float32_matmul_precision("highest")
     sizes, batch_size = NETS[net]
-    X, y = (torch.from_numpy(a).to(device) for a in data(net, dtype))
+    gpu = device != "cpu"
+    X, y = (torch.from_numpy(a).to(device) for a in data(net, dtype, gpu))
     layers: list[torch.nn.Module] = []
     for n_in, n_out in pairwise(sizes):
         layers += [torch.nn.Linear(n_in, n_out, dtype=X.dtype), torch.nn.ReLU()]
@@ -128,20 +129,21 @@ def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = Fals
             loss.backward()
             optimizer.step()
         loss.item()
-        return steps_in(sizes)
+        return steps_in(sizes, gpu)
 
     return epoch
 
 
-def optax_epoch(net: str, dtype: str) -> Work:
+def optax_epoch(net: str, dtype: str, gpu: bool = False) -> Work:
     """`jax.grad` and optax's Adam in one jitted scan over the epoch, the carry donated."""
     import jax
     import jax.numpy as jnp
     import optax
 
     jax.config.update("jax_enable_x64", dtype == "float64")
+    jax.config.update("jax_default_matmul_precision", "highest")  # as torch and CuPy have it: no TF32
     sizes, batch_size = NETS[net]
-    X, y = map(jnp.asarray, data(net, dtype))
+    X, y = map(jnp.asarray, data(net, dtype, gpu))
     rng = np.random.RandomState(1)
     layers = [(jnp.asarray(0.03 * rng.standard_normal(s), dtype), jnp.zeros(s[1], dtype)) for s in pairwise(sizes)]
     adam = optax.adam(ETA)

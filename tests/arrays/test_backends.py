@@ -1,5 +1,6 @@
 """How a backend is found, what it refuses, and the door that third parties use."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -133,7 +134,8 @@ def test_a_backend_of_another_distribution_comes_in_by_the_entry_point(tmp_path)
         followed = xbackprop.MLP((4,), max_iter=1).fit(xp.asarray(X), y)  # None follows X there, too
         print(type(followed._model.objective.backend).__module__)
     """)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
     out = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path), "PATH": ""}
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path, "PATH": ""}
     )
     assert out.stdout.strip() == "thirdparty_backend", out.stderr
