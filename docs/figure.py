@@ -58,7 +58,7 @@ def speed(axes):
     axes.axvline(1, color="#555555", linewidth=1)
     axes.set_yticks(range(len(results)), list(results), fontsize=8)
     axes.invert_yaxis()
-    axes.set_title("Speed of a training step, ratio to others (2 cores, float32, Adam)", fontsize=10)
+    axes.set_title("Relative speed of a training step (2 cores, float32, Adam)", fontsize=10)
     axes.legend(fontsize=7, frameon=False)
 
 
