@@ -223,7 +223,7 @@ def test_complexity_prints_a_table_of_operations_and_bytes(run):
     assert lines[0] == "100-50-10, batches of 20, float32, every layer kept"
     assert lines[3].split()[:2] == ["forward", "110,000"]  # 20 (100·50 + 50·10)
     assert lines[4].split()[:2] == ["backward", "120,000"]  # and 20 · 50 · 10 for δ_1
-    assert lines[-1].endswith("e9 multiply-adds/s, measured here")
+    assert lines[-1].endswith("e9 multiply-adds/s measured here")
     assert all(len(line) <= 80 for line in lines)
 
 

@@ -41,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
     rate = matrix_rate(args.backend, args.dtype, parse_device(args.device))
     speed, milliseconds = f"{rate / 1e9:,.1f}e9 multiply-adds/s", f"{counted.seconds(rate) * 1e3:,.3g} ms"
     print(counted)
-    print(f"\nmatrix products take {milliseconds} per step, at {speed}, measured here")
+    print(f"\nmatrix products: {milliseconds} a step, at {speed} measured here")
     return 0
