@@ -15,7 +15,7 @@ from xbackprop.arrays.discovery import backend_class, backend_names, backend_of,
 
 BACKEND = textwrap.dedent("""
     import array_api_strict
-    from xbackprop.backend import Backend
+    from xbackprop import Backend
 
 
     class Strict(Backend):
