@@ -1,7 +1,7 @@
-"""Backends: what training needs and the array API standard leaves open.
+"""The `Backend` class: one array library on one device, and the operations that the array API standard leaves open.
 
-A backend stands for one array library on one device. `Backend` itself serves every library that follows the
-standard; a subclass adds what its library does better.
+`Backend` itself serves every library that follows the standard. A subclass replaces operations that its library does
+faster, or in another way.
 """
 
 from __future__ import annotations
@@ -14,36 +14,59 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from itertools import repeat
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import array_api_compat
 import numpy as np
-
-if TYPE_CHECKING:
-    pass
 
 Array = Any  # an array of whichever library the backend stands for
 Namespace = Any  # its array API namespace
 
 
 class Backend:
-    """One array library on one device.
+    """One array library on one device. Subclass it to add a library, or faster versions of numeric functions.
 
-    Numeric functions are written once, ``f(xp, ...)``. `bind` returns the version of such a function that this
-    backend runs: the function itself, unless `overrides` names a faster one with the same signature and result.
+    Numeric functions are written once, as ``f(xp, ...)`` on an array API namespace, and called as
+    ``backend.bind(f)(...)``. A subclass lists faster versions in `overrides`, with the same signature and result. It is
+    registered under the entry-point group ``xbackprop.backends``, by the import name of its library, and constructed as
+    ``cls(device=...)``, where None means the library's default. For a device that is missing it raises BackendError, as
+    its module does on import for a library that is not installed. Every method has a version here that is right for a
+    library of the standard; replace those that the library does in another way:
+
+    | method | called | must |
+    |---|---|---|
+    | `asarray`, `to_host` | when data comes in and results go out | copy between NumPy and this device |
+    | `copy` | before training, and before every epoch | share no memory with its argument |
+    | `read` | once after every epoch | bring costs to the host, waiting for the device once |
+    | `device_context` | around every computation | select device and precision |
+    | `compile` | once per epoch | return a function that runs many training steps |
+    | `bind` | in every step | return the function that this backend runs |
+    | `threads` | around `fit`, where threads are limited | limit the library's threads |
+    | `devices` | by ``xbackprop devices`` and by messages | list the names that `device` may have |
+
+    Two backends must be equal if their steps do the same, since compilers look up a step by its value; a backend is
+    pickled with a model, so a device that cannot be pickled needs `__reduce__`.
 
     Parameters
     ----------
-    xp : the library's array API namespace; where it has an ``erf``, that one is used.
+    xp : the library's array API namespace. If it has an ``erf``, that is used in place of ours.
     device : the library's device object, or None for its default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from xbackprop.nn.activations import relu
+    >>> backend = Backend(np)
+    >>> backend.bind(relu)(backend.asarray([-1.0, 2.0]))
+    array([0., 2.])
     """
 
     name: str = "array-api"
     overrides: ClassVar[Mapping[Callable, Callable]] = {}
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
-    #: steps may then update their arrays in place.
+    #: steps and `add_penalty_gradient` must then update their first array in place, since training holds views of it.
     reuses_buffers: bool = False
-    #: How many numbers a prediction holds at a time: where there is a cache, what it takes.
+    #: Array elements per layer that a prediction computes at a time: on a CPU, as many as the cache holds.
     prediction_chunk: int = 2**22
 
     def __init__(self, xp: Namespace, device: Any = None) -> None:
@@ -52,7 +75,7 @@ class Backend:
         self._bound: dict[Callable, Callable] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A module cannot be pickled: its name goes instead."""
+        """Pickle the namespace by its name, since a module cannot be pickled."""
         return {**vars(self), "xp": self.xp.__name__, "_bound": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -83,11 +106,11 @@ class Backend:
 
     @classmethod
     def devices(cls) -> list[str]:
-        """The devices of this machine that the library can use; BackendError where there are none."""
+        """List the devices of this machine that the library can use; raise BackendError if there are none."""
         return ["cpu"]
 
     def bind(self, function: Callable) -> Callable:
-        """The backend's version of ``function(xp, ...)``, with the namespace filled in."""
+        """Return this backend's version of ``function(xp, ...)``, with the namespace filled in."""
         try:
             return self._bound[function]
         except KeyError:
@@ -95,18 +118,24 @@ class Backend:
             return self._bound.setdefault(function, bound)
 
     def threads(self, n: int) -> AbstractContextManager:
-        """At most n threads for what the library does within."""
+        """Return a context manager in which the library uses at most n threads; BackendError if it cannot."""
         from threadpoolctl import threadpool_limits  # which looks through all that is loaded
 
         return threadpool_limits(n)
 
     def compile(self, step: Callable) -> Callable:
-        """``run(carry, samples, rows, at, *workspace) -> carry, results``: ``carry, result = step(carry, samples,
-        rows[i], at_i, *workspace)`` for every i, one after the other; `at` is a named tuple of columns, or None for
-        some.
+        """Return ``run(carry, samples, rows, at, workspace) -> carry, costs``, which takes many training steps.
 
-        Here, a loop. Where there is a compiler, it may be one call: `step` is a pure function of arrays, but for those
-        of the workspace, and equal to another that does the same.
+        For every i it does ``carry, cost = step(carry, samples, rows[i], at[i], workspace)``, where
+
+        carry : (θ, moments). It may be used up, so that the new one can take its memory.
+        samples : (X, y, weights or None), and rows : for each step the numbers of its rows, an array (m, size), or a
+            list of slices.
+        at : `StepNumbers` of columns (m,) on the host; a column that no step needs is None.
+        workspace : memory for the steps, from `Objective.workspace`, or None.
+
+        This version is a loop. With a compiler it may be one call, compiled once per step: `step` is a pure function of
+        arrays, if there is no workspace, and equal to another step that does the same.
         """
 
         def run(carry: Any, samples: Any, rows: Any, at: Any, *workspace: Any) -> tuple[Any, list[Array]]:
@@ -121,13 +150,15 @@ class Backend:
         return run
 
     def generic(self) -> Self:
-        """The same library and device with nothing overridden: the readable functions, which carry complex numbers."""
+        """Return a backend for the same library and device without overrides: checks use its functions, which accept
+        complex numbers, as an independent version of ours.
+        """
         other = copy.copy(self)
         other.overrides, other.reuses_buffers, other._bound = {}, False, {}  # type: ignore[misc]
         return other
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """`x`, an array of this library or of NumPy, on this device, in the named dtype."""
+        """Return `x`, an array of this library or of NumPy, on this device; in the named dtype if there is one."""
         xp_dtype = None if dtype is None else getattr(self.xp, dtype)
         if is_host_array(x):
             return self.xp.asarray(x, dtype=xp_dtype, device=self.device)
@@ -135,27 +166,28 @@ class Backend:
         return x if xp_dtype is None else self.xp.astype(x, xp_dtype, copy=False)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """`x` as a NumPy array. Waits for the device."""
+        """Return `x` as a NumPy array. Waits for the device."""
         return np.asarray(array_api_compat.to_device(x, _default_device(self.xp)))
 
     def read(self, numbers: list[Array]) -> np.ndarray:
-        """Arrays of one number each, together on the host in float64. Waits for the device once."""
+        """Return the numbers of arrays of one number each as a float64 NumPy array. Waits for the device once."""
         return self.to_host(self.xp.stack(numbers)).astype(np.float64)
 
     def copy(self, x: Array) -> Array:
-        """A copy of `x` that shares no memory with it."""
+        """Return a copy of `x` that shares no memory with it."""
         return self.xp.asarray(x, copy=True)
 
     def device_context(self) -> AbstractContextManager:
-        """What must surround work on this device.
+        """Return a context manager to enter around every computation with this backend's arrays.
 
-        Here, no warnings of overflow: a loss that is no longer finite is an error at the end of its epoch.
+        Subclasses select the device (CuPy), enable float64 (JAX) or turn autograd off (torch). This version silences
+        NumPy's warnings of overflow: a loss that is not finite is reported at the end of its epoch.
         """
         return np.errstate(over="ignore", divide="ignore", invalid="ignore")
 
 
 def extended(xp: Namespace, **functions: Callable) -> Namespace:
-    """A namespace like `xp` that has these functions too."""
+    """Return a namespace like `xp` that has these functions too, such as ``erf``."""
     namespace = ModuleType(xp.__name__)
     vars(namespace).update(vars(xp), **functions)
     return namespace
@@ -166,20 +198,20 @@ def _default_device(xp: Namespace) -> Any:
 
 
 def is_host_array(x: Any) -> bool:
-    """Whether `x` lives on the host as far as NumPy is concerned: an array, a list, a number, a table."""
+    """Return whether NumPy can read `x` directly: one of its arrays, a list, a number or a table."""
     return not array_api_compat.is_array_api_obj(x) or array_api_compat.is_numpy_array(x)
 
 
 def is_sparse(x: Any) -> bool:
-    """Whether x is one of SciPy's sparse matrices or arrays."""
+    """Return whether x is a sparse matrix or array of SciPy."""
     return hasattr(x, "tocsr")
 
 
 def library_name(namespace: Namespace) -> str:
-    """The import name of the library behind an array API namespace, "numpy" for `array_api_compat.numpy`."""
+    """Return the import name of the library behind a namespace: "numpy" for `array_api_compat.numpy`."""
     return str(namespace.__name__).removeprefix("array_api_compat.").split(".")[0]
 
 
 def dtype_name(x: Array) -> str:
-    """The name of its dtype, float32 or float64."""
+    """Return the name of the dtype of x: "float32" or "float64"."""
     return str(x.dtype).rpartition(".")[2]

@@ -1,8 +1,7 @@
-"""Backends: what training needs and the array API standard leaves open.
+"""Finding a backend by name or by the library of an array, and moving arrays between two backends.
 
-A backend stands for one array library on one device. `Backend` itself serves every library that follows the
-standard; a subclass adds what its library does better. Subclasses live outside this package and are found through
-the entry-point group ``xbackprop.backends``, whose names are the import names of their libraries.
+Backend classes live outside this package. They are found through the entry-point group ``xbackprop.backends``, whose
+names are the import names of their libraries.
 """
 
 from __future__ import annotations
@@ -31,12 +30,17 @@ def _installed() -> dict[str, EntryPoint]:
 
 
 def backend_names() -> list[str]:
-    """The names of the backends that are installed, whether or not their libraries are."""
+    """List the names of the installed backends, whether or not their libraries are installed."""
     return sorted(_installed())
 
 
 def backend_class(name: str) -> type[Backend]:
-    """The backend class behind a name; BackendError says what is missing."""
+    """Return the backend class behind a name.
+
+    Raises
+    ------
+    BackendError : if no backend has this name, or its library is not installed; the message says how to install it.
+    """
     if name not in _installed():
         known = ", ".join(backend_names()) or "none (is xbackprop installed? pip install .)"
         raise BackendError(f"backend: unknown backend {name!r}; expected one of: {known}")
@@ -44,14 +48,14 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def library_of(x: Any) -> str:
-    """The import name of the array library of `x`; lists, numbers and tables count as NumPy's."""
+    """Return the import name of the library of `x`: "numpy" also for lists, numbers and tables."""
     if is_host_array(x):
         return "numpy"
     return library_name(array_api_compat.array_namespace(x))
 
 
 def backend_of(x: Any, device: Any = None) -> Backend:
-    """The backend of the library of `x`, on the device of `x` unless another is named."""
+    """Return a backend for the library of `x`, on the device of `x` unless another is given."""
     name = library_of(x)
     if device is None and not is_host_array(x):
         device = array_api_compat.device(x)
@@ -61,12 +65,28 @@ def backend_of(x: Any, device: Any = None) -> Backend:
 
 
 def on_host(x: Any) -> np.ndarray:
-    """`x`, of any library, as a NumPy array."""
+    """Return `x`, an array of any library, as a NumPy array."""
     return np.asarray(x) if is_host_array(x) else backend_of(x).to_host(x)
 
 
 def get_backend(backend: str | Backend | None, device: Any = None, like: Any = None) -> Backend:
-    """The backend that a user means: by name, as an instance, or None, which follows the library of `like`."""
+    """Return the backend that a user asks for.
+
+    Parameters
+    ----------
+    backend : a name, a `Backend`, or None for the backend of the library of `like`.
+    device : what the library calls a device, or None for that of `like`, or else for the library's default.
+    like : an array, such as X.
+
+    Raises
+    ------
+    BackendError : for a name, a device or a library that is not there, and for a `Backend` with another device.
+
+    Examples
+    --------
+    >>> get_backend("numpy")
+    NumpyBackend(device='cpu')
+    """
     if isinstance(backend, Backend):
         if device is not None and device != backend.device:
             raise BackendError(f"device: {backend!r} has its own device, got another one, {device!r}")
@@ -81,7 +101,7 @@ def get_backend(backend: str | Backend | None, device: Any = None, like: Any = N
 
 
 def transfer(x: Array, source: Backend, target: Backend, dtype: str | None = None) -> Array:
-    """`x`, an array of `source`, as an array of `target`; through the host where the libraries differ."""
+    """Return `x`, an array of backend `source`, as an array of `target`; through the host if the libraries differ."""
     if library_of(x) != target.library:
         x = source.to_host(x)
     return target.asarray(x, dtype)

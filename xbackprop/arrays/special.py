@@ -1,4 +1,4 @@
-"""Functions that the array API standard does not have: erf, and |z|, max(z, 0), min(z, 0) for complex z.
+"""Functions missing from the array API standard: erf, and |z|, max(z, 0), min(z, 0) for complex z.
 
 A complex step z + ih, h = 1e-200, carries a derivative in its imaginary part. Here the real part alone chooses the
 branch, as it does for real z, and the imaginary part follows; at Re z = 0 that is the left branch, as for every f′.
@@ -27,7 +27,7 @@ _ERFC_Q = (1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.3718110186200985
 
 
 def is_complex(xp: Namespace, z: Array) -> bool:
-    """Whether z has complex elements."""
+    """Return whether z has a complex dtype."""
     return _is_complex(xp, z.dtype)
 
 
@@ -37,31 +37,31 @@ def _is_complex(xp: Namespace, dtype: Any) -> bool:
 
 
 def real_part(xp: Namespace, z: Array) -> Array:
-    """Re z, and z itself where it is real."""
+    """Return Re z; for a real array, z itself."""
     return xp.real(z) if is_complex(xp, z) else z
 
 
 def absolute(xp: Namespace, z: Array) -> Array:
-    """|z| for real z; z or -z, by the sign of Re z, for complex z."""
+    """Return |z| for real z; for complex z, z where Re z > 0 and -z elsewhere."""
     return xp.where(xp.real(z) > 0, z, -z) if is_complex(xp, z) else xp.abs(z)
 
 
 def positive_part(xp: Namespace, z: Array) -> Array:
-    """max(z, 0)."""
+    """Return max(z, 0); for complex z, z where Re z > 0 and 0 elsewhere."""
     return xp.where(xp.real(z) > 0, z, xp.zeros_like(z)) if is_complex(xp, z) else xp.maximum(z, 0.0)
 
 
 def negative_part(xp: Namespace, z: Array) -> Array:
-    """min(z, 0)."""
+    """Return min(z, 0); for complex z, 0 where Re z > 0 and z elsewhere."""
     return xp.where(xp.real(z) > 0, xp.zeros_like(z), z) if is_complex(xp, z) else xp.minimum(z, 0.0)
 
 
 def erf(xp: Namespace, x: Array) -> Array:
-    """The error function, erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise.
+    """Compute the error function, erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise.
 
-    The namespace's own where it has one; otherwise Cody's rational approximations, within 1e-15 of the true value
-    in float64. Beyond |x| = 4, where they were not fitted, exp(-x²) makes their error vanish. For complex x = a + ib
-    it is erf(a) + ib 2/√π exp(-a²), right to first order in b: no library has more, and a complex step needs no more.
+    Uses the namespace's own ``erf`` if it has one, and otherwise Cody's rational approximations, within 1e-15 of the
+    true value in float64. Beyond |x| = 4, where they were not fitted, exp(-x²) makes their error vanish. For complex x = a + ib
+    the result is erf(a) + ib 2/√π exp(-a²), which is correct to first order in b, as complex steps need.
     """
     if is_complex(xp, x):
         a = xp.real(x)
@@ -72,7 +72,7 @@ def erf(xp: Namespace, x: Array) -> Array:
 
 
 def erf_generic(xp: Namespace, x: Array) -> Array:
-    """`erf` in the standard's functions alone."""
+    """Compute `erf` with functions of the array API standard alone."""
     near = xp.minimum(xp.maximum(x, -0.46875), 0.46875)
     square = near * near
     inner = near * (_polynomial(_ERF_P, square) / _polynomial(_ERF_Q, square))
@@ -83,7 +83,7 @@ def erf_generic(xp: Namespace, x: Array) -> Array:
 
 
 def _polynomial(coefficients: tuple[float, ...], x: Array) -> Array:
-    """Horner's rule."""
+    """Evaluate a polynomial by Horner's rule, highest power first."""
     value = coefficients[0] * x + coefficients[1]
     for c in coefficients[2:]:
         value = value * x + c

@@ -1,4 +1,4 @@
-"""Small products on one thread: where cores are shared, a library's threads wait for each other, spinning."""
+"""Limiting NumPy and torch to one thread for small matrix products, where threads mostly wait for each other."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread(products: float = 0.0) -> Iterator[None]:
-    """NumPy's BLAS and torch, if it is loaded, on one thread.
+    """Context manager: run NumPy's BLAS, and torch if it is loaded, on one thread.
 
-    On two busy cores that made the check of a 64-32-10 net twelve times faster, and on idle ones no slower.
+    On two busy cores this made the check of a 64-32-10 net twelve times faster, and on idle ones no slower.
 
-    products : multiplications in one forward pass; from 10⁹ on, where threads pay, nothing is limited.
+    products : multiplications in one forward pass; from 10⁹ on threads pay off, and nothing is limited.
     """
     if products >= 1e9:
         yield

@@ -82,7 +82,7 @@ class StepMemory:
                 yield sum(kept), 2 * P + n_weights
 
     def _buffers(self, deltas: bool = True) -> float:
-        """What the workspace has beside θ and g: see `Objective.workspace`."""
+        """What the workspace has beside θ and g: see `workspace.make_workspace`."""
         if not self.reuses:
             return 0.0
         hidden = self.sizes[1:-1]

@@ -1,8 +1,8 @@
-"""C(θ): a network, its loss and its penalty, as a function of the parameters. What optimizers and checkers see."""
+"""The cost C(θ) of a network on a batch, loss and penalty together: the function that training minimises."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,16 +13,16 @@ from xbackprop.nn.backprop import Buffers, Cache, backward, forward
 from xbackprop.nn.losses import Loss
 from xbackprop.nn.parameters import Layers, Layout, flatten, unflatten
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
-from xbackprop.nn.workspace import Workspace
+from xbackprop.nn.workspace import Workspace, make_forward_buffers, make_workspace
 
 
 class Batch(NamedTuple):
-    """The samples a cost is averaged over: X (n, n_0), y (n, n_L), and the weight of each.
+    """The samples that a cost is averaged over: X (n, n_0), y (n, n_L), and their weights.
 
     total : n, or with sample weights Σw.
-    inverse : 1/total; zero for a batch that weighs nothing, whose cost is then zero.
-    share : each sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw.
-    masks : of dropout, (n, n_l) for every hidden layer; empty where nothing is dropped.
+    inverse : 1/total, or 0 for a batch whose weights are all zero, so that its cost is 0 and not NaN.
+    share : each sample's part of the mean, 1/n, or the column (n, 1) of w_i / Σw.
+    masks : dropout masks (n, n_l), one per hidden layer; empty without dropout.
     """
 
     X: Array
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
 
 
 def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
-    """A batch of all the rows of X and y, with weights (n,) or without."""
+    """Make a batch of all the rows of X and y, with sample weights (n,) or None."""
     if weight is None:
         n = X.shape[0]
         return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
@@ -50,11 +50,13 @@ class Objective:
 
     Parameters
     ----------
-    backend, layout : where the arrays live, and how θ is cut into layers.
-    hidden : one activation per hidden layer.
-    loss : a row of `losses.LOSSES`.
-    alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ, the part of L1 in it (Zou and Hastie's elastic net).
-    checkpoint_every : k, to keep only every k-th h_l for the backward pass, see `backprop.recompute`; 0 keeps all.
+    backend : the library and device of all arrays.
+    layout : the place of each W_l and b_l in θ.
+    hidden : the activations of the hidden layers, one per layer.
+    loss : a `Loss`, such as a row of `losses.LOSSES`.
+    alpha, l1_ratio : α ≥ 0, the strength of the penalty, and ρ in [0, 1], the part of L1 in it (the elastic net of Zou
+        and Hastie, 2005).
+    checkpoint_every : k, to keep only every k-th h_l for the backward pass (`backprop.recompute`), or 0 to keep all.
     """
 
     backend: Backend
@@ -67,45 +69,46 @@ class Objective:
 
     @property
     def l1(self) -> float:
-        """ρα."""
+        """Strength of the L1 part, ρα."""
         return self.alpha * self.l1_ratio
 
     @property
     def l2(self) -> float:
-        """(1-ρ)α."""
+        """Strength of the L2 part, (1-ρ)α."""
         return self.alpha * (1.0 - self.l1_ratio)
 
     @property
     def activations(self) -> list[Activation]:
-        """One per layer; the last layer hands its logits to the loss."""
+        """The activations of all layers: hidden ones, then the identity, since the loss takes logits."""
         return [*self.hidden, IDENTITY]
 
     def layers(self, theta: Array) -> list[tuple[Array, Array]]:
-        """(W_l, b_l) of θ (..., P), or of a vector like it."""
+        """Split θ (..., P), or a vector like it, into (W_l, b_l), l = 1 … L."""
         return self.backend.bind(unflatten)(theta, self.layout)
 
     def flatten(self, layers: Layers) -> Array:
-        """θ (P,) of its layers."""
+        """Join layers into θ (P,)."""
         return self.backend.bind(flatten)(layers, self.layout)
 
     def forward(self, theta: Array, X: Array, masks: Sequence[Array] = ()) -> Cache:
-        """Every z_l and h_l of the network at θ (..., P)."""
+        """Run the forward pass at θ (..., P) and return every z_l and h_l."""
         return forward(self.backend, self.layers(theta), self.activations, X, masks)
 
     def forward_and_delta(self, theta: Array, batch: Batch) -> tuple[Cache, Array]:
-        """Every z_l and h_l, and δ_L."""
+        """Run the forward pass at θ (..., P) and return every z_l and h_l, and δ_L = ∂C/∂z_L."""
         cache = self.forward(theta, batch.X, batch.masks)
         return cache, self._loss(cache, batch)[1]
 
     def value(self, theta: Array, batch: Batch) -> Array:
-        """C (...) at θ (..., P)."""
+        """Compute C (...) at θ (..., P)."""
         return self.value_and_branches(theta, batch)[0]
 
     def value_and_branches(self, theta: Array, batch: Batch) -> tuple[Array, list[Array]]:
-        """C (...) at θ (..., P), and on which side of every kink and joint the values are that have one.
+        """Compute C (...) at θ (..., P), and on which side of each kink and corner every unit, output and weight lies.
 
-        Where a derivative is taken from the left at its kink, as f′ is, that is one array, z > kink; where it is
-        neither side's, as δ_L's and sign(W) are, it is two.
+        Gradient checks compare the sides at two θ, to difference across no kink. An activation's f′ is taken from the
+        left at a kink, so one boolean array, z > kink, tells the side; δ_L and sign(W) belong to neither side at
+        theirs, so there are two arrays, > and <.
         """
         xp = self.backend.xp
         cache = self.forward(theta, batch.X, batch.masks)
@@ -123,12 +126,16 @@ class Objective:
         return self._value(theta, cache, batch), branches
 
     def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
-        """C and z_L (n, n_L) at θ (P,)."""
+        """Compute C and the logits z_L (n, n_L) at θ (P,)."""
         cache = self.forward(theta, batch.X, batch.masks)
         return self._value(theta, cache, batch), cache.z[-1]
 
     def value_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
-        """C and g = ∂C/∂θ (P,) at θ (P,). With a workspace, g is `workspace.gradient`."""
+        """Compute C and g = ∂C/∂θ (P,) at θ (P,).
+
+        workspace : memory from `workspace`, which the passes overwrite instead of allocating; g is then
+            `workspace.gradient`, valid until the next call.
+        """
         if workspace and workspace.theta is theta:
             layers, w = workspace.layers, workspace.weights
         else:
@@ -141,7 +148,7 @@ class Objective:
         return cost + self._penalty(w, batch), self._replace_weights(g, self._add_penalty_gradient(g_w, w, batch))
 
     def layer_gradients(self, layers: Layers, batch: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
-        """C and (∂C/∂W_l, ∂C/∂b_l) for l = 1 … L, of layers that do not lie in one θ."""
+        """Compute C and (∂C/∂W_l, ∂C/∂b_l), l = 1 … L, at layers that are arrays of their own and no views of one θ."""
         cost, gradients = self._loss_gradients(layers, batch)
         if not self.alpha:
             return cost, gradients
@@ -152,42 +159,17 @@ class Objective:
         ]
 
     def decay(self, theta: Array, rate: Array | float) -> Array:
-        """w ← w - rate w for all weights; the biases stay. Loshchilov and Hutter, 2019."""
+        """Return θ with w ← w - rate w for all weights and the biases as they are. Loshchilov and Hutter, 2019."""
         w = self.layout.weights(theta)
         return self._replace_weights(theta, self.backend.bind(add_penalty_gradient)(w, w, -rate))
 
     def workspace(self, theta: Array, n: int) -> Workspace | None:
-        """Memory for steps on batches of up to n rows, starting at this θ; None where a library cannot reuse it.
-
-        The δ_l take turns in two arrays. Of the z_l each has its own; with checkpointing only those whose h_l is kept,
-        while the others share the arrays of their places between two such.
-        """
-        if not self.backend.reuses_buffers:
-            return None
-        xp, sizes = self.backend.xp, self.layout.sizes[1:]
-        gradient = xp.zeros_like(theta)
-        L, k = len(sizes), self.checkpoint_every
-        places = [("shared", l % k) if k and l % k else ("own", l) for l in range(1, L + 1)]
-        z, deltas = self._rows(theta, n, sizes, places), self._rows(theta, n, sizes[:-1], [l % 2 for l in range(1, L)])
-        buffers = Buffers(z, deltas, self.layers(gradient))
-        weights, gradient_weights = self.layout.weights(theta), self.layout.weights(gradient)
-        return Workspace(theta, self.layers(theta), gradient, weights, gradient_weights, buffers)
+        """Allocate memory for steps from this θ on batches of up to n rows; None where it cannot be reused."""
+        return make_workspace(self.backend, self.layout, theta, n, self.checkpoint_every)
 
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
-        """Memory for forward passes of n rows; None where a library cannot reuse it."""
-        sizes = self.layout.sizes[1:]
-        return Buffers(self._rows(theta, n, sizes, range(len(sizes)))) if self.backend.reuses_buffers else None
-
-    def _rows(self, theta: Array, n: int, sizes: Sequence[int], places: Sequence[Hashable]) -> list[Array]:
-        """Arrays (n, size); those of the same place lie in the same memory."""
-        xp = self.backend.xp
-        widest: dict[Hashable, int] = {}
-        for size, place in zip(sizes, places, strict=True):
-            widest[place] = max(size, widest.get(place, 0))
-        made = {
-            place: xp.zeros(n * size, dtype=theta.dtype, device=self.backend.device) for place, size in widest.items()
-        }
-        return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
+        """Allocate memory for forward passes of n rows; None where it cannot be reused."""
+        return make_forward_buffers(self.backend, self.layout, theta, n)
 
     def _loss(self, cache: Cache, batch: Batch) -> tuple[Array, Array]:
         return self.backend.bind(self.loss.value_and_delta)(cache.z[-1], batch.y, batch.share)
@@ -199,7 +181,7 @@ class Objective:
     def _loss_gradients(
         self, layers: Layers, batch: Batch, buffers: Buffers | None = None
     ) -> tuple[Array, list[tuple[Array, Array]]]:
-        """The loss and its gradient, without the penalty's part."""
+        """Compute the loss and its gradient, without the penalty."""
         cache = forward(self.backend, layers, self.activations, batch.X, batch.masks, buffers, self.checkpoint_every)
         cost, delta = self._loss(cache, batch)
         return cost, backward(self.backend, layers, self.activations, cache, delta, buffers)
@@ -215,7 +197,7 @@ class Objective:
         return g
 
     def _replace_weights(self, theta: Array, w: Array) -> Array:
-        """θ, or a vector like it, with these weights, which lie in it already where buffers are reused."""
+        """Return θ, or a vector like it, with the weights w, which lie in it already where buffers are reused."""
         if self.backend.reuses_buffers:
             return theta
         return self.backend.xp.concat([w, theta[..., self.layout.n_weights :]])

@@ -1,7 +1,8 @@
-"""Optimizers: θ from θ and g = ∂C/∂θ. They know nothing of networks.
+"""Optimizers: update rules that take θ and g = ∂C/∂θ to a new θ. They know nothing of networks.
 
-Each is a step, a function of arrays ``step(xp, theta, g, *state, ...)`` that gives the new θ and the new state, and a
-class that holds the hyperparameters and calls it. A backend that reuses buffers may update θ and the state in place.
+Each optimizer is a step, a function of arrays ``step(xp, theta, g, *moments, rate, *constants)`` that returns the new θ
+and the new moments, and a class that holds the constants and calls the step. Steps are elementwise. A backend that
+reuses buffers may update θ and the moments in place.
 """
 
 from __future__ import annotations
@@ -73,20 +74,20 @@ def clip_norm(xp: Namespace, gradients: Sequence[Array], limit: float) -> list[A
 
 @dataclass(frozen=True)
 class Optimizer:
-    """A step and its constants: how many moments it keeps, which step it takes, and with what beside the rate."""
+    """Base class of optimizers: a step function with its constants. Subclasses define `n_moments` and `step`."""
 
     @property
     def n_moments(self) -> int:
-        """Arrays like θ that it remembers."""
+        """Number of moments: arrays like θ that are kept from step to step."""
         raise NotImplementedError
 
     @property
     def step(self) -> tuple[Callable, tuple[float, ...]]:
-        """The function of a step, and what it takes after the rate."""
+        """The step function, and the constants to pass after the rate."""
         raise NotImplementedError
 
     def rate(self, t: Any, eta: Any) -> Any:  # noqa: ARG002, Adam alone needs t
-        """The rate of the t-th step, from t = 1, where the schedule says η; or those of several steps."""
+        """Return the rate of step t = 1, 2 …, where the schedule gives `eta`; both may be arrays."""
         return eta
 
     def start(self, backend: Backend, theta: Array) -> State:
@@ -97,7 +98,7 @@ class Optimizer:
     def update(
         self, backend: Backend, theta: Array, g: Array, moments: Sequence[Array], rate: Array | float
     ) -> tuple[Array, tuple[Array, ...]]:
-        """Return θ and its moments after one step of this rate, see `rate`."""
+        """Take one step with a rate from `rate`; return the new θ and moments."""
         step, constants = self.step
         theta, *moments = backend.bind(step)(theta, g, *moments, rate, *constants)
         return theta, tuple(moments)
@@ -112,12 +113,12 @@ class SGD(Optimizer):
 
     @property
     def n_moments(self) -> int:
-        """A velocity, where there is momentum."""
+        """1, the velocity, or 0 without momentum."""
         return 1 if self.momentum else 0
 
     @property
     def step(self) -> tuple[Callable, tuple[float, ...]]:
-        """One of three."""
+        """The step of Nesterov momentum, plain momentum (with μ), or none."""
         if not self.momentum:
             return sgd_step, ()
         return nesterov_step if self.nesterovs_momentum else momentum_step, (self.momentum,)
@@ -125,7 +126,7 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam as scikit-learn has it: the bias correction is in the rate, and ε is added to the uncorrected √v."""
+    """Adam as in scikit-learn: the rate contains the bias correction, and ε is added to the uncorrected √v."""
 
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -133,55 +134,55 @@ class Adam(Optimizer):
 
     @property
     def n_moments(self) -> int:
-        """Moving means of g and of g²."""
+        """2: the moving means of g and of g²."""
         return 2
 
     @property
     def step(self) -> tuple[Callable, tuple[float, ...]]:
-        """With β₁, β₂ and ε."""
+        """`adam_step` with β₁, β₂ and ε."""
         return adam_step, (self.beta_1, self.beta_2, self.epsilon)
 
     def rate(self, t: Any, eta: Any) -> Any:
-        """η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
+        """Return η_t = η √(1-β₂ᵗ) / (1-β₁ᵗ)."""
         return eta * (1.0 - self.beta_2**t) ** 0.5 / (1.0 - self.beta_1**t)
 
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """The gradient over the root of a moving mean of its square."""
+    """RMSProp: divide the gradient by the root of a moving mean of its square."""
 
     rho: float = 0.9
     epsilon: float = 1e-8
 
     @property
     def n_moments(self) -> int:
-        """The moving mean of g²."""
+        """1: the moving mean of g²."""
         return 1
 
     @property
     def step(self) -> tuple[Callable, tuple[float, ...]]:
-        """With ρ and ε."""
+        """`rmsprop_step` with ρ and ε."""
         return rmsprop_step, (self.rho, self.epsilon)
 
 
 @dataclass(frozen=True)
 class Adagrad(Optimizer):
-    """The gradient over the root of the sum of its squares so far."""
+    """Adagrad: divide the gradient by the root of the sum of all its squares so far."""
 
     epsilon: float = 1e-8
 
     @property
     def n_moments(self) -> int:
-        """The sum of g²."""
+        """1: the sum of g²."""
         return 1
 
     @property
     def step(self) -> tuple[Callable, tuple[float, ...]]:
-        """With ε."""
+        """`adagrad_step` with ε."""
         return adagrad_step, (self.epsilon,)
 
 
-#: By the names of solvers.
+#: Optimizer classes by the name of the solver.
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": Adam,

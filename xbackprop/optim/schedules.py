@@ -1,10 +1,10 @@
-"""Schedules: by how much the rate η differs from `learning_rate_init` at a moment of training.
+"""Learning-rate schedules: the factor by which `learning_rate_init` is multiplied at each step of training.
 
-A schedule is a function ``schedule(moment) -> factor``; a user's own is ``f(epoch, epochs) -> factor``.
+A schedule is a function ``schedule(at: TrainingTime) -> factor``; a user's own is ``f(epoch, epochs) -> factor``.
 
 | name | factor | source |
 |---|---|---|
-| constant, adaptive | 1 (adaptive: `training` divides by 5 where the loss has settled) | scikit-learn |
+| constant, adaptive | 1 (adaptive: training divides the rate by 5 when the loss stops falling) | scikit-learn |
 | invscaling | 1 / (samples seen before this epoch + 1)^power_t | scikit-learn |
 | step | step_factor^⌊epoch / step_epochs⌋ | |
 | cosine | ½ (1 + cos(π epoch/epochs)) | Loshchilov and Hutter, 2017 |
@@ -22,7 +22,11 @@ RISE, START, END = 0.3, 1 / 25, 1e-4 / 25  # of one_cycle
 
 
 class TrainingTime(NamedTuple):
-    """Where training stands: epochs done, with the fraction of the present one; all of them; samples seen before it."""
+    """A moment of training.
+
+    epoch : epochs done, with the fraction of the present one that is done. epochs : the number of epochs planned.
+    samples : samples seen before the present epoch.
+    """
 
     epoch: float
     epochs: int
@@ -33,23 +37,23 @@ Schedule = Callable[[TrainingTime], float]
 
 
 def constant(at: TrainingTime) -> float:
-    """1."""
+    """Return 1."""
     return 1.0
 
 
 def cosine(at: TrainingTime) -> float:
-    """½ (1 + cos(π epoch/epochs))."""
+    """Return ½ (1 + cos(π epoch/epochs))."""
     return _between(1.0, 0.0, at.epoch / at.epochs)
 
 
 def one_cycle(at: TrainingTime) -> float:
-    """Up, then down further."""
+    """Return a factor that rises from 1/25 to 1 over 30% of the epochs, then falls to 1/25·10⁻⁴."""
     done = at.epoch / at.epochs
     return _between(START, 1.0, done / RISE) if done < RISE else _between(1.0, END, (done - RISE) / (1.0 - RISE))
 
 
 def make_schedule(learning_rate: str | Callable, power_t: float, step_epochs: int, step_factor: float) -> Schedule:
-    """The schedule behind a name, or behind a user's function of (epoch, epochs)."""
+    """Return the schedule for a name, or for a user's function ``f(epoch, epochs) -> factor``."""
     if callable(learning_rate):
         return lambda at: float(learning_rate(at.epoch, at.epochs))
     if learning_rate == "invscaling":
@@ -60,5 +64,5 @@ def make_schedule(learning_rate: str | Callable, power_t: float, step_epochs: in
 
 
 def _between(start: float, end: float, done: float) -> float:
-    """Half a cosine from start to end, and end after that."""
+    """Interpolate from start to end along half a cosine, for `done` from 0 to 1, and stay at end."""
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * min(done, 1.0)))

@@ -1,7 +1,7 @@
-"""A step of training, as a pure function of arrays, and an epoch of them.
+"""One training step as a pure function of arrays, and an epoch of them.
 
-θ, its moments, a batch and the numbers of the step go in; θ and its moments come out. So a backend that has a compiler
-can make one call of a whole epoch.
+A step takes θ, the optimizer's moments, rows and a few numbers, and returns the new θ and moments, so that a backend
+with a compiler can make one call of a whole epoch.
 """
 
 from __future__ import annotations
@@ -23,10 +23,13 @@ Carry = tuple[Array, Sequence[Array]]  # θ and its moments
 
 
 class StepNumbers(NamedTuple):
-    """The numbers of one step: the optimizer's rate; ηλ, the decay of the weights; t, from 0, and the seed, of dropout.
+    """Inputs that change from step to step; for m steps, columns (m,). Inputs that are not needed are None.
 
-    Or of several steps, as columns (m,); None where a step has no need of them. Within a compiled step they are arrays,
-    so that it serves all of them.
+    rate : the learning rate, after schedule and bias correction.
+    decay : ηλ, by which weights shrink apart from the gradient.
+    t, seed : the number of the step, from 0, and of the run, which select the dropout masks.
+
+    A compiled step takes them as arrays, so that another rate or seed compiles nothing.
     """
 
     rate: Any
@@ -37,10 +40,11 @@ class StepNumbers(NamedTuple):
 
 @dataclass(frozen=True)
 class Step:
-    """What a step does: the same for the same values of its parts.
+    """A training step. Two steps with equal parts are equal, so that a compiled one is found again.
 
-    clip_norm : the longest gradient. decays : whether weights decay apart from the gradient. dropout : a rate for every
-    hidden layer, or none.
+    clip_norm : the largest norm of the gradient, to which longer ones are scaled, or None.
+    decays : whether weights decay apart from the gradient (AdamW).
+    dropout : a rate per hidden layer, or () for none.
     """
 
     objective: Objective
@@ -52,7 +56,7 @@ class Step:
     def __call__(
         self, carry: Carry, samples: Samples, rows: Any, at: StepNumbers, workspace: Workspace | None = None
     ) -> tuple[Carry, Array]:
-        """θ and moments after the step on these rows, and C before it."""
+        """Take a step on these rows; return θ and moments after it, and C before it."""
         theta, moments = carry
         objective, backend = self.objective, self.objective.backend
         batch = self.batch(samples, rows, at)
@@ -65,7 +69,7 @@ class Step:
         return self.optimizer.update(backend, theta, g, moments, at.rate), cost
 
     def batch(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:
-        """Take the batch of these rows, with the masks of dropout that this step has."""
+        """Take the batch of these rows, with the dropout masks of this step."""
         backend, widths = self.objective.backend, self.objective.layout.sizes[1:-1]
         batch = take_batch(backend, samples, rows)
         if not any(self.dropout):
@@ -84,10 +88,12 @@ def run_epoch(
     at: Callable[[int, int, int], StepNumbers],
     workspace: Workspace | None = None,
 ) -> tuple[Array, State, list[Array], list[int]]:
-    """One step per batch. Returns θ, the optimizer's state, each batch's cost and its number of rows.
+    """Take one step per batch; return θ, the optimizer's state, and the cost and the number of rows of each batch.
 
-    at : ``(i, t, m) -> StepNumbers``, columns for m steps, from the i-th of this epoch on;
-        t numbers it in the whole run. Both count from 0.
+    order : a permutation of the rows, or None to take them as they are.
+    at : ``(i, t, m) -> StepNumbers`` of m steps, of which the first is the i-th of this epoch and the t-th of the whole
+        run, both from 0.
+    workspace : memory from `Objective.workspace`, made for this θ.
     """
     backend = step.objective.backend
     run = backend.compile(step)
@@ -104,9 +110,9 @@ def run_epoch(
 
 
 def read_epoch(backend: Backend, theta: Array, costs: list[Array], rows: list[int]) -> tuple[float, bool]:
-    """The mean cost of an epoch, over rows as scikit-learn's is, and whether it and θ are finite.
+    """Return the mean cost per row of an epoch, as scikit-learn reports it, and whether all costs and θ are finite.
 
-    The one place that waits for the device.
+    This is the only place in training that waits for the device.
     """
     numbers = backend.read([*costs, backend.xp.sum(theta)])  # one pass over θ that any infinity or NaN shows in
     cost = float(numbers[: len(rows)] @ rows) / sum(rows)
