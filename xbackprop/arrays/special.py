@@ -60,8 +60,8 @@ def erf(xp: Namespace, x: Array) -> Array:
     """Compute the error function, erf(x) = 2/√π ∫₀ˣ exp(-t²) dt, elementwise.
 
     Uses the namespace's own ``erf`` if it has one, and otherwise Cody's rational approximations, within 1e-15 of the
-    true value in float64. Beyond |x| = 4, where they were not fitted, exp(-x²) makes their error vanish. For complex x = a + ib
-    the result is erf(a) + ib 2/√π exp(-a²), which is correct to first order in b, as complex steps need.
+    true value in float64. Beyond |x| = 4, where they were not fitted, exp(-x²) makes their error vanish. For complex
+    x = a + ib the result is erf(a) + ib 2/√π exp(-a²), which is correct to first order in b, as complex steps need.
     """
     if is_complex(xp, x):
         a = xp.real(x)

@@ -4,7 +4,7 @@ A schedule is a function ``schedule(at: TrainingTime) -> factor``; a user's own 
 
 | name | factor | source |
 |---|---|---|
-| constant, adaptive | 1 (adaptive: training divides the rate by 5 when the loss stops falling) | scikit-learn |
+| constant, adaptive | 1 (adaptive: training divides by 5 when the loss stops falling) | scikit-learn |
 | invscaling | 1 / (samples seen before this epoch + 1)^power_t | scikit-learn |
 | step | step_factor^⌊epoch / step_epochs⌋ | |
 | cosine | ½ (1 + cos(π epoch/epochs)) | Loshchilov and Hutter, 2017 |
