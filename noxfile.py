@@ -21,7 +21,7 @@ BACKENDS = {
 
 
 JAX = "jax==0.10.2"  # the newest for Python 3.11
-#: Bytecode is written for what is imported, and not for all of torch, SymPy and SciPy: a fifth of the time of pip.
+#: Bytecode is written when a module is first imported, and not for all of torch, SymPy and SciPy beforehand.
 INSTALL = ["--no-compile"]
 
 #: Two workers, and a thread for each: on networks this small, threads only wait for each other.

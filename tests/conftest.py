@@ -11,7 +11,7 @@ XBACKPROP_REQUIRE=cupy,torch-cuda     turns the skip of a backend that is not av
 
 import hypothesis
 import pytest
-from helpers import make_backend, selected_backends
+from helpers import BACKENDS, make_backend, selected_backends
 
 # No deadline: a first call imports libraries. Derandomised: a run that passed passes again.
 hypothesis.settings.register_profile("xbackprop", deadline=None, derandomize=True, database=None)
@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         marker = item.get_closest_marker("backends")
         wanted = marker.args if marker else ("numpy",)
+        assert set(wanted) <= set(BACKENDS), f"{item.nodeid}: no session runs {wanted}"
         here = "backend" in item.fixturenames or not set(wanted).isdisjoint(selected_backends())
         (kept if here else left_out).append(item)
     items[:] = kept
