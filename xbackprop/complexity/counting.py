@@ -1,8 +1,8 @@
-"""What a training step costs: Section 4 of the paper, counted.
+"""The cost of a training step in operations, bytes and time: Section 4 of the paper, counted.
 
 Time is O(m Σ n_{l-1} n_l) and memory O(m Σ n_l + Σ n_{l-1} n_l), for m samples. Matrix products are counted from the
 widths, elementwise operations by running the functions themselves on numbers that count, and memory by going through
-the passes of `network` array by array; what an elementwise function holds while it runs is measured, on NumPy.
+the passes of `backprop` array by array; the temporaries of an elementwise function are measured, on NumPy.
 """
 
 from __future__ import annotations
@@ -29,16 +29,21 @@ from xbackprop.optim.optimizers import OPTIMIZERS, Optimizer
 
 
 class Work(NamedTuple):
-    """products : multiply-adds of matrix products. elementwise : other operations, a call of exp or √ among them."""
+    """Number of operations.
+
+    products : multiply-adds of matrix products. elementwise : all others; a call of exp or √ counts as one.
+    """
 
     products: int
     elementwise: int
 
 
 class Memory(NamedTuple):
-    """Bytes, when they are most. activations : what the forward pass keeps, X among it.
+    """Bytes held at the moment of a step when they are most.
 
-    temporaries : all else, such as δ_l, y, and what f′ and the optimizer's step hold while they run.
+    parameters, gradients : θ with a copy of it, and g. state : the optimizer's moments.
+    activations : the arrays that the forward pass keeps, and X.
+    temporaries : all others, such as δ_l, y, and the temporaries of f′ and of the optimizer's step.
     """
 
     parameters: int
@@ -49,17 +54,17 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all bytes."""
         return sum(self)
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """What one step costs. `str` of it is a table.
+    """The cost of one training step, from `count`; `str` makes a table of it.
 
-    sizes : (n_0, …, n_L). batch_size : m. every : k of checkpointing, 0 without.
-    forward, backward, recompute, update : `Work`; to recompute is what checkpointing adds.
-    memory : `Memory`. traffic : bytes that the operands and results of the matrix products have.
+    sizes : (n_0, …, n_L). batch_size : m. checkpoint_every : k of checkpointing, 0 without.
+    forward, backward, recompute, update : the `Work` of each part; checkpointing adds `recompute`.
+    memory : `Memory`. traffic : bytes of the operands and results of all matrix products.
     """
 
     sizes: tuple[int, ...]
@@ -80,11 +85,11 @@ class Complexity:
 
     @property
     def intensity(self) -> float:
-        """Floating point operations of the matrix products, two for a multiply-add, per byte that they touch."""
+        """Floating point operations of the matrix products, two per multiply-add, per byte of `traffic`."""
         return 2.0 * self.products / self.traffic
 
     def seconds(self, rate: float) -> float:
-        """What the matrix products take at a rate, in multiply-adds per second; see `matrix_rate`."""
+        """Seconds that the matrix products take at a rate in multiply-adds per second, such as `matrix_rate` gives."""
         return self.products / rate
 
     def __str__(self) -> str:
@@ -119,17 +124,22 @@ def count(
     dtype: str = "float32",
     backend: str | Backend = "numpy",
 ) -> Complexity:
-    """What a training step of such a network costs, without the network.
+    """Count the cost of a training step of a network, without making the network.
 
     Parameters
     ----------
     sizes : (n_0, n_1, …, n_L), the widths of input, hidden layers and output. batch_size : m.
     activation, loss, solver, alpha, dropout, checkpoint_activations, dtype : as in `MLP`.
-    backend : whose way of using memory is meant: those that reuse buffers need less.
+    backend : a name or a `Backend`: those that reuse buffers need less memory.
 
     Raises
     ------
-    ValueError : for what `MLP` would not take either.
+    ValueError : for an argument that `MLP` would refuse as well.
+
+    Examples
+    --------
+    >>> count((784, 100, 10), 128).forward.products
+    10163200
     """
     where = "complexity.count"
     n_0, *hidden, n_L = validation.layer_sizes(where, "sizes", sizes, at_least=2)
@@ -148,7 +158,7 @@ def count(
 
 
 def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, dropout: bool = False) -> Complexity:
-    """What a step of this optimizer on m rows of this objective costs."""
+    """Count the cost of a step of this optimizer on m rows of this objective."""
     sizes, hidden, k = objective.layout.sizes, objective.hidden, objective.checkpoint_every
     L, itemsize = len(sizes) - 1, 4 if dtype == "float32" else 8
     top = last_kept(L, k)
@@ -177,7 +187,7 @@ def count_step(objective: Objective, optimizer: Optimizer, m: int, dtype: str, d
 
 
 def matrix_rate(backend: str | Backend = "numpy", dtype: str = "float32", device: Any = None, n: int = 1024) -> float:
-    """Multiply-adds per second of a product of two n × n matrices, here and now: the median of seven."""
+    """Measure the multiply-adds per second of a product of two n × n matrices on a backend: the median of seven."""
     home = get_backend(backend, device)
     seconds = []
     with home.device_context():

@@ -1,4 +1,4 @@
-"""The memory of a training step: the passes of `network` gone through array by array, with sizes for arrays."""
+"""The memory of a training step, found by going through the passes of `backprop` with sizes in place of arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SMALL, LARGE = 2**14, 2**18  # elements of the arrays on which a function is mea
 
 
 class StepMemory:
-    """What is held at each moment of a step, in numbers of the network's dtype.
+    """The array elements held at each moment of a step.
 
     objective, optimizer : of the step. m : rows of the batch. dropout : whether there are masks.
     """
@@ -33,25 +33,25 @@ class StepMemory:
         self.measured: dict[Any, tuple[float, float]] = {}
 
     def memory(self) -> tuple[float, float, float, float, float]:
-        """Parameters, gradients, the optimizer's state, activations and temporaries, when their sum is largest.
+        """Count parameters, gradients, optimizer state, activations and temporaries at the moment when they are most.
 
         `training.train` keeps the θ from before the epoch, and where arrays are made anew the moments stay as well.
         """
         P, m = self.objective.layout.n_parameters, self.m
         fixed = self._buffers() + m * (self.sizes[0] + self.sizes[-1])  # X and y of the batch
         activations, most = 0.0, 0.0
-        for kept, others in self._moments():
+        for kept, others in self._peaks():
             activations, most = max(activations, kept), max(most, kept + others)
         activations += self._buffers(deltas=False) + m * self.sizes[0]
         state = P * self.optimizer.n_moments
         before = 0 if self.reuses else state
         return 2 * P, P, state + before, activations, fixed + most - activations
 
-    def _moments(self) -> Iterator[tuple[float, float]]:
-        """What the passes keep at the moments that may be the largest, and what else there is then."""
+    def _peaks(self) -> Iterator[tuple[float, float]]:
+        """Yield the elements that the passes keep, and all others, at each moment that may be the largest."""
         m, sizes, L = self.m, self.sizes, self.L
         kept = [0.0] * (L + 1)  # of each layer, beside the buffers
-        for l in range(1, L + 1):  # as `network.forward`
+        for l in range(1, L + 1):  # as `backprop.forward`
             kept[l] = self._layer(l)
             yield sum(kept), self._f(l)[0] * m * sizes[l] - self._f(l)[1] * m * sizes[l]
             if l <= self.top:
@@ -61,7 +61,7 @@ class StepMemory:
         yield sum(kept), at_work * m * sizes[L]
         delta_before = delta * m * sizes[L]
         gradients = 0.0
-        for l in reversed(range(1, L)):  # as `network.deltas`
+        for l in reversed(range(1, L)):  # as `backprop.deltas`
             gradients += 0 if self.reuses else sizes[l] * sizes[l + 1] + sizes[l + 1]
             if self.k and l <= self.top and l % self.k == 0:
                 kept[l + 1 :] = [0.0] * (L - l)
@@ -82,7 +82,7 @@ class StepMemory:
                 yield sum(kept), 2 * P + n_weights
 
     def _buffers(self, deltas: bool = True) -> float:
-        """What the workspace has beside θ and g: see `workspace.make_workspace`."""
+        """Count the elements of the workspace beside θ and g: see `workspace.make_workspace`."""
         if not self.reuses:
             return 0.0
         hidden = self.sizes[1:-1]
@@ -96,42 +96,42 @@ class StepMemory:
         return self.m * rows
 
     def _layer(self, l: int) -> float:
-        """What a layer keeps beside the buffers: z, f(z), the mask and their product, as far as they are arrays."""
+        """Count what a layer keeps beside the buffers: z, f(z), the mask, and their product, if they are new arrays."""
         masked = 2 * (self.dropout and l < self.L)
         return self.m * self.sizes[l] * ((not self.reuses) + self._f(l)[1] + masked)
 
     def _edge(self, l: int) -> float:
-        """h_l alone."""
+        """Count the elements of h_l."""
         if l == 0:
             return 0.0
         return self.m * self.sizes[l] * (1.0 if self.dropout else max(self._f(l)[1], float(not self.reuses)))
 
     def _f(self, l: int) -> tuple[float, float]:
-        """What f holds while it runs, and what it leaves, in arrays of its layer; the output's is the identity."""
+        """Measure what f holds while it runs, and what it returns, in arrays of its layer."""
         f = self.objective.activations[l - 1]
-        lent = self.reuses and f.in_place
-        return self._measure(f.f, 1, self.sizes[l], lent=lent)
+        in_place = self.reuses and f.in_place
+        return self._measure(f.f, 1, self.sizes[l], in_place=in_place)
 
     def _df(self, l: int) -> tuple[float, float]:
-        """The same of f′; the mask is multiplied to it."""
+        """Measure the same for f′, times the mask with dropout."""
         f: Activation = self.objective.activations[l - 1]
         at_work, left = self._measure(f.df, 2, self.sizes[l])
         return (max(at_work, left + 1.0) if self.dropout else at_work), left
 
     def _measure(
-        self, function: Callable, n_arrays: int, width: int, *constants: float, lent: bool = False
+        self, function: Callable, n_arrays: int, width: int, *constants: float, in_place: bool = False
     ) -> tuple[float, float]:
-        """What the function holds at most, and what its results take, in arrays like its first, on NumPy.
+        """Measure on NumPy what a function holds at most, and what its results take, in arrays like its first.
 
         NumPy saves temporaries of large arrays, which others do not: where buffers are not reused, and so perhaps
         another library is meant, the arrays are small.
         """
-        key = (function, width, lent)
+        key = (function, width, in_place)
         if key not in self.measured:
             width = min(width, LARGE if self.reuses else SMALL)
             rows = max(SMALL // width, min(self.m, LARGE // width) if self.reuses else 1)
             arrays = [np.full((rows, width), 0.5, self.dtype) for _ in range(n_arrays)]
-            self.measured[key] = measure(self.host.bind(function), *arrays, *arrays[: int(lent)], *constants)
+            self.measured[key] = measure(self.host.bind(function), *arrays, *arrays[: int(in_place)], *constants)
         return self.measured[key]
 
 

@@ -1,1 +1,1 @@
-"""The paper: activations and losses, Algorithm 1, the cost C(θ), and every derivative of it."""
+"""The network of the paper: activations, losses, Algorithm 1, the cost C(θ), and its derivatives."""

@@ -27,20 +27,29 @@ _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 
 @dataclass(frozen=True)
 class Activation:
-    """A hidden layer's non-linearity, with its derivative.
+    """An activation function for hidden layers, with its derivatives. Pass one as ``activation=`` to `MLP`.
 
     Parameters
     ----------
     f : ``f(xp, z) -> h``, elementwise on arrays of any shape.
     df : ``df(xp, z, h) -> f′(z)``, elementwise, in the dtype of z.
-    name : what messages and model files call it.
-    kinks : the points z where f′ jumps; at such a point df takes the value from the left. A gradient check does not
-        difference across them.
-    init : the initializer that suits it, used by ``init="auto"``.
-    joints : the points where f′ has a corner; adaptive differences, which need more, do not cross these either.
-    d2f : ``d2f(xp, z, h) -> f″(z)``, from the left at a kink; only Hessian-vector products need it.
-    in_place : whether f takes a third argument, an array that it may write h into, such as z itself; f′ and f″ must
+    name : its name in messages and model files.
+    kinks : the points z where f′ jumps, at which df gives the value from the left. Gradient checks take no difference
+        across them.
+    init : name of the initializer that suits it, used by ``init="auto"``.
+    d2f : ``d2f(xp, z, h) -> f″(z)``, from the left at a kink. Only Hessian-vector products need it.
+    corners : the points z where f′ is continuous but f″ jumps. Adaptive differences, which assume that f″ is smooth, do
+        not cross these either.
+    in_place : whether f takes a third argument, an array, such as z itself, that it may write h into; f′ and f″ must
         then be the same at h as at z.
+
+    Examples
+    --------
+    >>> import xbackprop
+    >>> softsign = xbackprop.Activation(
+    ...     f=lambda xp, z: z / (1 + xp.abs(z)), df=lambda xp, z, h: 1 / (1 + xp.abs(z)) ** 2, name="softsign"
+    ... )
+    >>> net = xbackprop.MLP((10,), activation=softsign)
     """
 
     f: Callable[[Namespace, Array], Array]
@@ -53,14 +62,14 @@ class Activation:
     in_place: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A row of the table is pickled and copied by its name, so that it stays that row."""
+        """Pickle and copy a row of `ACTIVATIONS` by its name, so that the copy is that same row."""
         if ACTIVATIONS.get(self.name) is self:
             return _row_of, (self.name,)
         return type(self), tuple(getattr(self, f.name) for f in fields(self))
 
 
 def _step(xp: Namespace, z: Array) -> Array:
-    """1 where z > 0, else 0, in the dtype of z: an integer 1 would turn a float32 network into a float64 one."""
+    """Return 1 where z > 0, else 0, in the dtype of z: integers would turn a float32 network into a float64 one."""
     return xp.astype(real_part(xp, z) > 0, z.dtype)
 
 
@@ -75,7 +84,7 @@ def d_identity(xp: Namespace, z: Array, h: Array) -> Array:
 
 
 def zero(xp: Namespace, z: Array, h: Array) -> Array:
-    """f″(z) = 0, of a function made of straight lines."""
+    """f″(z) = 0, for piecewise linear f."""
     return xp.zeros_like(z)
 
 

@@ -17,12 +17,12 @@ from xbackprop.validation import integer
 
 
 class Cache(NamedTuple):
-    """What the forward pass keeps for the backward pass; None for what it does not keep, to be computed again.
+    """Arrays that the forward pass keeps for the backward pass. With checkpointing some are None, and computed again.
 
     z[l-1] = z_l, f[l-1] = f_l(z_l) and h[l] = h_l, l = 1 … L, with h[0] = X.
-    masks : with dropout h_l = f_l(z_l) ⊙ masks[l-1] in every hidden layer; without, it is empty and h_l = f_l(z_l).
-    drawn : where the masks come from.
-    checkpoint_every : k, if only every k-th h_l is kept, and what lies above the last of them; 0 if all is.
+    masks : with dropout h_l = f_l(z_l) ⊙ masks[l-1] in every hidden layer; empty without, when h_l = f_l(z_l).
+    drawn : the sequence that makes the masks when they are asked for.
+    checkpoint_every : k, if only every k-th h_l is kept, and all that lies above the last of them; 0 if all are.
     """
 
     z: list[Array]
@@ -34,9 +34,9 @@ class Cache(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Arrays that a backend may overwrite with results instead of making new ones.
+    """Arrays for the results of the passes, to overwrite instead of making new ones: z_l, δ_l, and the gradients.
 
-    Where f may work in place, z_l makes room for h_l. A forward pass needs no more than z.
+    If f may work in place, h_l overwrites z_l. A forward pass alone needs z only.
     """
 
     z: Sequence[Array]
@@ -96,7 +96,7 @@ def forward_layer(
     l: int,
     buffers: Buffers | None = None,
 ) -> None:
-    """z_l, f_l(z_l) and h_l from h_{l-1}, into the cache."""
+    """Compute z_l, f_l(z_l) and h_l from h_{l-1} and put them into the cache."""
     (W, b), activation, out = layers[l - 1], activations[l - 1], buffers.z[l - 1] if buffers else None
     z = backend.bind(affine)(cache.h[l - 1], W, b, out)
     f = backend.bind(activation.f)(z, z) if buffers and activation.in_place else backend.bind(activation.f)(z)
@@ -108,7 +108,7 @@ def forward_layer(
 
 
 def _forget(cache: Cache, l: int) -> None:
-    """Keep of layer l only h_l, for the next one, and h_{l-1} only if it is a k-th."""
+    """Drop all of layer l but h_l, which the next layer needs, and h_{l-1} unless it is a k-th one."""
     cache.z[l - 1] = cache.f[l - 1] = None
     if cache.masks:
         cache.masks[l - 1] = None
@@ -117,12 +117,12 @@ def _forget(cache: Cache, l: int) -> None:
 
 
 def last_kept(n_layers: int, checkpoint_every: int) -> int:
-    """The last l whose h_l is kept for itself; all that lies above it is kept, too. 0 without checkpointing."""
+    """Return the last l whose h_l is a checkpoint, above which everything is kept; 0 without checkpointing."""
     return (n_layers - 1) // checkpoint_every * checkpoint_every if checkpoint_every else 0
 
 
 def sqrt_layers(n_layers: int) -> int:
-    """k ≈ √L, with which about 2√L layers are held at a time."""
+    """Return k ≈ √L, with which about 2√L layers are held at a time."""
     return max(1, round(math.sqrt(n_layers)))
 
 
@@ -134,8 +134,10 @@ def recompute(
     l: int,
     buffers: Buffers | None = None,
 ) -> None:
-    """What is missing of layers l-k+1 … l, from h_{l-k}, in place of all that lies above: checkpointing, in time of
-    less than one more forward pass and memory of L/k + k layers. Griewank and Walther, 2000; Chen et al., 2016.
+    """Compute layers l-k+1 … l again from h_{l-k}, and drop all layers above l.
+
+    This is checkpointing: it costs less than one more forward pass, and memory for L/k + k layers. Griewank and
+    Walther, 2000; Chen et al., 2016.
     """
     above = len(layers) - l
     cache.z[l:], cache.f[l:], cache.h[l + 1 :] = [None] * above, [None] * above, [None] * above
@@ -145,7 +147,7 @@ def recompute(
 
 
 def activation_derivative(backend: Backend, derivative: Callable[..., Array], cache: Cache, l: int) -> Array:
-    """f_l′(z_l), or another `derivative` of f_l there; with dropout f_l′(z_l) ⊙ mask_l."""
+    """Compute f_l′(z_l), or another `derivative` of f_l there; with dropout f_l′(z_l) ⊙ mask_l."""
     result = backend.bind(derivative)(cache.z[l - 1], cache.f[l - 1])
     return result * cache.masks[l - 1] if l <= len(cache.masks) else result
 
@@ -158,7 +160,7 @@ def deltas(
     delta: Array,
     buffers: Buffers | None = None,
 ) -> Iterator[tuple[int, Array]]:
-    """(l, δ_l) for l = L … 1, layer by layer from the output, where δ_L = `delta`, to the input."""
+    """Yield (l, δ_l) for l = L … 1, from the output, where δ_L = `delta`, to the first layer."""
     yield len(layers), delta
     for l in reversed(range(1, len(layers))):  # W_{l+1} is layers[l][0], and z_l is cache.z[l-1]
         if cache.z[l - 1] is None:
@@ -189,7 +191,7 @@ def backward(
 
 
 def checkpoint_interval(where: str, value: Any, n_layers: int) -> int:
-    """k of `network.recompute`: of k layers the activations of one are kept; 0 keeps all."""
+    """Read `checkpoint_activations`: return k, to keep the activations of one layer in k, or 0 to keep all."""
     if value is None:
         return 0
     if isinstance(value, str):

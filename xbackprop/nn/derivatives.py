@@ -1,6 +1,6 @@
-"""What else backpropagation can tell of C(θ) and of the network z_L(X; θ), beside the gradient that trains it.
+"""Derivatives of C(θ) and of the logits z_L(X; θ) beside the gradient: Jv, Jᵀw, Hv, ∂C/∂X and per-sample gradients.
 
-θ and directions v in it are flat, (P,), as `Layout` cuts them.
+θ and directions v in it are flat vectors (P,), laid out as in `Layout`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ def jvp(
     X_tangent: Array | None = None,
     masks: Sequence[Array] = (),
 ) -> Array:
-    """Jv = ż_L (n, n_L): how the logits change as θ moves along v, and X along Ẋ, by forward mode."""
+    """Compute Jv = ż_L (n, n_L), the derivative of the logits as θ moves along v, and X along Ẋ, by forward mode."""
     layers, cache = objective.layers(theta), objective.forward(theta, X, masks)
     along = objective.layers(direction)
     return forward_tangent(objective.backend, layers, objective.activations, cache, along, X_tangent).z[-1]
 
 
 def vjp(objective: Objective, theta: Array, cotangent: Array, X: Array, masks: Sequence[Array] = ()) -> Array:
-    """Jᵀw (P,) of the logits, for w (n, n_L): the backward pass started with w in the place of δ_L."""
+    """Compute Jᵀw (P,) for the logits and w (n, n_L): the backward pass, started with w in place of δ_L."""
     layers, cache = objective.layers(theta), objective.forward(theta, X, masks)
     return objective.flatten(backward(objective.backend, layers, objective.activations, cache, cotangent))
 
 
 def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> Array:
-    """Hv = d/dt ∂C/∂θ (θ + t v) at t = 0, (P,), by the R-operator: the penalty gives α/n V_l.
+    """Compute Hv (P,), H the Hessian of C: d/dt ∂C/∂θ (θ + t v) at t = 0, by the R-operator. The penalty adds α/n V_l.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def hvp(objective: Objective, theta: Array, direction: Array, batch: Batch) -> A
 
 
 def input_gradient(objective: Objective, theta: Array, batch: Batch) -> Array:
-    """∂C/∂X = δ_1 W_1ᵀ, (n, n_0)."""
+    """Compute ∂C/∂X = δ_1 W_1ᵀ, (n, n_0)."""
     xp, layers = objective.backend.xp, objective.layers(theta)
     cache, delta = objective.forward_and_delta(theta, batch)
     for _, delta_l in deltas(objective.backend, layers, objective.activations, cache, delta):
@@ -69,7 +69,7 @@ def input_gradient(objective: Objective, theta: Array, batch: Batch) -> Array:
 
 
 def per_sample_gradients(objective: Objective, theta: Array, batch: Batch) -> list[tuple[Array, Array]]:
-    """(∂C_x/∂W_l (n, n_{l-1}, n_l), ∂C_x/∂b_l (n, 1, n_l)), l = 1 … L, of each sample's own cost C_x.
+    """Compute ∂C_x/∂W_l (n, n_{l-1}, n_l) and ∂C_x/∂b_l (n, 1, n_l), l = 1 … L, of each sample's own cost C_x.
 
     C_x is unweighted and without penalty, so that ∂C/∂W_l = Σ_x share_x ∂C_x/∂W_l + α/n W_l. Each sample is a batch of
     one row, and `backward` runs through all of them at once.
@@ -81,7 +81,7 @@ def per_sample_gradients(objective: Objective, theta: Array, batch: Batch) -> li
 
 
 def per_sample_gradient_norms(objective: Objective, theta: Array, batch: Batch) -> Array:
-    """‖∂C_x/∂θ‖ (n,) of each sample's own cost, without forming the gradients.
+    """Compute ‖∂C_x/∂θ‖ (n,) of each sample's own cost, without forming the gradients.
 
     ∂C_x/∂W_l = h_{l-1}ᵀ δ_l has rank one, so ‖∂C_x/∂W_l‖² + ‖∂C_x/∂b_l‖² = (‖h_{l-1}‖² + 1) ‖δ_l‖². Goodfellow,
     "Efficient per-example gradient computations", 2015.
@@ -99,5 +99,5 @@ def per_sample_gradient_norms(objective: Objective, theta: Array, batch: Batch) 
 
 
 def _unshared(objective: Objective, theta: Array, batch: Batch) -> tuple[Cache, Array]:
-    """The forward pass, and δ_L of each sample's own cost."""
+    """Run the forward pass, and compute δ_L of each sample's own cost."""
     return objective.forward_and_delta(theta, batch._replace(share=1.0))

@@ -1,4 +1,4 @@
-"""Inverted dropout: a unit stays with probability 1-p, and what stays is divided by it (Srivastava et al., 2014).
+"""Inverted dropout: a unit stays with probability 1-p, and is then divided by 1-p (Srivastava et al., 2014).
 
 The masks come from a counter-based generator, Threefry-2x32 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers:
 as easy as 1, 2, 3", 2011): bits are a function of a key, (seed, layer), and of a counter, (place in the mask, step). So
@@ -21,7 +21,7 @@ LEVELS = 2**16  # the bits of a word serve two units, so that p is a multiple of
 
 
 def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> tuple[Array, Array]:
-    """Threefry-2x32 of the counters (x, y), integers below 2**32: two integers below 2**32 for each.
+    """Compute Threefry-2x32 of the counters (x, y), integers below 2**32: two integers below 2**32 for each.
 
     Additions, rotations and exclusive ors of 32 bits, in integers of 64, in which no intermediate overflows.
     """
@@ -38,7 +38,7 @@ def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> 
 
 
 def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
-    """n integers, uniform in [0, 2**16)."""
+    """Draw n integers, uniform in [0, 2**16), by their key and step."""
     place = xp.arange((n + 3) // 4, dtype=xp.int64, device=device)
     x, y = threefry(place, xp.zeros_like(place) + step, key)
     return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16])[:n]
@@ -46,10 +46,11 @@ def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int,
 
 @dataclass(frozen=True)
 class Masks(Sequence[Array]):
-    """For every hidden layer an array (rows, n_l): 0 with probability p_l, else 1/(1-p_l). Made when it is asked for,
-    and the same however often.
+    """The dropout masks of a step: for each hidden layer an array (rows, n_l), 0 with probability p_l, else 1/(1-p_l).
 
-    seed, step : whole numbers below 2**32. rates : p_l, as the nearest multiple of 2**-16.
+    A mask is made each time it is asked for, and is the same each time.
+
+    seed, step : whole numbers below 2**32. rates : p_l, rounded to a multiple of 2**-16.
     """
 
     backend: Backend

@@ -31,7 +31,7 @@ INITIALIZERS: tuple[str, ...] = tuple(f"{family}_{law}" for family in VARIANCES 
 
 
 def draw(name: str, rng: np.random.RandomState, n_in: int, n_out: int) -> np.ndarray:
-    """W of shape (n_in, n_out), float64, from the named distribution."""
+    """Draw W (n_in, n_out), float64, from the named distribution."""
     family, law = name.split("_")
     gain, fan = VARIANCES[family]
     deviation = math.sqrt(gain / fan(n_in, n_out))
@@ -44,7 +44,7 @@ def draw(name: str, rng: np.random.RandomState, n_in: int, n_out: int) -> np.nda
 def draw_layers(
     inits: Sequence[str], rng: np.random.RandomState, sizes: Sequence[int]
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(W_l, b_l) of every layer, drawn in order; b_l is a row, of zeros but for scikit-learn's start."""
+    """Draw (W_l, b_l) of every layer, in order; b_l (1, n_l) is zero, but drawn too for scikit-learn's start."""
     return [_draw_layer(init, rng, n_in, n_out) for init, (n_in, n_out) in zip(inits, pairwise(sizes), strict=True)]
 
 

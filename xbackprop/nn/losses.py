@@ -1,4 +1,4 @@
-"""Losses on logits: C, the mean cost of a batch, and δ_L = ∂C/∂z_L, in one function each, and beside it δ̇_L.
+"""Losses on logits: C, the mean cost of a batch, and δ_L = ∂C/∂z_L, in one function each, with its tangent δ̇_L.
 
 The loss owns the output non-linearity, so that softmax and cross-entropy meet as log-sum-exp, nothing saturates and
 no ε hides in a logarithm. Arguments: z (..., n, K) logits; y (n, K) targets, one-hot for classes; share, each
@@ -21,17 +21,28 @@ from xbackprop.nn.activations import d_logistic, logistic
 
 @dataclass(frozen=True)
 class Loss:
-    """A cost on logits.
+    """A loss on logits, with its derivative. Pass one as ``loss=`` to `MLP`.
 
     Parameters
     ----------
     value_and_delta : ``(xp, z, y, share) -> C (...), δ_L (..., n, K)``.
-    output : ``(xp, z) -> h_L``, what the network predicts.
-    name : what messages and model files call it.
-    delta_tangent : ``(xp, z, y, share, z_tangent) -> δ̇_L (..., n, K)``, how δ_L changes as z_L moves along ż_L; only
-        Hessian-vector products need it.
-    kinks : the values of z - y where δ_L jumps. No gradient check differences across them.
-    joints : the values of z - y where δ_L has a corner; adaptive differences, which need more, keep off these too.
+    output : ``(xp, z) -> h_L``, the prediction of the network from its logits.
+    name : its name in messages and model files.
+    delta_tangent : ``(xp, z, y, share, z_tangent) -> δ̇_L (..., n, K)``, the derivative of δ_L as z_L moves along ż_L.
+        Only Hessian-vector products need it.
+    kinks : the values of z - y where δ_L jumps. Gradient checks take no difference across them.
+    corners : the values of z - y where δ_L is continuous but its slope jumps. Adaptive differences do not cross these
+        either.
+
+    Examples
+    --------
+    C = Σ_x share_x Σ_k log cosh(z_k - y_k), whose δ_L is share tanh(z - y):
+
+    >>> import xbackprop
+    >>> def value_and_delta(xp, z, y, share):
+    ...     return xp.sum(share * xp.log(xp.cosh(z - y)), axis=(-2, -1)), share * xp.tanh(z - y)
+    >>> log_cosh = xbackprop.Loss(value_and_delta, output=lambda xp, z: z, name="log_cosh")
+    >>> net = xbackprop.MLP((10,), task="regression", loss=log_cosh)
     """
 
     value_and_delta: Callable[[Namespace, Array, Array, Array | float], tuple[Array, Array]]
@@ -42,7 +53,7 @@ class Loss:
     corners: tuple[float, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A row of the table is pickled and copied by its name, so that it stays that row."""
+        """Pickle and copy a row of `LOSSES` by its name, so that the copy is that same row."""
         if LOSSES.get(self.name) is self:
             return _row_of, (self.name,)
         return type(self), tuple(getattr(self, f.name) for f in fields(self))

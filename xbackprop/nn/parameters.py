@@ -10,7 +10,7 @@ Layers = Sequence[tuple[Array, Array]]  # (W_l, b_l) for l = 1 … L
 
 
 class Layout:
-    """Where each W_l and b_l lies in θ, one flat vector: first all the weights, then all the biases.
+    """The place of each W_l and b_l in θ, one flat vector: first all the weights, then all the biases.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ class Layout:
         return hash(self.sizes)
 
     def slices(self) -> Iterator[tuple[slice, slice]]:
-        """The ranges of W_l and b_l in θ, for l = 1 … L."""
+        """Yield the ranges of W_l and b_l in θ, for l = 1 … L."""
         w, b = 0, self.n_weights
         for n_in, n_out in self.shapes:
             yield slice(w, w + n_in * n_out), slice(b, b + n_out)
             w, b = w + n_in * n_out, b + n_out
 
     def layers(self, xp: Namespace, theta: Array) -> list[tuple[Array, Array]]:
-        """(W_l, b_l) of θ (..., P): W_l (..., n_in, n_out), b_l (..., 1, n_out); views where the library has views."""
+        """Split θ (..., P) into W_l (..., n_in, n_out) and b_l (..., 1, n_out): views, if the library has views."""
         lead = theta.shape[:-1]
         return [
             (xp.reshape(theta[..., w], (*lead, *shape)), xp.reshape(theta[..., b], (*lead, 1, shape[1])))
@@ -53,7 +53,7 @@ class Layout:
         return theta[..., : self.n_weights]
 
     def tensors(self) -> dict[str, tuple[slice, tuple[int, ...]]]:
-        """The range in θ and the shape of every W_l and b_l, under scikit-learn's names for them."""
+        """Return the range in θ and the shape of every W_l and b_l, by scikit-learn's names, such as ``coefs_[0]``."""
         found: dict[str, tuple[slice, tuple[int, ...]]] = {}
         for l, (shape, (w, b)) in enumerate(zip(self.shapes, self.slices(), strict=True)):
             found[f"coefs_[{l}]"], found[f"intercepts_[{l}]"] = (w, shape), (b, shape[1:])
@@ -61,10 +61,10 @@ class Layout:
 
 
 def unflatten(xp: Namespace, theta: Array, layout: Layout) -> list[tuple[Array, Array]]:
-    """`Layout.layers`, as a function that a backend can bind: a compiler makes one call of all the cuts."""
+    """Call `Layout.layers`: a function that a backend can bind, so that a compiler makes one call of all slices."""
     return layout.layers(xp, theta)
 
 
 def flatten(xp: Namespace, layers: Layers, layout: Layout) -> Array:
-    """`Layout.flatten`, in the same way."""
+    """Call `Layout.flatten`, as a function that a backend can bind."""
     return layout.flatten(xp, layers)

@@ -7,17 +7,17 @@ from xbackprop.arrays.special import absolute
 
 
 def penalty(xp: Namespace, w: Array, l2: Array | float, l1: Array | float | None) -> Array:
-    """½ l2 ‖w‖² + l1 Σ|w| of weights (..., n); l1 is None for 0."""
+    """Compute ½ l2 ‖w‖² + l1 Σ|w| (...) of weights w (..., n); l1 is None for 0."""
     squares = w @ w if w.ndim == 1 else (w[..., None, :] @ w[..., :, None])[..., 0, 0]
     total = 0.5 * l2 * squares
     return total if l1 is None else total + l1 * xp.sum(absolute(xp, w), axis=-1)
 
 
 def add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
-    """∂C/∂w + (1-ρ)α/n w, the L2 part, for weights w. With reused buffers, in g itself."""
+    """Return g + rate w, with rate = (1-ρ)α/n for the L2 part. With reused buffers, g itself is updated."""
     return g + rate * w
 
 
 def add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
-    """∂C/∂w + ρα/n sign(w), the L1 part, 0 at w = 0. With reused buffers, in g itself."""
+    """Return g + rate sign(w), with rate = ρα/n for the L1 part. With reused buffers, g itself is updated."""
     return g + rate * xp.sign(w)

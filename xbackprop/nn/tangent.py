@@ -1,4 +1,4 @@
-"""Forward mode: how the passes of `network` change as θ moves along a direction v = (V_l, v_l), and X along Ẋ.
+"""Forward mode: derivatives of the passes of `backprop` as θ moves along a direction v = (V_l, v_l), and X along Ẋ.
 
 A dot is the derivative along that direction: ḣ = d/dt h(θ + t v) at t = 0. Forward mode on the forward pass gives Jv;
 forward mode on the backward pass, Pearlmutter's R-operator ("Fast exact multiplication by the Hessian", Neural
