@@ -46,7 +46,7 @@ dd{margin:0;overflow-wrap:anywhere}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}
 th,td{padding:5px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600;vertical-align:bottom}th small{display:block;font-weight:400;color:var(--muted)}
-th:first-child,td:first-child,.text{text-align:left}td.text.long{white-space:normal;min-width:16em}
+th:first-child,td:first-child,.text{text-align:left}details td:last-child{white-space:normal;min-width:16em}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--bg);padding-left:0}
 details th:first-child,details td:first-child{background:var(--card)}
 .pictures{display:flex;flex-wrap:wrap;align-items:flex-start;gap:14px;margin:14px 0}
@@ -196,7 +196,7 @@ def _findings_table(findings: Sequence[Finding]) -> list[Column]:
         return Column(title, [Cell(text) for text in texts], left=left)
 
     units = ["" if f.by.counted == "elements" else f" {f.by.counted}" for f in findings]
-    worst = [write.format_element(f.worst) if f.worst else "" for f in findings]
+    last = ["; ".join(filter(None, [f.worst and write.format_element(f.worst), f.reason])) for f in findings]
     return [
         column("method", [f.by.title + write.advisory(f.by, ", does not decide") for f in findings]),
         write.verdict_column([f.verdict for f in findings]),
@@ -204,8 +204,7 @@ def _findings_table(findings: Sequence[Finding]) -> list[Column]:
         column("limit", [write.format_bound(f.by, f.bound) for f in findings]),
         column("looked at", [f"{f.checked:,}{unit}" for f, unit in zip(findings, units, strict=True)]),
         column("counted", [write.format_counts(f.counts) for f in findings], left=True),
-        column("worst element", worst, left=True),
-        column("reason", [f.reason for f in findings], left=True),
+        column("worst element, reason", last, left=True),
     ]
 
 
