@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources import files
 
 from xbackprop.verification.findings import Finding, Results, Run, TensorSummary, Verdict
 from xbackprop.verification.methods import METHODS
@@ -19,52 +20,8 @@ MEANING = {
     Verdict.INCONCLUSIVE: "It could not be told, or not be run; the reason stands beside it. Never a pass.",
     Verdict.VACUOUS: "All that was compared is zero, on both sides: nothing is shown by it. Never a pass.",
 }
-CSS = """
-:root{color-scheme:light dark;--bg:#fff;--fg:#1d2126;--muted:#5c6670;--line:#dde1e6;--card:#f6f7f9;--link:#2f62a0;
---pass:#1a7a3a;--fail:#b3261e;--inconclusive:#8a5a00;--vacuous:#55606b;--ink:#333;--faint:#8a8a8a;--grid:#e4e4e4;
---c0:#4477aa;--c1:#ee6677;--c2:#228833;--c3:#aa3377;--c4:#66ccee;--c5:#ccbb44}
-@media (prefers-color-scheme:dark){:root{--bg:#14171b;--fg:#e3e6ea;--muted:#9aa4ae;--line:#333a42;--card:#1c2026;
---link:#8ab4e8;--pass:#58c27d;--fail:#ff8a80;--inconclusive:#e3b341;--vacuous:#a8b3bd;--ink:#d5d9de;--faint:#8b939b;
---grid:#2b3138;--c0:#7fb0e6;--c1:#ff8c9b;--c2:#66c47a;--c3:#dc86b4;--c4:#7fdcf5;--c5:#ddd06a}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,"Segoe UI",Roboto,Helvetica,Arial,sans-serif}
-main{max-width:1180px;margin:0 auto;padding:20px 16px 60px}
-h1,h2,h3{line-height:1.25;margin:0}h2{font-size:1.25rem;margin:2.2em 0 .6em;overflow-wrap:anywhere}
-h3{font-size:1rem;margin:1.4em 0 .5em}
-a{color:var(--link)}p{margin:.5em 0;overflow-wrap:anywhere}code{font:.93em ui-monospace,Consolas,monospace}
-.banner{color:var(--bg);padding:18px 22px;border-radius:8px}
-.banner h1{font-size:2.4rem;letter-spacing:.02em}.banner p{margin:.2em 0 0;font-size:1.05rem}
-.banner.pass{background:var(--pass)}.banner.fail{background:var(--fail)}
-.banner.inconclusive{background:var(--inconclusive)}.banner.vacuous{background:var(--vacuous)}
-b.pass,td.pass{color:var(--pass)}b.fail,td.fail{color:var(--fail);font-weight:600}
-b.inconclusive,td.inconclusive{color:var(--inconclusive)}b.vacuous,td.vacuous{color:var(--vacuous)}
-dl{display:grid;grid-template-columns:repeat(auto-fill,minmax(200px,1fr));gap:10px 20px;margin:18px 0}
-dl.words{display:block}dl.words div{display:grid;grid-template-columns:150px 1fr;gap:18px;margin:.35em 0}
-dt{color:var(--muted);font-size:.85rem}dl.words dt{color:inherit;font-size:inherit;font-weight:600}
-dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto;max-width:100%}
-table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.92rem}
-th,td{padding:5px 12px;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600;vertical-align:bottom}th small{display:block;font-weight:400;color:var(--muted)}
-th:first-child,td:first-child,.text{text-align:left}details td:last-child{white-space:normal;min-width:16em}
-th:first-child,td:first-child{position:sticky;left:0;background:var(--bg);padding-left:0}
-details th:first-child,details td:first-child{background:var(--card)}
-.pictures{display:flex;flex-wrap:wrap;align-items:flex-start;gap:14px;margin:14px 0}
-.pictures svg{flex:1 1 300px;min-width:0;max-width:430px;height:auto}
-details{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:8px 16px;margin:8px 0}
-details:target{outline:2px solid var(--link)}summary{cursor:pointer;overflow-wrap:anywhere}
-summary b{margin-left:.6em}
-details.run{background:none;margin:14px 0}summary h2{display:inline;font-size:1.05rem}section.run>details{margin:8px 0}
-details.run th:first-child,details.run td:first-child{background:var(--bg)}
-details.run details th:first-child,details.run details td:first-child{background:var(--card)}
-.aside{color:var(--muted)}
-@media (max-width:600px){dl{grid-template-columns:1fr 1fr}
-dl.words div{display:block;margin:.7em 0}.banner h1{font-size:1.9rem}}
-@media print{main{max-width:none;padding:0}.banner{print-color-adjust:exact;-webkit-print-color-adjust:exact}
-details,svg,tr{break-inside:avoid}h2,h3{break-after:avoid}.scroll{overflow:visible}table{font-size:.72rem}
-th,td{padding:3px 6px}.pictures svg{flex-basis:30%}details::details-content{content-visibility:visible;height:auto}}
-"""
-#: Opens what a link leads to, and everything for the printer; without it, sections are opened by hand.
+CSS = files(__package__).joinpath("page.css").read_text("utf-8")
+#: Opens the section that a link leads to, and everything for the printer; without it, sections are opened by hand.
 SCRIPT = """
 const show=()=>{const t=document.getElementById(location.hash.slice(1));
 for(let e=t;e;e=e.parentElement)if(e.tagName==="DETAILS")e.open=true;if(t)t.scrollIntoView()};
@@ -156,13 +113,11 @@ def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
     for i, tensor in enumerate(run.tensors, 1):
         anchor = f"run-{number}-tensor-{i}"
         yield from _tensor(run, tensor, anchor)
-        if draws and not folded:
+        if draws and tensor.verdict is not Verdict.PASS:  # which the pictures of the run show well enough
             drawings = plots.panels(run.curves, [tensor], looks)
             del drawings["steps"]
             yield _pictures(anchor, drawings, f" of {tensor.name}")
         yield "</details>"
-    if draws and folded:
-        yield f"<p class=aside>Of more than {FEW} runs, tensors of those that pass have no pictures of their own.</p>"
     yield "</details>" if folded else "</section>"
 
 

@@ -202,18 +202,15 @@ def _width(column: Column) -> int:
 
 def _table(columns: Sequence[Column], keep: int) -> Iterator[str]:
     """Columns side by side; where they do not all fit, in blocks that each begin with the first `keep` columns."""
-    first = list(columns[:keep])
-    block = list(first)
-    for column in columns[keep:]:
-        if sum(_width(c) + 2 for c in (*block, column)) - 2 > WIDTH and len(block) > len(first):
-            yield from (*_side_by_side(block), "")
-            block = list(first)
-        block.append(column)
-    yield from _side_by_side(block)
-
-
-def _side_by_side(columns: Sequence[Column]) -> Iterator[str]:
-    lines = [_lines(column) for column in columns]
+    lines, widths = [_lines(column) for column in columns], [_width(column) for column in columns]
     height = max(map(len, lines))
-    for row in zip(*([""] * (height - len(own)) + own for own in lines), strict=True):
-        yield aligned(columns, row, [_width(column) for column in columns])
+    rows = list(zip(*([""] * (height - len(own)) + own for own in lines), strict=True))
+    blocks = [list(range(keep))]
+    for i in range(keep, len(columns)):
+        if sum(widths[k] + 2 for k in (*blocks[-1], i)) - 2 > WIDTH and len(blocks[-1]) > keep:
+            blocks.append(list(range(keep)))
+        blocks[-1].append(i)
+    for number, block in enumerate(blocks):
+        yield from [""] if number else []
+        for row in rows[min(height - len(lines[k]) for k in block) :]:
+            yield aligned([columns[k] for k in block], [row[k] for k in block], [widths[k] for k in block])
