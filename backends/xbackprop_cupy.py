@@ -1,4 +1,4 @@
-"""CuPy: NVIDIA (and AMD) GPUs."""
+"""CuPy arrays on NVIDIA (and AMD) GPUs, with each optimizer step as one kernel."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ NAMESPACE = extended(array_api_compat.cupy, erf=erf)
 
 
 def _kernel(step: Callable, state: str, constants: str, body: str) -> Callable[..., tuple[Array, ...]]:
-    """An optimizer's step as one kernel over θ, g and the arrays of its state: none of the generic temporaries.
+    """Make one kernel of an optimizer's step over θ, g and the moments, without the generic step's temporaries.
 
-    `body` gives new_theta and the new state, in the dtype T of the arrays.
+    `body` is CUDA code that computes new_theta and the new moments, in the dtype T of the arrays.
     """
     names = ["theta", *state.split()]
     arrays = [f"T {name}" for name in ["theta", "g", *names[1:]]]
@@ -84,27 +84,27 @@ class CupyBackend(Backend):
         super().__init__(NAMESPACE, cupy.cuda.Device(number))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A device cannot be pickled: its number goes instead."""
+        """Pickle the device by its number, since a device cannot be pickled."""
         return type(self), (self.device.id,)
 
     @classmethod
     def devices(cls) -> list[str]:
-        """The numbers of the GPUs."""
+        """List the numbers of the GPUs."""
         try:
             return [str(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
         except RuntimeError as error:
             raise BackendError(f"backend 'cupy' finds no GPU: {error}") from error
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """`x` on this device."""
+        """Return `x` on this device."""
         with self.device:
             x = cupy.asarray(np.asarray(x)) if is_host_array(x) else array_api_compat.to_device(x, self.device)
             return x if dtype is None else x.astype(dtype, copy=False)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """`x` as a NumPy array. Waits for the device."""
+        """Return `x` as a NumPy array. Waits for the device."""
         return cupy.asnumpy(x)
 
     def device_context(self) -> Any:
-        """CuPy works on its current device: make that ours."""
+        """Make this device CuPy's current one, on which it computes."""
         return self.device

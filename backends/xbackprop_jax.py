@@ -1,4 +1,4 @@
-"""JAX: arrays that cannot be written to, and a compiler. No autograd: `jax.grad` is nowhere in here."""
+"""JAX arrays on one device; an epoch of training is one compiled call. No autograd: `jax.grad` is not used."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
 
 
 def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
-    """In unsigned words of 32 bits, which wrap by themselves."""
+    """Draw in unsigned words of 32 bits, which wrap by themselves."""
     place = xp.arange((n + 3) // 4, dtype=xp.uint32, device=device)
     seed, layer = (xp.asarray(word, dtype=xp.uint32) for word in key)
     x, y = threefry(place, xp.full_like(place, step), (seed, layer))
@@ -70,7 +70,7 @@ class _Moments(Sequence[Array]):
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _scan(step: Step, layers: list[Any], samples: Any, rows: Array, at: StepNumbers) -> tuple[list[Any], Array]:
-    """All the steps, compiled once for a step that is equal and arrays of equal shapes.
+    """Take all the steps; compiled once for equal steps and arrays of equal shapes.
 
     The layers that come in are used up: their memory is that of those that go out. Both have one axis, since XLA joins
     such arrays three times as fast.
@@ -121,54 +121,56 @@ class JaxBackend(Backend):
         super().__init__(NAMESPACE, _device(device))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A device cannot be pickled: its name goes instead."""
+        """Pickle the device by its name, since a device cannot be pickled."""
         return type(self), (str(self.device),)
 
     @classmethod
     def devices(cls) -> list[str]:
-        """As JAX writes them."""
+        """List the devices by JAX's names, such as "TFRT_CPU_0"."""
         return [str(device) for device in jax.devices()]
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """`x` on this device; NumPy's memory is copied, so that nobody can write to it."""
+        """Return `x` on this device; NumPy's memory is copied, so that nobody can write to it."""
         with self.device_context():
             return jax.device_put(np.array(x, dtype) if is_host_array(x) else x.astype(dtype or x.dtype), self.device)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """`x` as a NumPy array. Waits for the device."""
+        """Return `x` as a NumPy array. Waits for the device."""
         return np.asarray(x)
 
     def read(self, numbers: list[Array]) -> np.ndarray:
-        """Waits for the device; the costs of an epoch come as one array."""
+        """Join arrays of numbers, since the costs of an epoch come as one array. Waits for the device."""
         return np.concatenate([np.ravel(np.asarray(x, dtype=np.float64)) for x in numbers])
 
     def copy(self, x: Array) -> Array:
-        """A copy, which outlives a carry that is used up."""
+        """Return a copy, which outlives a carry that is used up."""
         return x.copy()
 
     def device_context(self) -> AbstractContextManager:
-        """float64 where it is asked for, and this device for what names none."""
+        """Enable float64, and make this device the default."""
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(True))
         stack.enter_context(jax.default_device(self.device))
         return stack
 
     def threads(self, n: int) -> AbstractContextManager:
-        """XLA takes its threads when the process begins."""
+        """Raise BackendError: XLA takes its threads when the process begins."""
         raise BackendError(
             f"threads: JAX takes its threads from the cores that the process may use, and cannot be held to {n}; start "
             f"Python with taskset -c 0-{n - 1} or the like"
         )
 
     def bind(self, function: Callable) -> Callable:
-        """Compiled, but for what takes whole numbers that shapes depend on, and what does nothing."""
+        """Return the function compiled, except the identity, and one whose shapes depend on a number it takes."""
         if function in (uniform_bits, identity):
             return super().bind(function)
         return _compiled(self.overrides.get(function, function))
 
     def compile(self, step: Any) -> Callable:
-        """One call for all the steps on batches of one size, with every W_l and b_l an array of its own: in one vector
-        XLA would copy them at every step. The layers stay from call to call, and θ is joined from them after each.
+        """Return a function that takes all the steps on batches of one size in one call.
+
+        Every W_l and b_l is an array of its own there: out of one vector XLA would copy them at every step. The layers
+        stay from call to call, and θ is joined from them after each.
         """
 
         def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
@@ -189,7 +191,7 @@ class JaxBackend(Backend):
 
 
 def _device(device: Any) -> Any:
-    """JAX's own object for a device that is named."""
+    """Return JAX's own object for a device or its name."""
     if isinstance(device, jax.Device):
         return device
     known = jax.devices()
@@ -202,7 +204,7 @@ def _device(device: Any) -> Any:
 
 
 def _on_cpu() -> list[Any]:
-    """The host is a device too, where there are others."""
+    """List the devices of the CPU, which JAX does not list beside a GPU's."""
     try:
         return jax.devices("cpu")
     except RuntimeError:

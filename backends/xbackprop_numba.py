@@ -1,4 +1,4 @@
-"""NumPy's arrays and matrix products, and between the products one compiled pass where NumPy takes several.
+"""Numba: NumPy's arrays and matrix products, with one compiled pass between products where NumPy takes several.
 
 Numba compiles each function when it is first called for a dtype, and keeps the result on the disk. The kernels do the
 same operations in the same order as NumPy's versions, in the dtype of their arrays.
@@ -30,7 +30,7 @@ except ImportError as error:
 
 
 def _kernel(function: Callable) -> Callable:
-    """Compiled, without the interpreter's lock, so that other threads may train at the same time."""
+    """Compile a function that runs without the interpreter's lock, so that other threads may train at the same time."""
     compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")  # a division by zero is an infinity
     try:
         return compiled(cache=True)(function)
@@ -98,14 +98,14 @@ def _minus_abs(z: Array, factor: float, out: Array) -> None:
 
 
 def _exponential(z: Array, factor: float) -> Array:
-    """exp(-factor |z|) for z in C's order; NumPy has exp in vector instructions."""
+    """Compute exp(-factor |z|) for z in C order; NumPy has exp in vector instructions."""
     e = np.empty_like(z)
     _minus_abs(z.reshape(-1), factor, e.reshape(-1))
     return np.exp(e, out=e)
 
 
 def _of_exponential(factor: float, kernel: Callable[[Array, Array], None]) -> Callable[..., Array]:
-    """``kernel(z, e)``, e = exp(-factor |z|), in the signature of an activation; h is put in the place of e."""
+    """Return an activation that calls ``kernel(z, e)``, e = exp(-factor |z|), which writes h over e."""
 
     def apply(xp: Namespace, z: Array, h: Array | None = None) -> Array:
         z = np.asarray(z, order="C")
@@ -329,5 +329,5 @@ class NumbaBackend(NumpyBackend):
 
     @property
     def version(self) -> str:
-        """Numba's."""
+        """The version of Numba."""
         return str(numba.__version__)

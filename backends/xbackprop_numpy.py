@@ -1,4 +1,4 @@
-"""NumPy: the host."""
+"""NumPy on the host, with passes that write into reused buffers and updates that run block by block."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def _squared_error(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
 
 
 def _row_max(z: Array) -> Array:
-    """max over the last axis; for short rows down the columns of the transpose, where NumPy's loops are long."""
+    """Take the max over the last axis; of short rows by columns of the transpose, where NumPy's loops are long."""
     if z.ndim == 2 and z.shape[1] <= 64:
         return np.maximum.reduce(np.ascontiguousarray(z.T), axis=0)[:, None]
     return np.maximum.reduce(z, axis=-1, keepdims=True)
 
 
 def _zeros(z: Array) -> Array:
-    """Zeros that z can be compared with: a scalar takes four times as long as zeros of its shape, a short row twice."""
+    """Return zeros to compare z with: a scalar takes four times as long as zeros of its shape, a short row twice."""
     if z.shape[-1] <= 256 and z.nbytes <= BLOCK_BYTES:
         return _row(0.0, BLOCK_BYTES // z.itemsize, z.dtype)[: z.size].reshape(z.shape)
     return _row(0.0, z.shape[-1], z.dtype)
@@ -126,7 +126,7 @@ def _zeros(z: Array) -> Array:
 
 @functools.cache
 def _row(value: float, n: int, dtype: np.dtype) -> Array:
-    """(n,) of one value, to calculate with and never to write into."""
+    """Return a read-only array (n,) of one value."""
     row = np.full(n, value, dtype)
     row.flags.writeable = False
     return row
@@ -207,7 +207,7 @@ def _scaled_by_root(work: Array, theta: Array, g: Array, v: Array, rate: float, 
 
 
 def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
-    """In unsigned words of 32 bits, which wrap by themselves and are half as wide."""
+    """Draw in unsigned words of 32 bits, which wrap by themselves and are half as wide."""
     place = np.arange((n + 3) // 4, dtype=np.uint32)
     x, y = place, np.full_like(place, step)
     with np.errstate(over="ignore"):
@@ -216,9 +216,9 @@ def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device
 
 
 def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[Array]]:
-    """`step`, whose first arguments after `work` are that many arrays, a block at a time.
+    """Return a function that calls `step`, whose first `n_arrays` arguments after `work` are arrays, block by block.
 
-    Large updates go to every core, each with its share of the blocks.
+    Large updates are divided among all cores.
     """
 
     def blocked(xp: Namespace, *arguments: Any) -> list[Array]:
@@ -235,7 +235,7 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
                 step(work[: views[0].shape[0]], *views, *constants)
 
         def run_in_thread(first: int, last: int) -> None:
-            with np.errstate(all="ignore"):  # a thread does not inherit scope()
+            with np.errstate(all="ignore"):  # a thread does not inherit device_context()
                 run(first, last)
 
         n_threads = min(CORES, _limit.get())
@@ -250,7 +250,7 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
 
 
 def first_of(blocked: Callable[..., list[Array]]) -> Callable[..., Array]:
-    """The first of the arrays alone."""
+    """Return a function that returns the first array of `blocked` alone."""
     return lambda *arguments: blocked(*arguments)[0]
 
 
@@ -314,7 +314,7 @@ class NumpyBackend(Backend):
 
     @contextmanager
     def threads(self, n: int) -> Iterator[None]:
-        """Of BLAS, and of large updates."""
+        """Limit the threads of BLAS and of large updates."""
         before = _limit.set(n)
         try:
             with super().threads(n):
@@ -323,9 +323,9 @@ class NumpyBackend(Backend):
             _limit.reset(before)
 
     def read(self, numbers: list[Array]) -> np.ndarray:
-        """As they stand."""
+        """Return the numbers as one array, without stacking them first."""
         return np.array(numbers, dtype=np.float64)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """`x` itself."""
+        """Return `x` itself."""
         return np.asarray(x)

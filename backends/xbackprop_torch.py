@@ -1,4 +1,4 @@
-"""torch tensors, on the CPU or a CUDA device. No autograd: tensors are detached at the door."""
+"""torch tensors, on the CPU or a CUDA device. No autograd: tensors are detached when they come in."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, 
 
 
 def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: ignore[no-untyped-def]
-    """torch's fused kernel; at a step this late its own bias corrections are 1, ours being in the rate already."""
+    """Call torch's fused kernel. At a step this late its own bias corrections are 1; ours is in the rate."""
     step = _late(theta.device)
     torch._fused_adam_(
         [theta], [g], [m], [v], [], [step],
@@ -154,11 +154,11 @@ class TorchBackend(Backend):
 
     @classmethod
     def devices(cls) -> list[str]:
-        """The CPU, and every CUDA device."""
+        """List the CPU and every CUDA device."""
         return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
-        """`x`, detached from any graph, on this device; shares memory with `x` where it can."""
+        """Return `x` on this device, detached from any graph; it shares memory with `x` if it can."""
         torch_dtype = None if dtype is None else getattr(torch, dtype)
         if is_host_array(x):  # torch wants writable, contiguous memory in the machine's byte order
             x = np.asarray(x, dtype)
@@ -166,12 +166,12 @@ class TorchBackend(Backend):
         return x.detach().to(self.device, torch_dtype)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """`x` as a NumPy array. Waits for the device."""
+        """Return `x` as a NumPy array. Waits for the device."""
         return x.detach().cpu().numpy()
 
     @contextmanager
     def threads(self, n: int) -> Iterator[None]:
-        """Of torch's own pool, on the CPU."""
+        """Limit the threads of torch's own pool, on the CPU."""
         before = torch.get_num_threads()
         torch.set_num_threads(n)
         try:
@@ -180,5 +180,5 @@ class TorchBackend(Backend):
             torch.set_num_threads(before)
 
     def device_context(self) -> Any:
-        """No graph is recorded, even where a user's own function makes a tensor that asks for one."""
+        """Turn autograd off, even for tensors of a user's own function that ask for a graph."""
         return torch.no_grad()

@@ -1,4 +1,4 @@
-"""torch with a step of training compiled: the generic functions, traced once and given to Inductor.
+"""torch with training steps compiled: the generic functions, traced once and given to Inductor.
 
 `torch.compile` itself stops at every number that the namespace makes a tensor of; `make_fx` goes through. Inductor is
 called as `torch._inductor.compile`. It needs a C++ compiler on the machine, and keeps what it made on the disk.
@@ -33,7 +33,7 @@ class CompiledTorchBackend(TorchBackend):
     reuses_buffers = False  # the compiler makes its own memory
 
     def compile(self, step: Any) -> Callable:
-        """A loop over one compiled function, which updates θ and the moments in place."""
+        """Return a loop over one compiled step, which updates θ and the moments in place."""
         readable = self.generic()  # which the compiler fuses
         traced = replace(step, objective=replace(step.objective, backend=readable))
 
@@ -55,7 +55,7 @@ class CompiledTorchBackend(TorchBackend):
 
     @property
     def graphs(self) -> bool:
-        """Whether there are CUDA graphs."""
+        """Whether steps are captured as CUDA graphs."""
         return bool(self.device.type == "cuda")
 
 
@@ -64,7 +64,7 @@ def _called(call: Callable, fixed: list[Any]) -> Callable[..., Any]:
 
 
 def _replayed(call: Callable, fixed: list[Any], first: tuple[Any, ...]) -> Callable[..., Any]:
-    """The same by a graph: it reads what changes from step to step in one place, like `first`, and leaves C in one."""
+    """Return the same as `_called` by a CUDA graph, into whose inputs the numbers of each step are copied."""
     held = [x.clone() for x in first]
     replay, (cost,) = _captured(call, [*fixed, *held])
 
@@ -78,7 +78,7 @@ def _replayed(call: Callable, fixed: list[Any], first: tuple[Any, ...]) -> Calla
 
 
 def _captured(call: Callable, arrays: list[Any]) -> tuple[Callable[[], None], tuple[Any, ...]]:
-    """A CUDA graph of ``call(*arrays)``: its replay, and the arrays that this fills."""
+    """Capture ``call(*arrays)`` as a CUDA graph; return its replay, and the arrays that a replay fills."""
     with torch.cuda.device(arrays[0].device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -97,7 +97,10 @@ def _leaf(x: Any) -> Leaf:
 
 @functools.lru_cache(maxsize=128)
 def _compiled(step: Step, spec: Any, leaves: tuple[Leaf, ...], device: Any, threads: int) -> Callable:
-    """A function of the arrays among the leaves of (carry, samples, rows, at), that gives C; `threads` are built in."""
+    """Compile a function of the arrays among the leaves of (carry, samples, rows, at), which returns C.
+
+    Inductor builds the number of threads in, so it is part of the key.
+    """
 
     def flat(*arrays: Any) -> tuple[Any]:
         given = iter(arrays)

@@ -136,7 +136,7 @@ class StepMemory:
 
 
 def measure(function: Callable, *arguments: Any) -> tuple[float, float]:
-    """What ``function(*arguments)`` allocates at most, and what is left of it, in arrays like the first argument."""
+    """Measure what ``function(*arguments)`` allocates at most, and what its results keep, in arrays like the first."""
     unit = arguments[0].nbytes
     function(*arguments)  # what it makes once, and keeps
     ours = not tracemalloc.is_tracing()

@@ -1,4 +1,4 @@
-"""How many operations an elementwise function does, found by running it on numbers that count."""
+"""Counting the operations of an elementwise function, by running it on numbers that count."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class CountingNamespace:
         return 0
 
     def isdtype(self, *_: Any) -> bool:
-        """No number is complex."""
+        """Return False: no number is complex."""
         return False
 
     def __getattr__(self, name: str) -> Callable[..., Counting]:
@@ -49,7 +49,7 @@ class CountingNamespace:
 
 
 def operations(function: Callable[..., Any], n_arrays: int, *constants: Any) -> int:
-    """Operations per element of ``function(xp, *arrays, *constants)``; a call of exp, √ or max is one."""
+    """Count the operations per element of ``function(xp, *arrays, *constants)``; a call of exp, √ or max is one."""
     tally = [0]
     try:
         function(CountingNamespace(tally), *(Counting(tally) for _ in range(n_arrays)), *constants)
