@@ -3,16 +3,12 @@
 import math
 from dataclasses import replace
 
-import pytest
-from helpers import selected_backends
 from hypothesis import given
 from hypothesis import strategies as st
 from reports import FAIL, FINDINGS, INCONCLUSIVE, METHODS, PASS, VACUOUS, VERDICTS, finding, make_report, make_run, runs
 
 from xbackprop.verification import findings
 from xbackprop.verification.report.report import Report
-
-pytestmark = pytest.mark.skipif("numpy" not in selected_backends(), reason="verdicts know no backend: NumPy's session")
 
 
 @given(st.lists(runs(), max_size=6), st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2))

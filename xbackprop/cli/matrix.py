@@ -1,7 +1,7 @@
 """The matrix behind `xbackprop verify`: backend × activation × loss × dtype × method, on small networks.
 
-Each cell is what `verify` finds on a network of its kind; in float64 there is parity besides: the same seed trains to
-the same weights as on NumPy. What cannot be run is reported as such, with the reason: nothing passes in silence.
+Each cell holds the findings of `verify` on a network of its kind; in float64 there is parity besides: the same seed
+trains to the same weights as on NumPy. A method that cannot run is reported with the reason: nothing passes in silence.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Kind(NamedTuple):
 
     @property
     def task(self) -> str:
-        """What the loss is for."""
+        """The task that the loss belongs to."""
         return next(task for task, losses in TASK_LOSSES.items() if self.loss in losses)
 
     def network(self, sizes: tuple[int, ...], backend: Backend | None = None) -> MLP:
@@ -131,7 +131,7 @@ def matrix(
 
 
 def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, thorough: bool) -> list[Run]:
-    """What `verify` finds on one network; a run that failed, if the backend raises."""
+    """The runs of `verify` on one network; one run that failed, if the backend raises."""
     place = {
         "backend": kind.backend.name,
         "device": kind.device,

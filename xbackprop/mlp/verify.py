@@ -1,4 +1,4 @@
-"""`xbackprop.verify`: a user's own network on the user's own data, held to everything its gradient can be held to."""
+"""`xbackprop.verify`: checks of the gradient of a user's own network on the user's own data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def verify(
     memory: int = STACK_BYTES,
     pictures: bool = True,
 ) -> Report:
-    """Hold the gradient of a network to its cost, by methods that share none of its formulas.
+    """Check the gradient of a network against its cost, by methods that share none of its formulas.
 
     The network, its loss, penalty, weights and data are taken as they are, and left as they are.
 
@@ -102,7 +102,7 @@ def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] |
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
-    """A list of names; one alone will do."""
+    """The names as a list, from a list of them or from one alone; ValueError for unknown ones and for none."""
     names = [given] if isinstance(given, str) else list(given)
     if not names:
         raise ValueError(f"{WHERE}: {what} must name at least one of {', '.join(known)}")
@@ -110,7 +110,7 @@ def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[list[Backend], dict[str, str]]:
-    """Those that can be used, and why the others cannot."""
+    """The backends that can be used, and the reasons why the others cannot."""
     if backends is None:
         return [model.objective.backend], {}
     usable: list[Backend] = []
@@ -135,7 +135,7 @@ def _batch_at(home: Backend, data: Data) -> Batch:
 def _points(
     model: Model, batch: Batch, thorough: bool, seed: int
 ) -> Iterator[tuple[dict[str, str], np.ndarray, float]]:
-    """Where to look: what the place is called, θ on the host, and α."""
+    """The points to check at: the name of each, θ on the host, and α."""
     objective = model.objective
     theta = objective.backend.to_host(model.theta)
     points, alphas = {"given": theta}, {"as given": objective.alpha}
@@ -151,7 +151,7 @@ def _points(
 
 
 def _header(model: Model, data: Data, seed: int) -> dict[str, str]:
-    """What was checked, and on what machine."""
+    """The head of the report: the network, its data, the machine."""
     layout, hidden = model.objective.layout, model.objective.hidden
     activations = ", ".join(dict.fromkeys(f.name for f in hidden)) or "no hidden layer"
     facts = {

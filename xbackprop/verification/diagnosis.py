@@ -1,4 +1,4 @@
-"""What a wrong gradient looks like, in words: its ratio to the right one, and what the difference resembles."""
+"""The likely mistake in a wrong gradient, in words, from its ratio to the right one and from their difference."""
 
 from __future__ import annotations
 

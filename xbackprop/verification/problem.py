@@ -1,4 +1,4 @@
-"""A network, its loss and its data as float64 arrays on the host: what oracles and error analysis work on."""
+"""A network, its loss and its data as float64 arrays on the host, for oracles and error analysis."""
 
 from __future__ import annotations
 

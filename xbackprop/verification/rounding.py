@@ -1,4 +1,4 @@
-"""By how much rounding alone may put each ∂C/∂θ_p off: a running error analysis of both passes, to first order.
+"""How far rounding alone may put each ∂C/∂θ_p off: a running error analysis of both passes, to first order.
 
 Every quantity x is followed by e_x, a bound in units of u on its error:
 
@@ -79,7 +79,7 @@ def _undecided(f: Activation, z: np.ndarray, e: np.ndarray) -> np.ndarray:
 
 
 def tangent_scale(problem: Problem, cache: Cache, direction: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Jv (n, n_L) with every term of it made positive: what the rounding of Jv is relative to."""
+    """Jv (n, n_L) with every term of it made positive, to which the rounding of Jv is relative."""
     moved = np.zeros_like(cache.h[0])
     masks = problem.masks
     activations = [*problem.activations, IDENTITY]
