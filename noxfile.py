@@ -57,6 +57,11 @@ def minimal(session):
     session.run("pytest", "tests/test_minimal.py", *session.posargs)
 
 
+#: What one of JAX's workers has compiled, the other one reads from a file, however quickly it was compiled. For a file
+#: that is not yet whole JAX warns, and then compiles by itself.
+EVERYTHING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+SHARING = ["-W", "ignore:Error reading persistent compilation cache:UserWarning"]
+
 #: Where the session `environment` has put its programs.
 BIN = []
 
@@ -82,9 +87,12 @@ def tests(session, backend):
         if not required("cupy") and not has_gpu():
             session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
         session.run_install(str(Path(BIN[-1]) / "python"), "-m", "pip", "install", *INSTALL, ".[cupy-cuda13x]")
-    apart = ["--ignore", "tests/estimators", *([] if backend == "jax" else ["--ignore", "tests/with_jax"])]
+    apart = ["--ignore", "tests/estimators", *(SHARING if backend == "jax" else ["--ignore", "tests/with_jax"])]
     parallel = [] if backend == "cupy" else IN_PARALLEL
-    run_pytest(session, *apart, *parallel, XBACKPROP_TEST_BACKENDS=BACKENDS[backend], **ONE_THREAD)
+    variables = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
+    if backend == "jax":
+        variables |= {"JAX_COMPILATION_CACHE_DIR": str(Path(BIN[-1]).parent / "xla"), **EVERYTHING}
+    run_pytest(session, *apart, *parallel, **variables)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
