@@ -12,7 +12,7 @@ from xbackprop import validation
 from xbackprop.arrays.backend import Backend, dtype_name
 from xbackprop.arrays.discovery import backend_class, transfer
 from xbackprop.data.dataset import Data
-from xbackprop.errors import BackendError
+from xbackprop.errors import BackendError, NotFittedError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.model import Model, same_samples
 from xbackprop.nn.initializers import draw_layers
@@ -68,7 +68,10 @@ def verify(
     """
     if not isinstance(net, MLP):
         raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
-    model = net.model_
+    try:
+        model = net.model_
+    except NotFittedError as error:
+        raise NotFittedError(str(error).replace("MLP.model_", WHERE)) from None
     asked = _methods(methods, thorough)
     widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
     validation.integer(WHERE, "memory", memory, 1)
