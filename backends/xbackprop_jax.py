@@ -147,10 +147,16 @@ class JaxBackend(Backend):
         return x.copy()
 
     def device_context(self) -> AbstractContextManager:
-        """Enable float64, and make this device the default."""
+        """Enable float64, make this device the default, and on a GPU compute float32 products in float32.
+
+        There JAX's default is TF32, which keeps three digits: after 30 steps weights were 3% off, and 1e-5 with this. A
+        precision that the user has set in JAX's configuration stays.
+        """
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(True))
         stack.enter_context(jax.default_device(self.device))
+        if self.device.platform != "cpu" and jax.config.jax_default_matmul_precision is None:
+            stack.enter_context(jax.default_matmul_precision("highest"))
         return stack
 
     def threads(self, n: int) -> AbstractContextManager:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend, Namespace, is_host_array
+from xbackprop.arrays.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.data.batches import take_rows
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import d_relu, relu
@@ -25,6 +25,18 @@ except ImportError as error:
     raise BackendError(
         "backend 'torch' needs PyTorch, which is not installed: pip install 'xbackprop[torch]'"
     ) from error
+
+
+def _maximum(x: Array, y: Array | float) -> Array:
+    """Without a tensor made of a number, which on a GPU would be copied there, and waited for, at every call."""
+    return torch.maximum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, min=y)
+
+
+def _minimum(x: Array, y: Array | float) -> Array:
+    return torch.minimum(x, y) if isinstance(y, torch.Tensor) else torch.clamp(x, max=y)
+
+
+NAMESPACE = extended(array_api_compat.torch, maximum=_maximum, minimum=_minimum, sign=torch.sign)
 
 
 def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
@@ -150,7 +162,11 @@ class TorchBackend(Backend):
             device = torch.empty(0, device=device).device  # "cuda" becomes "cuda:0"
         except (RuntimeError, AssertionError, TypeError) as error:
             raise BackendError(f"device: torch has no device {device!r} here: {str(error).splitlines()[0]}") from error
-        super().__init__(array_api_compat.torch, device)
+        super().__init__(NAMESPACE, device)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.xp = NAMESPACE
 
     @classmethod
     def devices(cls) -> list[str]:
@@ -163,7 +179,7 @@ class TorchBackend(Backend):
         if is_host_array(x):  # torch wants writable, contiguous memory in the machine's byte order
             x = np.asarray(x, dtype)
             x = torch.from_numpy(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
-        return x.detach().to(self.device, torch_dtype)
+        return x.detach().to(self.device, torch_dtype, non_blocking=True)  # from pageable memory, which is staged first
 
     def to_host(self, x: Array) -> np.ndarray:
         """Return `x` as a NumPy array. Waits for the device."""

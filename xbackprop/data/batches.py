@@ -32,10 +32,10 @@ def batch_groups(
             yield (dense(backend, X[rows]), y, weight), [slice(None)], [y.shape[0]]
         return
     whole = n // batch_size * batch_size
-    for first, last, size in ((0, whole, batch_size), (whole, n, n - whole)):
-        starts = range(first, last, size or 1)
-        if starts:
-            yield samples, _rows(backend, order, starts, size), [size] * len(starts)
+    parts = [(range(0, whole, batch_size), batch_size), (range(whole, n, n - whole or 1), n - whole)]
+    groups = [(_rows(backend, order, starts, size), starts, size) for starts, size in parts if starts]
+    for rows, starts, size in groups:  # all of them are on the device before the first step, which none then waits for
+        yield samples, rows, [size] * len(starts)
 
 
 def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) -> Any:
