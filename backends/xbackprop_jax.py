@@ -155,7 +155,7 @@ class JaxBackend(Backend):
         stack = ExitStack()
         stack.enter_context(jax.enable_x64(True))
         stack.enter_context(jax.default_device(self.device))
-        if self.device.platform != "cpu" and jax.config.jax_default_matmul_precision is None:
+        if self.device.platform != "cpu" and getattr(jax.config, "jax_default_matmul_precision", None) is None:
             stack.enter_context(jax.default_matmul_precision("highest"))
         return stack
 
