@@ -1,4 +1,4 @@
-"""The paper's gradient check of a 64-32-10 net on 10 samples: its own loop over parameters, and ours in stacks."""
+"""Time the paper's gradient check of a 64-32-10 net on 10 samples: its loop over parameters against our stacks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SIZES, SAMPLES = (64, 32, 10), 10
 
 
 class PaperMLP:
-    """The network of the paper's appendix, as far as its check needs it: W (n_out, n_in), log(p + 1e-12)."""
+    """The network of the paper's appendix, with the parts that its check needs: W (n_out, n_in), log(p + 1e-12)."""
 
     def __init__(self, rng: np.random.RandomState) -> None:
         shapes = list(zip(SIZES[1:], SIZES[:-1], strict=True))
@@ -58,7 +58,7 @@ class PaperMLP:
 
 
 def compare(rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of the paper's loop and of `MLP.gradient_check`, round by round."""
+    """Return the seconds of the paper's loop and of `MLP.gradient_check` in each round."""
     import xbackprop
 
     rng = np.random.RandomState(0)

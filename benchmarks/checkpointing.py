@@ -1,4 +1,4 @@
-"""Activation checkpointing on a net of 64 layers: memory and time of a gradient, predicted and measured."""
+"""Measure activation checkpointing on a net of 64 layers: memory and time of a gradient, beside the prediction."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def measure() -> str:
     objectives = {
         k: Objective(backend, layout, hidden, LOSSES["cross_entropy"], 0.0, checkpoint_every=k) for k in (0, 4, 8, 16)
     }
-    lent = {k: objective.workspace(theta, M) for k, objective in objectives.items()}
+    workspaces = {k: objective.workspace(theta, M) for k, objective in objectives.items()}
     seconds: dict[int, list[float]] = {k: [] for k in objectives}
     gradients = {}
     for _ in range(ROUNDS):
         for k, objective in objectives.items():
             began = time.perf_counter()
-            _, g = objective.value_and_gradient(theta, batch, lent[k])
+            _, g = objective.value_and_gradient(theta, batch, workspaces[k])
             seconds[k].append(time.perf_counter() - began)
             gradients[k] = np.array(g)
     lines = ["| kept | MB predicted | MB measured | times the time |", "|---|---|---|---|"]
     for k, objective in objectives.items():
         assert np.array_equal(gradients[k], gradients[0])
-        lent[k] = None
+        workspaces[k] = None
         tracemalloc.start()
         workspace = objective.workspace(theta, M)
         objective.value_and_gradient(theta, batch, workspace)
-        measured = tracemalloc.get_traced_memory()[1] - theta.nbytes  # but for the gradient
+        measured = tracemalloc.get_traced_memory()[1] - theta.nbytes  # without the gradient
         tracemalloc.stop()
         memory = count_step(objective, SGD(0.0), M, "float32").memory
         predicted = memory.activations + memory.temporaries - X.nbytes - y.nbytes

@@ -1,4 +1,4 @@
-"""What takes part in the benchmark of training steps: one function per contender, each an epoch of steps.
+"""The contenders of the benchmark of training steps: one function for each, which returns an epoch of steps to time.
 
 All take the same batches of the same data: relu, softmax cross-entropy, an L2 penalty α/(2n) Σ‖W‖² on the weights.
 """
@@ -30,13 +30,13 @@ Work = Callable[[], int]
 
 
 def steps_in(sizes: tuple[int, ...], gpu: bool = False) -> int:
-    """Steps in one timed epoch: enough to see past the clock, and on a GPU past the start of an epoch."""
+    """Return the steps in one timed epoch: enough for the clock, and on a GPU to hide the start of an epoch."""
     weights = sum(a * b for a, b in pairwise(sizes))
     return max(100 if gpu else 3, min(1000, int(2e7 / weights)))
 
 
 def data(net: str, dtype: str, gpu: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Standard normal inputs and random labels: what is learned does not matter to the clock."""
+    """Draw standard normal inputs and random labels, since the data do not change the time of a step."""
     sizes, batch_size = NETS[net]
     rng = np.random.RandomState(0)
     n = batch_size * steps_in(sizes, gpu)
@@ -101,7 +101,7 @@ def sklearn_epoch(net: str, dtype: str) -> Work:
 
 
 def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = False) -> Work:
-    """`nn.Sequential`, autograd, and torch's fused Adam; or all of a step through `torch.compile`."""
+    """Train with `nn.Sequential`, autograd and torch's fused Adam, or with a whole step through `torch.compile`."""
     import torch
 
     torch.set_float32_matmul_precision("highest")
@@ -135,13 +135,13 @@ def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = Fals
 
 
 def optax_epoch(net: str, dtype: str, gpu: bool = False) -> Work:
-    """`jax.grad` and optax's Adam in one jitted scan over the epoch, the carry donated."""
+    """Train with `jax.grad` and optax's Adam in one jitted scan over the epoch, the carry donated."""
     import jax
     import jax.numpy as jnp
     import optax
 
     jax.config.update("jax_enable_x64", dtype == "float64")
-    jax.config.update("jax_default_matmul_precision", "highest")  # as torch and CuPy have it: no TF32
+    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32, as in torch and CuPy
     sizes, batch_size = NETS[net]
     X, y = map(jnp.asarray, data(net, dtype, gpu))
     rng = np.random.RandomState(1)
@@ -176,7 +176,7 @@ def optax_epoch(net: str, dtype: str, gpu: bool = False) -> Work:
 
 
 def nerva_epoch(net: str) -> Work:
-    """nerva-numpy, the same derivation in NumPy: plain SGD, no penalty, float32."""
+    """Train with nerva-numpy, the same derivation in NumPy: plain SGD, no penalty, float32."""
     from nerva_numpy.loss_functions import parse_loss_function
     from nerva_numpy.multilayer_perceptron import parse_multilayer_perceptron
 
@@ -199,7 +199,7 @@ def nerva_epoch(net: str) -> Work:
 
 
 def products(net: str, dtype: str, library: str = "numpy") -> Work:
-    """The bare matrix products of steps over new rows of X each time, into arrays that are there already."""
+    """Compute only the matrix products of steps, over new rows of X each time, into arrays that exist already."""
     sizes, n = NETS[net]
     rng = np.random.RandomState(0)
     X, _ = data(net, dtype)

@@ -1,4 +1,4 @@
-"""Seconds of training until 97% of held-out digits are right: the same net, rate and batches for everybody."""
+"""Time training until 97% of held-out digits are right, with the same net, rate and batches for all contenders."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ def torchs(seed: int) -> tuple[Callable[[], None], Callable[[], float]]:
 
 
 def contender(make: Callable, seeds: int) -> Callable[[], int]:
-    """Each turn trains a new net, of the next seed; its figure is the seconds in training alone."""
+    """Return a contender that trains a net of the next seed in each turn; its figure is the training time alone."""
     warnings.simplefilter("ignore")
     turn = 0
 
     def work() -> float:
         nonlocal turn
-        epoch, score = make(seed=turn // 2 % seeds)  # two calls a turn, of which the first warms up
+        epoch, score = make(seed=turn // 2 % seeds)  # two calls a turn; the first warms up
         turn += 1
         seconds = 0.0
         for _ in range(MOST):

@@ -1,7 +1,7 @@
-"""Our estimators beside scikit-learn's: `fit` to the same loss, and `predict` of one row and of a million.
+"""Time our estimators beside scikit-learn's: `fit` to the same loss, and `predict` of one row and of a million.
 
-With the same seed both take the same steps to the same weights, so the time of as many epochs is the time to the same
-loss; that it is the same is asserted.
+With the same seed both take the same steps to the same weights, so equally many epochs lead to the same loss, which is
+asserted.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from harness import take_turns, write
 
 ROWS = 1_000_000
 BACKENDS = ("numpy", "numba")
-#: Epochs of a timed fit: some tenths of a second of it.
+#: Epochs of a timed fit, which last some tenths of a second.
 EPOCHS = {"digits": 60, "breast_cancer": 200, "diabetes": 200, "synthetic 100,000 × 100": 2}
 
 
 def table(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised X, and y, float64."""
+    """Return standardised X, and y, in float64."""
     from sklearn import datasets
     from sklearn.preprocessing import scale
 
@@ -34,7 +34,7 @@ def table(name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def estimator(library: str, name: str):  # type: ignore[no-untyped-def]
-    """Their defaults, but for stopping: all the epochs are run."""
+    """Return an estimator with default settings, except that it does not stop early: all epochs are run."""
     import sklearn.neural_network
 
     import xbackprop
@@ -72,7 +72,7 @@ def predict(library: str, name: str, rows: int, times: int) -> Callable[[], int]
 
 
 def same_loss(name: str, backends: list[str]) -> float:
-    """The last loss of scikit-learn, once it is shown to be that of these backends."""
+    """Return the last loss of scikit-learn; assert that these backends reach the same one."""
     warnings.simplefilter("ignore")
     X, y = table(name)
     theirs, *ours = (estimator(library, name).fit(X, y).loss_ for library in ("scikit-learn", *backends))

@@ -1,4 +1,4 @@
-"""How long an import takes, and how much a library brings to a disk with all that it needs."""
+"""Measure the time of an import, and the disk space of a library with all that it requires."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def import_seconds(module: str) -> float:
 
 
 def required(name: str) -> set[str]:
-    """The distributions that `pip install name` brings, by what they say they require, without extras."""
+    """Return the distributions that `pip install name` installs, by their declared requirements, without extras."""
     found: set[str] = set()
     left = [name]
     while left:
@@ -27,7 +27,7 @@ def required(name: str) -> set[str]:
             continue
         try:
             wanted = distribution(one).requires or []
-        except PackageNotFoundError:  # for another system, or another Python
+        except PackageNotFoundError:  # required on another system or Python only
             continue
         found.add(one)
         left += [re.split(r"[^\w.-]", line)[0] for line in wanted if "extra ==" not in line]
@@ -35,13 +35,13 @@ def required(name: str) -> set[str]:
 
 
 def megabytes(name: str) -> float:
-    """All their files."""
+    """Return the size of the files of `name` and its requirements."""
     files = {file.locate() for one in required(name) for file in distribution(one).files or []}
     return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
 
 
 def measure(rounds: int) -> str:
-    """An interleaved table, and how many times as long as NumPy's each import takes."""
+    """Time imports in turns; return the table, with each time as a multiple of NumPy's."""
     seconds: dict[str, list[float]] = {name: [] for name in MODULES}
     for _ in range(rounds):
         for name, module in MODULES.items():

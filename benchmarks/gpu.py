@@ -1,4 +1,4 @@
-"""Training steps on a GPU, side by side: CuPy, torch, compiled torch and JAX against torch autograd and optax.
+"""Time training steps on a GPU, side by side: CuPy, torch, compiled torch and JAX against torch autograd and optax.
 
 Prints the table as it grows; --write puts it into docs/benchmarks.md. --net NAME chooses nets. float32, without TF32.
 """
@@ -21,7 +21,7 @@ CONTENDERS = {
     "torch autograd": lambda net: partial(torch_epoch, net, "float32", "cuda"),
     "optax": lambda net: partial(optax_epoch, net, "float32", gpu=True),
 }
-#: Divided by: how many times faster the second is.
+#: Pairs of contenders: the first one's time divided by the second one's is the published ratio.
 RATIOS = {
     "torch vs torch autograd": ("torch autograd", "torch"),
     "compiled torch vs torch autograd": ("torch autograd", "torch, compiled"),

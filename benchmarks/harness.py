@@ -1,4 +1,4 @@
-"""Side-by-side timing: every contender in its own process, taking turns, so that thread pools do not fight.
+"""Time contenders side by side: each in its own process, in turns, so that thread pools do not compete.
 
 A contender is a picklable callable that sets itself up and returns a function to be timed; that function returns
 how many units of work (training steps, say) it has done.
@@ -20,7 +20,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 THREADS = os.cpu_count() or 1
 #: Seconds between turns: the threads of a BLAS spin for some 30 ms after its last product, on cores that others need.
 PAUSE = 0.1
-#: Libraries are measured as they come, and not held to the instructions or caches of another processor.
+#: Variables that would set a library to the instructions or caches of another processor; libraries are timed without.
 HELD = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "XLA_FLAGS")
 for variable in HELD:
     os.environ.pop(variable, None)
@@ -39,7 +39,7 @@ def _serve(setup: Setup, pipe: Connection, own: bool) -> None:
         pipe.send(0.0)
         while pipe.recv():
             time.sleep(PAUSE)
-            work()  # caches and threads as they are in the midst of training
+            work()  # so that caches and threads are as in the midst of training
             began = time.perf_counter()
             said = work()
             pipe.send(said if own else (time.perf_counter() - began) / said)
@@ -48,19 +48,19 @@ def _serve(setup: Setup, pipe: Connection, own: bool) -> None:
 
 
 class Contender:
-    """A process with one contender in it. `reason` is the text that says why it takes no more turns, or empty."""
+    """A process that runs one contender. `reason` is the error that ended it, or empty while it takes turns."""
 
     def __init__(self, setup: Setup, own: bool) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
         self.process = spawn.Process(target=_serve, args=(setup, theirs, own), daemon=True)
         self.process.start()
-        theirs.close()  # the only end that is left is in the process: when that dies, `recv` says so and does not wait
+        theirs.close()  # then the process holds the only other end: if it dies, `recv` raises and does not wait
         self.reason = ""
         self._hear(self.pipe.recv)
 
     def turn(self) -> float:
-        """The figure of one turn."""
+        """Ask for one turn and return its figure."""
         return self._hear(lambda: self.pipe.send(True) or self.pipe.recv())
 
     def close(self) -> None:
@@ -81,19 +81,19 @@ class Contender:
 
 
 def take_turns(contenders: dict[str, Setup], rounds: int, own: bool = False) -> dict[str, list[float]]:
-    """Seconds per unit of work: for each contender one figure a round, all contenders in every round.
+    """Return seconds per unit of work: one figure per contender and round; all contenders take a turn in every round.
 
-    A contender that raises, for want of its library, say, or whose process dies, is named on stderr with the reason,
-    and has no figures at all.
+    A contender that raises, because its library is missing for example, or whose process dies, is named on stderr with
+    the reason and has no figures at all.
 
-    own : the figure is what the contender says, seconds that it has measured itself.
+    own : whether the contender returns its own figure, seconds that it has measured itself.
     """
     running = {name: Contender(setup, own) for name, setup in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, contender in running.items():
             if not contender.reason:
-                seconds[name].append(contender.turn())  # the text of a reason, if it fails: then all of them go
+                seconds[name].append(contender.turn())  # text if it failed: then all its figures are dropped
     for name, contender in running.items():
         contender.close()
         if contender.reason:
@@ -111,5 +111,5 @@ def write(text: str, part: str) -> None:
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:
-    """How many times faster `fast` is: the median of the rounds' ratios, so that a drifting machine cancels."""
+    """Return the speed-up of `fast`: the median of the rounds' ratios, in which a drift of the machine cancels."""
     return median(a / b for a, b in zip(slow, fast, strict=True))

@@ -1,6 +1,6 @@
-"""What training holds at its peak: the process's resident memory, above what it was before data and network were made.
+"""Measure the peak memory of training: the process's resident memory above that before data and network were made.
 
-Every contender in a process of its own; VmHWM, the high-water mark, of Linux. All have the same data.
+Every contender runs in a process of its own, with the same data. The peak is VmHWM, the high-water mark of Linux.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harness import take_turns, write
 
 
 def resident(field: str) -> float:
-    """Bytes of VmRSS, what is resident, or VmHWM, the most that was."""
+    """Return VmRSS, the resident memory, or VmHWM, its peak, in bytes."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field):
             return 1024.0 * int(line.split()[1])
@@ -22,11 +22,11 @@ def resident(field: str) -> float:
 
 
 def peak(make: Callable[[str], Work], net: str) -> Callable[[], float]:
-    """Turns are of no use to memory: the first epochs are all there is."""
-    make("64-32-10")()  # what imports and first operations bring is no part of a network
+    """Return a function that trains the first epochs and gives the peak memory; further turns would not change it."""
+    make("64-32-10")()  # memory of imports and first operations does not count
     before = resident("VmRSS")
     epoch = make(net)
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
     epoch()
     epoch()
     most = resident("VmHWM") - before

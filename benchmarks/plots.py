@@ -1,4 +1,4 @@
-"""The tables as a picture: how many times faster, net by net."""
+"""Draw the speed-ups of the tables, net by net."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PICTURE = PAGE.with_name("benchmarks.png")
 
 
 def draw(found: dict) -> None:
-    """A panel for each dtype, a group of bars for each net, and for each bar the range of the runs."""
+    """Draw a panel for each dtype, a group of bars for each net, and on each bar the range of the runs."""
     import matplotlib
 
     matplotlib.use("agg")

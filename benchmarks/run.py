@@ -1,7 +1,7 @@
-"""Every benchmark, side by side; writes docs/benchmarks.md, its plots and docs/benchmarks.json. `nox -s bench`.
+"""Run every benchmark and write docs/benchmarks.md, its plots and docs/benchmarks.json; `nox -s bench` calls it.
 
---quick : few rounds, printed and not written. --compare : hold new ratios to the published ones, and write nothing.
---net NAME, --dtype NAME : only these.
+--quick : run few rounds, and print the tables without writing them. --compare : compare new ratios with the published
+ones, and write nothing. --net NAME, --dtype NAME : run only these.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Section 4 of the paper measured: the time of a training step against the batch size m and the width n.
+"""Measure Section 4 of the paper: the time of a training step against the batch size m and the width n.
 
 O(m Σ n_{l-1} n_l): with the network fixed the time grows as m, with m fixed and all layers n wide as n². The exponents
 are those of straight lines through the logarithms of the upper half of the points, where fixed costs are small.
@@ -20,7 +20,10 @@ PICTURE = PAGE.with_name("scaling.png")
 
 
 def step(m: int, n: int):  # type: ignore[no-untyped-def]
-    """C and its gradient on m rows, in a net of LAYERS layers n wide; the update, which knows no m, is left out."""
+    """Return a function that computes C and its gradient on m rows, in a net of LAYERS layers of width n.
+
+    The update is left out, since its time does not depend on m.
+    """
     from xbackprop.arrays.discovery import get_backend
     from xbackprop.nn.activations import ACTIVATIONS
     from xbackprop.nn.losses import LOSSES
@@ -43,7 +46,7 @@ def step(m: int, n: int):  # type: ignore[no-untyped-def]
 
 
 def exponent(sizes: list[int], seconds: list[float]) -> tuple[float, float]:
-    """p and log c of c sizeᵖ."""
+    """Fit c sizeᵖ to the seconds; return p and log c."""
     upper = len(sizes) // 2
     p, c = np.polyfit(np.log(sizes[upper:]), np.log(seconds[upper:]), 1)
     return float(p), float(c)

@@ -1,4 +1,4 @@
-"""Training steps of every contender on every net, side by side."""
+"""Time training steps of every contender on every net, side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from statistics import median
 from contenders import nerva_epoch, optax_epoch, products, sklearn_epoch, torch_epoch, xbackprop_epoch
 from harness import ratio, take_turns
 
-#: What is divided by what: how many times faster the second is.
+#: Pairs of contenders: the first one's time divided by the second one's is the published ratio.
 RATIOS = {
     "NumPy vs scikit-learn": ("scikit-learn", "NumPy"),
     "NumPy vs torch autograd": ("torch autograd", "NumPy"),
@@ -22,7 +22,7 @@ RATIOS = {
     "JAX vs optax": ("optax", "JAX"),
     "NumPy SGD vs nerva": ("nerva", "NumPy SGD"),
 }
-#: How much longer than the bare products.
+#: Contenders whose time is divided by that of the bare products.
 TO_PRODUCTS = {
     "NumPy, Adam": ("NumPy", "products"),
     "Numba, Adam": ("Numba", "products"),
@@ -44,7 +44,7 @@ def contenders(net: str, dtype: str) -> dict:
         "NumPy SGD": partial(xbackprop_epoch, net, dtype, "numpy", "sgd", 0.0),
         "products": partial(products, net, dtype),
     }
-    if dtype == "float32":  # the only one it has
+    if dtype == "float32":  # the only dtype it has
         found["nerva"] = partial(nerva_epoch, net)
     cuda = find_spec("torch") is not None and _has_cuda()
     return found | ({"torch-cuda": partial(xbackprop_epoch, net, dtype, "torch:cuda")} if cuda else {})
@@ -57,7 +57,7 @@ def _has_cuda() -> bool:
 
 
 def measure(nets: list[str], dtype: str, runs: int, rounds: int) -> dict:
-    """Per net: the median microseconds of each contender, and of each ratio the medians of the runs."""
+    """Return, for every net, the median microseconds of each contender, and the median of each ratio in each run."""
     results = {}
     for net in nets:
         seconds = take_turns(contenders(net, dtype), runs * rounds)

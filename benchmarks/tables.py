@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Write the results as Markdown."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness import THREADS, ratio
 from stepping import RATIOS, TO_PRODUCTS
 
 LIBRARIES = ("numpy", "numba", "torch", "jax", "optax", "scikit-learn", "nerva-numpy", "xbackprop")
-FELL = 1.2  # how many times smaller a ratio must be than the published one to be named
+FELL = 1.2  # a ratio is named if it is smaller than the published one by more than this factor
 
 
 def machine() -> str:
-    """What was measured on what."""
+    """Describe the machine and the versions of the libraries that were measured."""
     versions = []
     for name in LIBRARIES:
         try:
@@ -35,7 +35,7 @@ def _processor() -> str:
 
 
 def times(results: dict) -> str:
-    """Microseconds per step, and how many steps the epoch that was timed has."""
+    """Write the table of microseconds per step, with the number of steps in a timed epoch."""
     names = list(dict.fromkeys(name for found in results.values() for name in found["microseconds"]))
     lines = ["| net | batch | steps of an epoch | " + " | ".join(names) + " |", "|---" * (len(names) + 3) + "|"]
     for net, found in results.items():
@@ -45,7 +45,7 @@ def times(results: dict) -> str:
 
 
 def ratios(results: dict) -> str:
-    """How many times faster, with the range of the runs, and geometric means; and the same for bare products."""
+    """Write the tables of speed-ups, with the range of the runs and geometric means, and of bare products."""
     names = [name for name in (*RATIOS, *TO_PRODUCTS) if any(name in found["ratios"] for found in results.values())]
     lines = ["| net | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
     for net, found in results.items():
@@ -58,7 +58,7 @@ def ratios(results: dict) -> str:
 
 
 def _mean(values: list[list[float]]) -> str:
-    """The geometric mean of the medians, where no net is missing."""
+    """Write the geometric mean of the medians, if no net is missing."""
     return f"{geometric_mean(map(median, values)):.2f}" if all(values) else ""
 
 
@@ -70,7 +70,7 @@ def _cell(values: list[float]) -> str:
 
 
 def compared(found: dict, published: dict) -> tuple[str, bool]:
-    """Which ratios are worse than the published ones by more than a fifth, and whether there are any."""
+    """Write all ratios beside the published ones; return this table, and whether one is worse by more than a fifth."""
     lines = ["| dtype, net, ratio | published | now | |", "|---|---|---|---|"]
     fell = False
     for dtype, results in found.items():
@@ -85,7 +85,7 @@ def compared(found: dict, published: dict) -> tuple[str, bool]:
 
 
 def checks(rounds: int) -> str:
-    """The paper's gradient check."""
+    """Write the sentence on the time of the paper's gradient check."""
     theirs, ours = checking.compare(rounds)
     return (
         f"The paper's check of a 64-32-10 net on 10 samples: {median(theirs):.3f} s by the paper's loop, "

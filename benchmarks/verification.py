@@ -1,4 +1,4 @@
-"""How long `xbackprop.verify` takes: a small network, one of a million parameters, and every check of it by itself."""
+"""Time `xbackprop.verify` on a small network and one of a million parameters, and every method on it by itself."""
 
 import time
 from statistics import median

@@ -1,4 +1,4 @@
-"""C(θ) for other people's checkers, and a network of torch's own that knows nothing of xbackprop's formulas.
+"""C(θ) as a function for other libraries' gradient checkers, and a network in torch that shares none of our formulas.
 
 torch and jax are imported when a function that needs them is called.
 """
@@ -23,7 +23,7 @@ from xbackprop.verification.methods.oracle import _torch_activation
 
 
 class Case(NamedTuple):
-    """A network, a batch and directions, all of them drawn from one seed. full : with penalty and sample weights."""
+    """A network, a batch and directions, all drawn from one seed. full : whether it has penalty and sample weights."""
 
     activation: str = "tanh"
     hidden: tuple[int, ...] = (5, 6)
@@ -37,17 +37,17 @@ class Case(NamedTuple):
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """(n_0, …, n_L)."""
+        """The widths (n_0, …, n_L)."""
         return (self.features, *self.hidden, self.outputs)
 
     @property
     def alpha(self) -> float:
-        """α."""
+        """The penalty α, 0 without `full`."""
         return 0.5 if self.full else 0.0
 
 
 class Numbers(NamedTuple):
-    """What a case is made of, in its dtype. v, u : directions in θ (P,); w (n, n_L) in z_L; X_tangent in X."""
+    """The arrays of a case, in its dtype. v, u : directions in θ (P,); w (n, n_L) in z_L; X_tangent in X."""
 
     X: Array
     y: Array
@@ -60,20 +60,20 @@ class Numbers(NamedTuple):
 
 
 class OnBackend(NamedTuple):
-    """A case on a backend."""
+    """A case with its arrays on a backend."""
 
     objective: Objective
     batch: Batch
     numbers: Numbers
 
     def host(self, x: Array) -> np.ndarray:
-        """`x` as a NumPy array."""
+        """Return `x` as a NumPy array."""
         return self.objective.backend.to_host(x)
 
 
 @functools.cache
 def numbers_of(case: Case) -> Numbers:
-    """On the host."""
+    """Draw the arrays of a case, on the host."""
     X, y = problem(case.task, case.n, case.features, case.outputs, case.seed)
     y = one_hot(y, case.outputs) if case.task == "classification" else y
     rng = RandomState(case.seed + 1)
@@ -85,7 +85,7 @@ def numbers_of(case: Case) -> Numbers:
 
 
 def place(backend: Backend, case: Case) -> OnBackend:
-    """The case on a backend."""
+    """Move a case to a backend."""
     objective = make_objective(backend, case.sizes, case.activation, case.task, case.alpha)
     numbers = Numbers(*(backend.asarray(a, case.dtype) for a in numbers_of(case)))
     return OnBackend(objective, make_batch(backend, *numbers[:2], numbers.weight if case.full else None), numbers)
@@ -94,7 +94,7 @@ def place(backend: Backend, case: Case) -> OnBackend:
 def away_from_kinks(
     backend: Backend, activation: str = "tanh", task: str = "classification", full: bool = True
 ) -> tuple[Objective, Batch, np.ndarray]:
-    """A small C, a batch, and a θ at which every z is farther from a kink than the steps of a checker reach."""
+    """Return a small C, a batch, and a θ at which every z is farther from a kink than the steps of a checker."""
     kinks = ACTIVATIONS[activation].kinks
     for seed in itertools.count():
         case = Case(activation, (4, 3), task, full, n=5, features=3, outputs=2, seed=seed)
@@ -106,7 +106,7 @@ def away_from_kinks(
 
 
 def with_wrong_sign(objective: Objective, gradient: Callable, tensor: str | None = None) -> Callable:
-    """The same gradient with the sign of one tensor turned round, or of all of them."""
+    """Return the gradient function with the sign of one tensor changed, or of all of them."""
     where = objective.layout.tensors()[tensor][0] if tensor else slice(None)
 
     def wrong(*arguments):
@@ -118,7 +118,7 @@ def with_wrong_sign(objective: Objective, gradient: Callable, tensor: str | None
 
 
 class HostFunction(NamedTuple):
-    """θ ↦ C, θ ↦ ∂C/∂θ and (θ, v) ↦ Hv, on NumPy arrays (P,)."""
+    """The functions θ ↦ C, θ ↦ ∂C/∂θ and (θ, v) ↦ Hv, on NumPy arrays (P,)."""
 
     cost: Callable[[np.ndarray], float]
     gradient: Callable[[np.ndarray], np.ndarray]
@@ -126,7 +126,7 @@ class HostFunction(NamedTuple):
 
 
 def host_function(objective: Objective, batch: Batch) -> HostFunction:
-    """C on this batch and its derivatives: calculated by the objective's backend, handed over on the host."""
+    """Return C on this batch and its derivatives, computed by the objective's backend, as functions of NumPy arrays."""
     backend = objective.backend
 
     def cost(theta):
@@ -143,12 +143,12 @@ def host_function(objective: Objective, batch: Batch) -> HostFunction:
 
 
 def torch_function(objective: Objective, batch: Batch):
-    """C as a function of a float64 torch tensor θ whose backward pass is ours, and the backward of that our Hv."""
+    """Return C as a function of a float64 torch tensor θ; its backward is ours, and the backward of that is our Hv."""
     return torch_function_of(*host_function(objective, batch))
 
 
 def torch_function_of(cost, gradient, product=None):
-    """The same of any cost: callables on NumPy arrays, as in `HostFunction`; gradgradcheck alone needs `product`."""
+    """Return such a function for callables as in `HostFunction`; only gradgradcheck needs `product`."""
     torch = _torch()
 
     def tensor(a):
@@ -181,7 +181,7 @@ def torch_function_of(cost, gradient, product=None):
 
 
 def jax_function_of(cost, gradient):
-    """C as a function of a jax array θ whose reverse mode is ours; float64, so under ``jax.enable_x64``."""
+    """Return C as a function of a jax array θ whose reverse mode is ours; float64, so under ``jax.enable_x64``."""
     import jax
 
     @jax.custom_vjp
@@ -199,16 +199,16 @@ def jax_function_of(cost, gradient):
 
 
 class TorchNetwork:
-    """z_L(X; θ) and C(θ) written a second time, in torch's own functions, and differentiated by torch, in float64.
+    """z_L(X; θ) and C(θ), written a second time in torch's own functions and differentiated by torch, in float64.
 
-    θ is flat, first all the weights, then all the biases. NumPy arrays come in and go out.
+    θ is flat: first all the weights, then all the biases. Arguments and results are NumPy arrays.
 
     Parameters
     ----------
     sizes : (n_0, …, n_L).
-    activation : of every hidden layer, by name.
+    activation : the name of the activation of every hidden layer.
     loss : "cross_entropy" or "mean_squared_error".
-    X, y, share : (n, n_0), (n, n_L) and each sample's part of the mean, (n,).
+    X, y, share : (n, n_0), (n, n_L) and the weight of each sample in the mean, (n,).
     decay : α/n.
     """
 
@@ -219,7 +219,7 @@ class TorchNetwork:
         self.X, self.y, self.share = (torch.tensor(np.asarray(a), dtype=torch.float64) for a in (X, y, share))
 
     def jvp(self, theta: np.ndarray, v: np.ndarray, X_tangent: np.ndarray | None = None) -> np.ndarray:
-        """d/dt z_L(X + t Ẋ; θ + t v) by torch's forward mode."""
+        """Return d/dt z_L(X + t Ẋ; θ + t v) by torch's forward mode."""
         torch = _torch()
         X_tangent = torch.zeros_like(self.X) if X_tangent is None else _leaf(X_tangent)
         with warnings.catch_warnings():  # torch's forward mode runs torch.jit.script, of which torch warns
@@ -227,21 +227,21 @@ class TorchNetwork:
             return torch.func.jvp(self._logits, (_leaf(theta), self.X), (_leaf(v), X_tangent))[1].numpy()
 
     def vjp(self, theta: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
-        """d/dθ ⟨z_L, w⟩."""
+        """Return d/dθ ⟨z_L, w⟩."""
         return self._grad(lambda t: (self._logits(t, self.X) * _leaf(cotangent)).sum(), theta)
 
     def hvp(self, theta: np.ndarray, v: np.ndarray) -> np.ndarray:
-        """d/dθ ⟨∂C/∂θ, v⟩: backward through the backward pass."""
+        """Return d/dθ ⟨∂C/∂θ, v⟩ by backpropagation through the backward pass."""
         torch = _torch()
         with torch.enable_grad():
             return torch.autograd.functional.hvp(lambda t: self._cost(t, self.X), _leaf(theta), _leaf(v))[1].numpy()
 
     def input_gradient(self, theta: np.ndarray) -> np.ndarray:
-        """∂C/∂X."""
+        """Return ∂C/∂X."""
         return self._grad(lambda X: self._cost(_leaf(theta), X), self.X.numpy())
 
     def per_sample_gradients(self, theta: np.ndarray) -> np.ndarray:
-        """∂C_x/∂θ (n, P), one sample at a time under vmap."""
+        """Return ∂C_x/∂θ (n, P), of one sample at a time under vmap."""
         torch = _torch()
         one = torch.func.grad(lambda t, x, y: self._costs(self._logits(t, x), y))
         return torch.func.vmap(one, (None, 0, 0))(_leaf(theta), self.X, self.y).numpy()
@@ -249,10 +249,10 @@ class TorchNetwork:
     def _logits(self, theta: Array, X: Array) -> Array:
         torch = _torch()
         pairs = list(itertools.pairwise(self.sizes))
-        batch_groups = torch.split(theta, [n_in * n_out for n_in, n_out in pairs] + [n_out for _, n_out in pairs])
+        parts = torch.split(theta, [n_in * n_out for n_in, n_out in pairs] + [n_out for _, n_out in pairs])
         h = z = X
         for l, (n_in, n_out) in enumerate(pairs):
-            z = torch.nn.functional.linear(h, batch_groups[l].reshape(n_in, n_out).T, batch_groups[len(pairs) + l])
+            z = torch.nn.functional.linear(h, parts[l].reshape(n_in, n_out).T, parts[len(pairs) + l])
             h = self.f(z)
         return z
 
@@ -280,7 +280,7 @@ def _leaf(a: np.ndarray) -> Array:
 
 
 def _torch():
-    """torch, on one thread: on nets this small, threads only wait for each other."""
+    """Import torch and set it to one thread, since on small nets threads only wait for each other."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What the tests share: the backends under test, small problems, and the way back to NumPy."""
+"""Helpers that the tests share: the backends under test, small problems, and conversions to NumPy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DTYPES = ("float32", "float64")
 
 
 class ReadOnlyNumPy(Backend):
-    """The core with nothing overridden, on NumPy arrays that refuse to be written to."""
+    """A backend that overrides nothing, on NumPy arrays that cannot be written to."""
 
     name = "numpy-readonly"
 
@@ -43,7 +43,7 @@ def _read_only(x):
 
 
 def listed(variable: str) -> list[str]:
-    """The backends named in an environment variable, separated by commas."""
+    """Return the backends named in an environment variable, separated by commas."""
     names = [name.strip() for name in os.environ.get(variable, "").split(",") if name.strip()]
     unknown = set(names) - set(BACKENDS)
     assert not unknown, f"{variable}: unknown backends {sorted(unknown)}; expected some of {', '.join(BACKENDS)}"
@@ -51,12 +51,12 @@ def listed(variable: str) -> list[str]:
 
 
 def selected_backends() -> list[str]:
-    """The backends to run the tests on: XBACKPROP_TEST_BACKENDS, or all of them."""
+    """Return the backends to run the tests on: XBACKPROP_TEST_BACKENDS, or all of them."""
     return listed("XBACKPROP_TEST_BACKENDS") or list(BACKENDS)
 
 
 def make_backend(name: str) -> Backend:
-    """A backend by its name in the tests; skips, or fails if XBACKPROP_REQUIRE names it, where there is none."""
+    """Return a backend by its name in the tests; without it, skip, or fail if XBACKPROP_REQUIRE names it."""
     try:
         return _make_backend(name)
     except pytest.skip.Exception as reason:
@@ -82,7 +82,7 @@ def _make_backend(name: str) -> Backend:
             pytest.skip("CuPy finds no GPU")
         return backend_class("cupy")()
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    torch.set_num_threads(1)  # on nets this small, threads only wait for each other
+    torch.set_num_threads(1)  # on small nets, threads only wait for each other
     if name == "torch-cuda":
         if not torch.cuda.is_available():
             pytest.skip("torch finds no CUDA device")
@@ -91,7 +91,7 @@ def _make_backend(name: str) -> Backend:
 
 
 def problem(task: str, n: int = 12, features: int = 4, outputs: int = 3, seed: int = 0):
-    """X and y for a network with `outputs` outputs: labels 0 … outputs-1, or as many targets."""
+    """Draw X and y for a network with `outputs` outputs: labels 0 … outputs-1, or as many targets."""
     rng = RandomState(seed)
     X = rng.standard_normal((n, features))
     y = rng.permutation(np.arange(n) % outputs) if task == "classification" else rng.standard_normal((n, outputs))
@@ -99,13 +99,13 @@ def problem(task: str, n: int = 12, features: int = 4, outputs: int = 3, seed: i
 
 
 def make_objective(backend: Backend, sizes, activation: str = "tanh", task: str = "classification", alpha: float = 0.1):
-    """C(θ) of a network with the same activation in every hidden layer."""
+    """Return C(θ) of a network with the same activation in every hidden layer."""
     hidden = (ACTIVATIONS[activation],) * (len(sizes) - 2)
     return Objective(backend, Layout(sizes), hidden, LOSSES[TASKS[task]], alpha)
 
 
 def random_theta(objective, seed: int = 0, stack: tuple[int, ...] = (), scale: float = 0.5) -> np.ndarray:
-    """Parameters, with biases that are not zero."""
+    """Draw θ, with biases that are not zero."""
     return scale * RandomState(seed).standard_normal((*stack, objective.layout.n_parameters))
 
 
@@ -114,7 +114,7 @@ def one_hot(labels: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def relative(a, b) -> float:
-    """‖a - b‖ / max(‖a‖, ‖b‖), and zero for two zeros."""
+    """Return ‖a - b‖ / max(‖a‖, ‖b‖), and zero for two zeros."""
     a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     assert a.shape == b.shape
     scale = max(np.linalg.norm(a), np.linalg.norm(b))
@@ -122,13 +122,13 @@ def relative(a, b) -> float:
 
 
 def least(backend, dtype: str = "float64") -> float:
-    """The smallest positive number of a library: XLA, beneath JAX, has no subnormal ones, and takes them for zero."""
+    """Return the smallest positive number of a library: XLA, which JAX uses, takes subnormal numbers for zero."""
     finfo = np.finfo(dtype)
     half = backend.asarray(np.array([finfo.tiny / 2]), dtype) * 1.0
     return float(finfo.smallest_subnormal if backend.to_host(half)[0] else finfo.tiny)
 
 
 def weights_of(net) -> list[np.ndarray]:
-    """W_1 … W_L, b_1 … b_L of an MLP, as NumPy arrays."""
+    """Return W_1 … W_L, b_1 … b_L of an MLP, as NumPy arrays."""
     backend = net._model.objective.backend
     return [np.array(backend.to_host(a)) for a in (*net.coefs_, *net.intercepts_)]

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Write files completely or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """A temporary file beside the target, flushed to the disk, then renamed over it."""
+    """Write a temporary file beside `path`, flush it to the disk and rename it, so that no reader sees half a file."""
     import tempfile
 
     descriptor, name = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
@@ -18,12 +18,12 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)  # mkstemp's files are private
+        os.chmod(name, 0o666 & ~umask)  # mkstemp makes files that only their owner can read
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-    if hasattr(os, "O_DIRECTORY"):  # a folder can be flushed
+    if hasattr(os, "O_DIRECTORY"):  # elsewhere a folder cannot be flushed
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)

@@ -1,7 +1,7 @@
 """Checks of numbers, names and sizes that users hand in.
 
-Every function takes `where`, the call that the user made, and raises a ValueError that names it, what was expected
-and what came.
+Every function takes `where`, the call that the user made, and raises a ValueError that names this call, the value that
+was expected and the value that was given.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ import numpy as np
 
 
 def integer(where: str, name: str, value: Any, at_least: int) -> int:
-    """`value` as an int."""
+    """Return `value` as an int if it is a whole number of at least `at_least`; raise ValueError otherwise."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < at_least:
         raise ValueError(f"{where}: {name} must be a whole number of at least {at_least}, got {value!r}")
     return int(value)
 
 
 def number(where: str, name: str, value: Any, accept: Callable[[float], bool], expected: str) -> float:
-    """`value` as a Python float; a NumPy float64 would turn a float32 network into a float64 one."""
+    """Return `value` as a Python float, since a NumPy float64 would turn a float32 network into a float64 one."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not accept(float(value)):
         raise ValueError(f"{where}: {name} must be {expected}, got {value!r}")
     return float(value)
 
 
 def positive(where: str, name: str, value: Any) -> float:
-    """A finite number above zero."""
+    """Return `value` as a float if it is finite and above zero; raise ValueError otherwise."""
     return number(where, name, value, lambda v: 0 < v < math.inf, "a positive number")
 
 
 def non_negative(where: str, name: str, value: Any) -> float:
-    """A finite number, zero or above."""
+    """Return `value` as a float if it is finite and not negative; raise ValueError otherwise."""
     return number(where, name, value, lambda v: 0 <= v < math.inf, "a number of at least 0")
 
 
@@ -45,7 +45,7 @@ def fraction(where: str, name: str, value: Any, one_allowed: bool = False) -> fl
 
 
 def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
-    """A name out of `known`."""
+    """Return `value` if it is one of the `known` names; raise ValueError otherwise."""
     known = list(known)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{where}: {name} must be one of {', '.join(map(repr, known))}, got {value!r}")
@@ -53,7 +53,7 @@ def one_of(where: str, name: str, value: Any, known: Iterable[str]) -> str:
 
 
 def layer_sizes(where: str, name: str, value: Any, at_least: int = 0) -> tuple[int, ...]:
-    """Widths of layers, from a whole number or a sequence of them, of which there must be some at least."""
+    """Return widths of layers as a tuple, from a whole number or a sequence of at least `at_least` of them."""
     if isinstance(value, Integral):
         value = (value,)
     if isinstance(value, str) or not hasattr(value, "__iter__"):
@@ -65,6 +65,6 @@ def layer_sizes(where: str, name: str, value: Any, at_least: int = 0) -> tuple[i
 
 
 def dtype_of(where: str, dtype: Any) -> str:
-    """The name of a floating dtype, from its name or from a library's object for it."""
+    """Return the name of a floating dtype, from its name or from a library's object for it."""
     name = getattr(dtype, "__name__", str(dtype)).rpartition(".")[2]
     return one_of(where, "dtype", name, ("float32", "float64"))

@@ -13,7 +13,7 @@ HELP = "list the array libraries that can be used, and their devices"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """This command has none."""
+    """Add nothing: this command has no arguments."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wrapped(line: str) -> str:
-    """The line, broken between words on a terminal; whole where a program reads it."""
+    """Break the line between words for a terminal, and leave it whole if a program reads the output."""
     if not sys.stdout.isatty():
         return line
     return textwrap.fill(line, shutil.get_terminal_size().columns, subsequent_indent=" " * 10)

@@ -1,4 +1,4 @@
-"""The backends of this machine and their devices."""
+"""List the backends of this machine and their devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Installed(NamedTuple):
 
 
 def installed() -> list[Installed]:
-    """All the backends, usable or not."""
+    """Return all backends, usable or not."""
     return [_installed(name) for name in backend_names()]
 
 
@@ -26,10 +26,10 @@ def _installed(name: str) -> Installed:
         backend = backend_class(name)
         devices = backend.devices()
         return Installed(name, backend(device=parse_device(devices[0])).version, devices, None)  # type: ignore[call-arg]
-    except Exception as error:  # a third party's library may fail to load in any way it likes
+    except Exception as error:  # a library may fail to load with any error
         return Installed(name, "", [], str(error) or type(error).__name__)
 
 
 def parse_device(text: str | None) -> str | int | None:
-    """A device as a library wants it: CuPy's are numbers, torch's are names."""
+    """Convert the text of a device to the type that its library takes: CuPy's are numbers, torch's are names."""
     return int(text) if text is not None and text.isdecimal() else text

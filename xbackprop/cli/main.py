@@ -21,7 +21,7 @@ USER_ERRORS = (ValueError, ImportError, OSError, DivergenceError)
 
 
 class Command(Protocol):
-    """The contents of a command's module."""
+    """The attributes that the module of a command must have."""
 
     HELP: str
 
@@ -44,14 +44,14 @@ COMMANDS: dict[str, Command] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
-    That is the code of the command, 0 where all went well; 1 if a gradient is wrong or the reader of the output has
+    The code is that of the command, 0 if all went well; 1 if a gradient is wrong or the reader of the output has
     gone; 2 for errors that the user can correct; 130 after Ctrl-C.
     """
     try:
         args = make_parser().parse_args(argv)
         status: int = args.run(args)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+    except BrokenPipeError:  # the reader, `head` for example, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own flush at exit succeeds
         return 1
     except KeyboardInterrupt:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line, with a subparser for each command."""
+    """Return the parser of the whole command line, with a subparser for each command."""
     parser = argparse.ArgumentParser(
         "xbackprop", description="A multi-layer perceptron with hand-derived gradients, on any array library."
     )

@@ -1,7 +1,8 @@
-"""The matrix behind `xbackprop verify`: backend × activation × loss × dtype × method, on small networks.
+"""Compute the matrix of `xbackprop verify`: backend × activation × loss × dtype × method, on small networks.
 
-Each cell holds the findings of `verify` on a network of its kind; in float64 there is parity besides: the same seed
-trains to the same weights as on NumPy. A method that cannot run is reported with the reason: nothing passes in silence.
+Each cell holds the findings of `verify` on a network of its kind, and in float64 also `parity`: the same seed must
+train to the same weights as on NumPy. A method that cannot run is reported with the reason, so that nothing passes
+unchecked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from xbackprop.verification.findings import (
 
 DTYPES = ("float64", "float32")
 SIZES = (5, 5)  # the hidden layers
-DEPTHS = ((), (5,), (5, 5), (5, 5, 5))  # those of `thorough`
+DEPTHS = ((), (5,), (5, 5), (5, 5, 5))  # the hidden layers with `thorough`
 SAMPLES, FEATURES = 12, 4
 ALPHA = 0.1  # large enough for a forgotten penalty to show
 PARITY = Method(
@@ -65,7 +66,7 @@ class Kind(NamedTuple):
         return next(task for task, losses in TASK_LOSSES.items() if self.loss in losses)
 
     def network(self, sizes: tuple[int, ...], backend: Backend | None = None) -> MLP:
-        """A network with these hidden layers, of 20 epochs."""
+        """Return an untrained network with these hidden layers, which `fit` trains for 20 epochs."""
         return MLP(
             sizes,
             self.activation,
@@ -80,7 +81,7 @@ class Kind(NamedTuple):
         )
 
     def data(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """X; y of 3 classes, of 2 labels, or of 2 numbers; and weights."""
+        """Return X, y with 3 classes, 2 labels or 2 numbers per row, and sample weights."""
         rng = np.random.RandomState(self.seed)
         X = rng.standard_normal((SAMPLES, FEATURES))
         draw = {
@@ -93,18 +94,18 @@ class Kind(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A row of the table, and the runs made there."""
+    """The results of one row of the table: its kind, and the runs of `verify`."""
 
     kind: Kind
     runs: list[Run]
 
     @property
     def verdict(self) -> Verdict:
-        """The worst over the runs."""
+        """The worst verdict of the runs."""
         return worst_verdict(run.verdict for run in self.runs)
 
     def worst(self, method: str) -> Finding | None:
-        """The worst finding of a method."""
+        """Return the worst finding of a method over the runs, or None if it did not run."""
         return worst_finding(f for run in self.runs for f in run.findings if f.method == method)
 
 
@@ -118,10 +119,11 @@ def matrix(
     thorough: bool = False,
     seed: int = 0,
 ) -> Iterator[Cell]:
-    """The cells of one backend on one device, each as soon as it is known: every activation with the losses of `TASKS`,
-    and the other losses with tanh.
+    """Yield the cells of one backend on one device, as they are computed.
 
-    thorough : networks of 0 to 3 hidden layers, trained a little, each at three points and with three penalties.
+    Every activation is combined with the losses of `TASKS`, and the other losses with tanh.
+
+    thorough : whether to check networks of 0 to 3 hidden layers, after training, at three points with three penalties.
     """
     pairs = [(f, loss) for f in activations for loss in LOSSES if loss in TASKS.values() or f is ACTIVATIONS["tanh"]]
     for (activation, loss), dtype in product(pairs, dtypes):
@@ -131,7 +133,7 @@ def matrix(
 
 
 def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, thorough: bool) -> list[Run]:
-    """The runs of `verify` on one network; one run that failed, if the backend raises."""
+    """Return the runs of `verify` on one network, or one failed run if the backend raises."""
     place = {
         "backend": kind.backend.name,
         "device": kind.device,
@@ -157,7 +159,7 @@ def _runs(kind: Kind, sizes: tuple[int, ...], methods: Sequence[str] | None, tho
 
 
 def _parity(kind: Kind, sizes: tuple[int, ...]) -> Finding:
-    """The largest difference between a weight trained here and the same one trained on NumPy."""
+    """Compare every weight trained on this backend with the same weight trained on NumPy."""
     X, y, _ = kind.data()
     numpy = backend_class("numpy")()  # type: ignore[call-arg]
     here, there = (

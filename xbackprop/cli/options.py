@@ -42,7 +42,7 @@ def widths(text: str) -> tuple[int, ...]:
 
 
 def integer_or(word: str) -> Callable[[str], int | str]:
-    """A function that reads a whole number, or this word."""
+    """Return a function that reads a whole number, or this word."""
 
     def read(text: str) -> int | str:
         try:

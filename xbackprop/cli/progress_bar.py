@@ -26,7 +26,7 @@ def progress_bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
 
 
 def _lines(max_iter: int) -> Callable[[Epoch], None]:
-    """A callback that prints a line for the first epoch and for every tenth of them."""
+    """Return a callback that prints a line for the first epoch and after every tenth of the epochs."""
     step = -(-max_iter // LINES)
     width = len(str(max_iter))
     samples, seconds = 0, 0.0
@@ -43,7 +43,7 @@ def _lines(max_iter: int) -> Callable[[Epoch], None]:
 
 @contextmanager
 def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
-    """A callback that moves a bar of rich's."""
+    """Context manager that gives a callback which moves a progress bar of rich."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (

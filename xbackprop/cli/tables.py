@@ -175,7 +175,7 @@ def hold_out(dataset: Dataset, fraction: float, seed: int) -> tuple[np.ndarray, 
     strata = dataset.y if dataset.task == "classification" else np.zeros(len(dataset.y))
     for stratum in np.unique(strata):
         rows = order[strata[order] == stratum]
-        held_out[rows[: min(round(fraction * len(rows)), len(rows) - 1)]] = True  # one stays, to learn its class from
+        held_out[rows[: min(round(fraction * len(rows)), len(rows) - 1)]] = True  # one stays for training
     if not held_out.any():
         raise ValueError(f"{len(dataset.y)} samples are too few to hold out a fraction of {fraction} of them")
     return order[~held_out[order]], order[held_out[order]]
@@ -207,7 +207,7 @@ def _read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray,
 
 
 def _is_bundled(source: str) -> bool:
-    """Whether this names a data set; a file of that name comes first."""
+    """Return whether `source` names a data set; a file of that name takes precedence."""
     return source in BUNDLED and not Path(source).exists()
 
 
@@ -230,7 +230,7 @@ def _bundled(name: str, task: str | None = None) -> Dataset:
 
 
 def _number(cell: str) -> float | None:
-    """The cell as a number, or None if it is not a finite one."""
+    """Return the cell as a number, or None if it is not a finite one."""
     try:
         number = float(cell)
     except ValueError:

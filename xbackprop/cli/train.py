@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train on a part of the rows, save the model, and score it on the other rows; report each step in a line."""
-    if args.out is not None and not args.out.parent.is_dir():  # said before training, not after it
+    if args.out is not None and not args.out.parent.is_dir():  # checked before training, not after it
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
     data = read_dataset(args.data, args.target, args.task)
     rows, held_out = hold_out(data, args.held_out, args.seed)
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(args: argparse.Namespace, task: str) -> dict[str, Any]:
-    """The settings of `MLP`, but for the hidden layers, that the options ask for."""
+    """Return the settings of `MLP` that the options ask for, without the hidden layers."""
     return {
         "activation": args.activation,
         "task": task,
@@ -132,7 +132,7 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
 def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> bool:
     """Train; return whether the loss has settled before --max-iter."""
     with progress_bar(net.max_iter) as show, warnings.catch_warnings():
-        warnings.simplefilter("error", ConvergenceWarning)  # it is the last thing that fit does
+        warnings.simplefilter("error", ConvergenceWarning)  # fit warns at its very end, so the network is trained
         try:
             net.fit(X, y, callback=show)
         except ConvergenceWarning:
@@ -150,7 +150,7 @@ def _report(label: str, text: str) -> None:
 
 
 def _shape(net: MLP) -> str:
-    """The widths of all layers, as in 64-100-10."""
+    """Return the widths of all layers, as in 64-100-10."""
     return "-".join(str(n) for n in [*(W.shape[0] for W in net.coefs_), net.n_outputs_])
 
 

@@ -1,4 +1,4 @@
-"""The command ``xbackprop verify``: the matrix of all backends, or a saved network on data of its own."""
+"""The command ``xbackprop verify``: check gradients on all backends, or of a saved network on given data."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ from xbackprop.verification.run import DEFAULT, make_header
 
 HELP = "verify gradients, on every backend or of a saved network"
 
-#: Exit codes: everything passed; something failed; something could not be told (`--strict`); something that was
-#: asked for could not be run.
+#: Exit codes: everything passed; something failed; something was inconclusive (with `--strict`); something that was
+#: asked for could not run.
 PASSED, FAILED, UNDECIDED, NOT_RUN = 0, 1, 2, 3
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report, write the files that were asked for; an exit code as above."""
+    """Print the report and write the files that were asked for; return one of the exit codes above."""
     try:
         if (args.net is None) != (args.data is None):
             raise ValueError("--net and --data go together: a saved network, and the samples to verify it on")
-        for path in (args.json, args.html):  # said before the work, not after it
+        for path in (args.json, args.html):  # checked before the work, not after it
             if path is not None and not path.parent.is_dir():
                 raise FileNotFoundError(f"{path}: there is no folder {path.parent}")
         methods, dtypes = _list(args.methods, "--methods", METHODS), _list(args.dtypes, "--dtypes", DTYPES)
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
-    """A saved network, on the samples that are named."""
+    """Verify the saved network of --net on samples of --data."""
     net = MLP.load(args.net)
     data = read_dataset(args.data, args.target, net.task)
     X = read_features(args.data, net.feature_names_in_, net.n_features_in_) if net.feature_names_in_ else data.X
@@ -81,7 +81,7 @@ def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[s
 
 
 def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
-    """Small networks on every backend; a row of the table as soon as it is known."""
+    """Verify small networks on every backend, and print each row of the table as soon as it is known."""
     aside = {b.name: b.reason for b in installed() if b.reason is not None}
     names = args.backends or ",".join(b.name for b in installed() if b.reason is None)
     homes, not_run = _places(names)
@@ -110,7 +110,7 @@ def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[st
 
 
 def _reasons(report: Report) -> Iterator[str]:
-    """The reasons why something is no PASS or was not run, every one once."""
+    """Yield the reasons why something is not a PASS or did not run, each once."""
     yield from dict.fromkeys(f"not run: {name}: {reason}" for name, reason in report.not_run.items())
     yield from dict.fromkeys(f"note: {note}" for run in report.runs for note in run.notes)
     for run in report.runs:
@@ -127,7 +127,7 @@ def _reasons(report: Report) -> Iterator[str]:
 
 
 def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:
-    """Backends named as in "numpy,torch:cuda:1", on all their devices where none is named; and the missing ones."""
+    """Read backends as in "numpy,torch:cuda:1", by default on all their devices; return them, and the missing ones."""
     found: list[tuple[str, Backend]] = []
     not_run: dict[str, str] = {}
     for item in text.split(","):
@@ -142,7 +142,7 @@ def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:
 
 
 def _list(text: str | None, option: str, known: Iterable[str]) -> list[str] | None:
-    """ "complex-step,taylor" as names out of `known`."""
+    """Read names out of `known`, as in "complex-step,taylor"; None stays None."""
     if text is None:
         return None
     names = (name.strip().replace("-", " ").replace("_", " ") for name in text.split(","))
@@ -150,7 +150,7 @@ def _list(text: str | None, option: str, known: Iterable[str]) -> list[str] | No
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what to verify, how thoroughly, and where to write the report."""
+    """Add options for the network and the data, the extent of the checks, and the files of the report."""
     parser.epilog = "exit code: 0 if all passed, 1 if one failed, 2 if undecided under --strict, 3 if not run"
     add = parser.add_argument
     add("--net", metavar="MODEL", help="a file that train wrote, to be verified on --data; without it, the matrix")

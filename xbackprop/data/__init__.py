@@ -1,1 +1,1 @@
-"""From a user's table and targets to batches on the device."""
+"""Convert a user's table and targets to arrays on the device, and split them into batches."""

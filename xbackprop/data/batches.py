@@ -1,4 +1,4 @@
-"""Minibatches: rows taken on the device, in an order drawn on the host."""
+"""Minibatches: take rows on the device, in an order that is drawn on the host."""
 
 from __future__ import annotations
 
@@ -16,11 +16,18 @@ Samples = tuple[Any, Array, Array | None]  # X, y, and the weights or None
 def batch_groups(
     backend: Backend, samples: Samples, batch_size: int, order: np.ndarray | None
 ) -> Iterator[tuple[Samples, Any, list[int]]]:
-    """One epoch, every row once, in pieces whose batches are all of one size: mostly one, and a last smaller batch.
+    """Split an epoch into groups of equally large batches, so that a compiler sees one shape per group.
 
-    Of each piece the samples; the rows of its batches, (m, size) numbers on the device, or m slices if there is no
-    `order`, a permutation of the rows; and their m sizes. X may be a sparse matrix on the host: then each batch is a
-    piece, made dense.
+    The first group has all the full batches; if rows are left, a second one has the last, smaller batch.
+
+    Parameters
+    ----------
+    order : a permutation of the rows, or None to take them as they are.
+
+    Yields
+    ------
+    For each group: the samples; the rows of its m batches, (m, size) indices on the device, or m slices without
+    `order`; and the m batch sizes. If X is a sparse matrix on the host, every batch is a group, made dense.
     """
     X: Any = samples[0]
     n = X.shape[0]
@@ -34,7 +41,7 @@ def batch_groups(
     whole = n // batch_size * batch_size
     parts = [(range(0, whole, batch_size), batch_size), (range(whole, n, n - whole or 1), n - whole)]
     groups = [(_rows(backend, order, starts, size), starts, size) for starts, size in parts if starts]
-    for rows, starts, size in groups:  # all of them are on the device before the first step, which none then waits for
+    for rows, starts, size in groups:  # all rows are on the device before the first step, so no step waits
         yield samples, rows, [size] * len(starts)
 
 
@@ -45,12 +52,12 @@ def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) 
 
 
 def as_row_indices(rows: Any, n: int) -> Any:
-    """The rows of batches, as `batch_groups` gives them of n samples, in numbers (m, size) even if they are slices."""
+    """Return the rows of the batches of a group as indices (m, size), also where they are slices; n samples."""
     return np.array([range(*chosen.indices(n)) for chosen in rows]) if isinstance(rows, list) else rows
 
 
 def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:
-    """The batch of these rows: a slice, or numbers on the device."""
+    """Return the batch of these rows, given as a slice or as indices on the device."""
     return make_batch(backend, *_take(backend, samples, rows))
 
 
@@ -62,10 +69,10 @@ def _take(backend: Backend, arrays: Sequence[Array | None], rows: Any) -> list[A
 
 
 def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
-    """The named rows of x."""
+    """Return the rows of x with these indices."""
     return xp.take(x, rows, axis=0)
 
 
 def dense(backend: Backend, X: Any) -> Array:
-    """The rows of a sparse matrix as an array of the backend."""
+    """Convert the rows of a sparse matrix to a dense array of the backend."""
     return backend.asarray(X.toarray())

@@ -19,7 +19,7 @@ from xbackprop.nn.objective import Batch, make_batch
 class Data(NamedTuple):
     """Samples on a backend's device: X (n, n_0), y (n, n_L), weights (n,) or None, all of one dtype.
 
-    X : a sparse matrix stays one, on the host. targets : how y was read.
+    A sparse X stays a sparse matrix, on the host. `targets` records how y was converted.
     """
 
     backend: Backend
@@ -30,12 +30,12 @@ class Data(NamedTuple):
     targets: Targets
 
     def batch(self) -> Batch:
-        """All the rows as one batch."""
+        """Return all rows as one batch."""
         X = dense(self.backend, self.X) if is_sparse(self.X) else self.X
         return make_batch(self.backend, X, self.y, self.weight)
 
     def fingerprint(self) -> np.ndarray:
-        """A few sums that other rows, or these in another order, do not have: what tells one table from another."""
+        """Return a few sums that differ for other rows or another order of the rows, to recognise the same data."""
         sums = []
         with self.backend.device_context():
             for a in (self.X.data if is_sparse(self.X) else self.X, self.y, self.weight):
@@ -46,7 +46,7 @@ class Data(NamedTuple):
         return np.array(sums)
 
     def rows(self, numbers: np.ndarray) -> Data:
-        """Some of the rows."""
+        """Return the data of these rows only."""
         there = self.backend.asarray(numbers)
 
         def take(a: Any) -> Any:
@@ -70,14 +70,14 @@ def read_samples(
 ) -> Data:
     """Check X, y and the weights against each other, convert them and move them to the backend's device.
 
-    All samples, of every method, come in here; rows without targets come in by `read_rows`.
+    Every method that takes samples with targets reads them here; `read_rows` reads rows without targets.
 
     Parameters
     ----------
-    targets : how y is read, by a network that has weights; or the rule of a new one.
+    targets : the `Targets` of a network that has weights, or the `TargetRule` of a new one.
     dtype : "float32" or "float64"; None for the precision of X.
-    n_features, names : the columns that the network was trained on, if it was.
-    known_finite : whether somebody has looked for NaN and infinity in X and y already.
+    n_features, names : the columns that the network was trained on; None for a new one.
+    known_finite : whether X and y have been checked for NaN and infinity already.
     """
     X = tables.feature_table(where, X, n_features, names)
     n, dtype = X.shape[0], tables.working_dtype(where, X, dtype)
@@ -87,7 +87,7 @@ def read_samples(
         y, class_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite)
-    encoded = targets.classes is not None  # by us, from labels
+    encoded = targets.classes is not None  # one-hot rows made from labels, which are finite
     y = read_targets(where, backend, dtype, y, known_finite or encoded)
     if weight is not None:
         weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
@@ -99,19 +99,19 @@ def read_samples(
 
 
 def read_targets(where: str, backend: Backend, dtype: str, y: Array, known_finite: bool) -> Array:
-    """y as `Targets.encode` gives it, as an array (n, n_L) of the backend."""
+    """Convert y, as `Targets.encode` returns it, to an array (n, n_L) of the backend."""
     y = tables.to_device(where, "y", y, backend, dtype, known_finite=known_finite)
     return y[:, None] if y.ndim == 1 else y
 
 
 def read_rows(where: str, backend: Backend, dtype: str, X: Array, known_finite: bool, first_row: int = 0) -> Array:
-    """Rows of a table that `tables.feature_table` has checked, as a dense array of the backend."""
+    """Convert rows of a table that `tables.feature_table` has checked to a dense array of the backend."""
     X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite, first_row=first_row)
     return dense(backend, X) if is_sparse(X) else X
 
 
 def pick(x: Any, rows: np.ndarray) -> Any:
-    """Some rows of what a user handed in, in its own library."""
+    """Take some rows of a user's array, frame or sparse matrix, in its own library."""
     if is_sparse(x):
         return x.tocsr()[rows]
     home = backend_of(x)

@@ -1,4 +1,4 @@
-"""Accuracy and R², where the predictions are."""
+"""Accuracy and R², computed in the library and on the device of the predictions."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from xbackprop.arrays.backend import Array, Namespace
 
 
 def accuracy(xp: Namespace, correct: Array, weight: Array | None, dtype: Any) -> Array:
-    """Σ w [correct] / Σ w; correct (n,) of booleans."""
+    """Return the weighted accuracy Σ w [correct] / Σ w of booleans `correct` (n,)."""
     correct = xp.astype(correct, dtype)
     return xp.mean(correct) if weight is None else xp.sum(weight * correct) / xp.sum(weight)
 
 
 def r2(xp: Namespace, y: Array, prediction: Array, weight: Array | None = None) -> Array:
-    """R² = 1 - Σ w (y - ŷ)² / Σ w (y - ȳ)², the mean over outputs; y and prediction (n, n_outputs).
+    """Return R² = 1 - Σ w (y - ŷ)² / Σ w (y - ȳ)², averaged over the outputs; y and prediction (n, n_outputs).
 
-    Where y is constant it is 1 for a prediction without error, and 0 for any other, as scikit-learn's.
+    For a constant y it is 1 if the prediction has no error and 0 otherwise, as in scikit-learn.
     """
     w = xp.ones_like(y[:, :1]) if weight is None else weight[:, None]
     mean = xp.sum(w * y, axis=0) / xp.sum(w)

@@ -1,8 +1,8 @@
 """Checks of the tables, targets, labels and weights that users hand in.
 
-Every function takes `where`, the call that the user made, and raises a ValueError that names it, what was expected
-and what came. Shapes and types are checked here; NaN and infinity are looked for once, by `to_device`, in the array
-that training computes with.
+Every function takes `where`, the call that the user made, and raises a ValueError that names this call, the value that
+was expected and the value that was given. Shapes and types are checked here; `to_device` checks for NaN and infinity,
+once, in the array that training computes with.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xbackprop.validation import dtype_of
 
 
 def feature_names(X: Any) -> list[str] | None:
-    """The column names of a pandas or polars frame; None for anything else, or where a name is no text."""
+    """Return the column names of a pandas or polars frame, or None for other types or names that are not text."""
     columns = getattr(X, "columns", None)
     if columns is None or callable(columns) or not all(isinstance(c, str) for c in columns):
         return None
@@ -47,7 +47,7 @@ def feature_table(where: str, X: Any, n_features: int | None = None, names: Sequ
 
 
 def counts(where: str, y: Array) -> Array:
-    """y, if it is nowhere negative: what a Poisson deviance is for."""
+    """Check that y has no negative numbers, which a Poisson deviance cannot take, and return it."""
     xp = array_api_compat.array_namespace(y)
     if bool(xp.any(y < 0)):
         raise ValueError(f"{where}: y must have no negative numbers for the loss 'poisson', got {float(xp.min(y))}")
@@ -55,7 +55,7 @@ def counts(where: str, y: Array) -> Array:
 
 
 def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
-    """Check the shape and the type of a regression's y, (n,) or (n, n_outputs); it stays in its own library."""
+    """Check the shape and the type of a regression's y, (n,) or (n, n_outputs), and return it in its own library."""
     y = _numeric(where, "y", y, None)
     outputs = "n_outputs" if n_outputs is None else n_outputs
     wrong_outputs = n_outputs is not None and (y.shape[1] if y.ndim == 2 else 1) != n_outputs
@@ -65,7 +65,7 @@ def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
 
 
 def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
-    """Check a list of numeric arrays of these shapes."""
+    """Check that `value` is a list of numeric arrays of these shapes, and return it as a list."""
     if not isinstance(value, Sequence) or len(value) != len(shapes):
         got = f"{len(value)}" if isinstance(value, Sequence) else repr(type(value).__name__)
         raise ValueError(f"{where}: {name} must be a list of {len(shapes)} arrays, got {got}")
@@ -84,13 +84,13 @@ def to_device(
     """Convert `x`, checked above, to an array of the backend, and check it for NaN and infinity.
 
     The check comes after the conversion, since a number above 3e38 becomes infinite in float32. A sparse matrix stays
-    one, on the host.
+    sparse, on the host.
 
     Parameters
     ----------
-    known_finite : whether somebody has looked for NaN and infinity already; then only a conversion that may lose
-        numbers is checked.
-    first_row : of `x` in the user's table, for the error.
+    known_finite : whether `x` has been checked for NaN and infinity already; then the result is checked only if the
+        conversion may overflow.
+    first_row : the number of the first row of `x` in the user's table, for the error message.
     """
     if is_sparse(x):
         moved = x.astype(dtype, copy=False)
@@ -104,7 +104,7 @@ def to_device(
 
 
 def _check_finite(where: str, name: str, x: Array, given: Array, first_row: int) -> None:
-    """A ValueError for the first NaN or infinity in `x`, with the number as it was `given`."""
+    """Raise ValueError for the first NaN or infinity in `x`; the message has the number as it was `given`."""
     xp = array_api_compat.array_namespace(x)
     with np.errstate(over="ignore", invalid="ignore"):
         if bool(xp.isfinite(xp.sum(x))):  # a sum is infinite where a number is: one pass, nothing stored
@@ -119,7 +119,7 @@ def _check_finite(where: str, name: str, x: Array, given: Array, first_row: int)
 
 
 def labels(where: str, y: Any, n: int) -> np.ndarray:
-    """A classification's y, (n,), on the host; any values that can be sorted."""
+    """Check a classification's y (n,), whose labels may be any values that can be sorted; return it on the host."""
     y = on_host(y)
     if y.ndim != 1 or y.shape[0] != n:
         raise ValueError(f"{where}: y must have shape ({n},), one label for each row of X, got {y.shape}")
@@ -129,7 +129,7 @@ def labels(where: str, y: Any, n: int) -> np.ndarray:
 
 
 def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.ndarray:
-    """A multilabel y (n, n_labels) of zeros and ones, on the host."""
+    """Check a multilabel y (n, n_labels) of zeros and ones; return it on the host."""
     y = on_host(y)
     if y.ndim != 2 or y.shape[0] != n or n_labels not in (None, y.shape[1]):
         raise ValueError(
@@ -141,7 +141,7 @@ def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.nd
 
 
 def classes_of(where: str, y: np.ndarray, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """The sorted distinct labels of y, and the index of every label among them."""
+    """Return the sorted distinct labels of y, and the index of every label among them."""
     try:
         classes, numbers = np.unique(y, return_inverse=True)
     except TypeError as error:
@@ -152,7 +152,7 @@ def classes_of(where: str, y: np.ndarray, at_least: int = 2) -> tuple[np.ndarray
 
 
 def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """The index of every label in `classes`."""
+    """Return the index in `classes` of every label of y; raise ValueError for labels that are not in it."""
     try:
         indices = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
         unseen = classes[indices] != y
@@ -164,7 +164,7 @@ def class_numbers(where: str, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def sample_weights(where: str, sample_weight: Any, n: int) -> Array:
-    """Check the shape and the type of sample weights (n,); they stay in their own library."""
+    """Check the shape, the type and the signs of sample weights (n,); return them in their own library."""
     w = _numeric(where, "sample_weight", sample_weight, None)
     if tuple(w.shape) != (n,):
         raise ValueError(f"{where}: sample_weight must have shape ({n},) to go with X, got {tuple(w.shape)}")
@@ -175,7 +175,7 @@ def sample_weights(where: str, sample_weight: Any, n: int) -> Array:
 
 
 def working_dtype(where: str, X: Array, dtype: str | None) -> str:
-    """The dtype to compute in: the one asked for, or float64, or float32 for X in single and half precision."""
+    """Return the dtype to compute in: `dtype` if given, float32 for X in single or half precision, else float64."""
     if dtype is not None:
         return dtype_of(where, dtype)
     name = getattr(X.dtype, "name", str(X.dtype))
@@ -207,7 +207,7 @@ def _numeric(where: str, name: str, x: Any, columns: Sequence[str] | None) -> Ar
 
 
 def _not_a_number(x: np.ndarray, columns: Sequence[str] | None) -> str:
-    """The first thing in x that is no number, and where it stands."""
+    """Describe the first element of x that is not a number, and its place."""
     for index, value in np.ndenumerate(x):
         if isinstance(value, complex | np.complexfloating | str | bytes) or not isinstance(value, Real):
             column = f" of column {columns[index[1]]!r}" if columns and len(index) == 2 else ""

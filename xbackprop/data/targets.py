@@ -1,4 +1,4 @@
-"""What the outputs stand for: from y to the rows that a loss wants, and back from logits to predictions.
+"""Convert y to the rows that a loss takes, and logits back to predictions.
 
 | kind | y | outputs | decided by |
 |---|---|---|---|
@@ -24,7 +24,7 @@ from xbackprop.nn.activations import softplus
 from xbackprop.nn.losses import LOSSES, Loss, log_softmax
 
 BINARY = LOSSES["binary_cross_entropy"]
-#: The loss behind "auto".
+#: The loss that "auto" chooses for each kind of target.
 DEFAULT_LOSSES = {
     "classes": "cross_entropy",
     "binary": BINARY.name,
@@ -34,12 +34,13 @@ DEFAULT_LOSSES = {
 
 
 class Targets(NamedTuple):
-    """How y is read.
+    """The conversion between y and the outputs of a network.
 
-    kind : as above. classes : the sorted labels; None for numbers. n_outputs : the width of the last layer.
+    kind : a row of the table above. classes : the sorted labels; None for numbers. n_outputs : the width of the last
+        layer.
     vector : whether y had one axis.
-    smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 where each output is a yes or no of its own.
-    weights : one for each class; None for equal ones.
+    smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 if every output is a binary decision of its own.
+    weights : a weight for each class; None for equal weights.
     """
 
     kind: str
@@ -51,15 +52,15 @@ class Targets(NamedTuple):
 
     @property
     def _two(self) -> bool:
-        """Whether the classes of a binary target are two; scikit-learn takes a single one as well."""
+        """Whether a binary target has two classes; as scikit-learn does, it may have a single one."""
         return self.classes is not None and len(self.classes) == 2
 
     def loss(self, chosen: Loss | None) -> Loss:
-        """The loss that was chosen, or the one that suits."""
+        """Return the loss that was chosen, or the default one for this kind of target."""
         return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
 
     def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, np.ndarray | None]:
-        """Check y and write it as rows (n, n_L), or (n,) for one number; and the class weight of every row, or None."""
+        """Check y; return it as rows (n, n_L), or (n,) for one number, and the class weight of every row, or None."""
         if self.kind == "numbers":
             y = tables.targets(where, y, n, self.n_outputs)
             return y, None
@@ -72,7 +73,7 @@ class Targets(NamedTuple):
         return (1.0 - self.smoothing) * y.astype(dtype) + 0.5 * self.smoothing
 
     def _class_rows(self, numbers: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """The rows and the class weights for the numbers (n,) of the classes."""
+        """Return the target rows and the class weight of each row, from the indices (n,) of the classes."""
         s, n = self.smoothing, len(numbers)
         weights = None if self.weights is None else self.weights[numbers]
         if self.kind == "binary":
@@ -82,7 +83,7 @@ class Targets(NamedTuple):
         return rows, weights
 
     def predict_from_logits(self, xp: Namespace, z: Array, loss: Loss) -> Array:
-        """The number of the class (n,), 0 or 1 for each label (n, K), or the output (n, n_L)."""
+        """Return the index of the class (n,), 0 or 1 for each label (n, K), or the loss's output (n, n_L)."""
         if self.kind == "numbers":
             return loss.output(xp, z)
         if self.kind == "classes":
@@ -93,13 +94,13 @@ class Targets(NamedTuple):
         return yes[:, 0] if self._two else xp.zeros_like(yes[:, 0])
 
     def probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
-        """(n, K): those of the classes, or for labels of each one's yes."""
+        """Return probabilities (n, K): of the classes, or for a multilabel target that each label is 1."""
         if self.kind != "binary":
             return loss.output(xp, z)
         return xp.concat([loss.output(xp, -z), loss.output(xp, z)], axis=-1) if self._two else xp.ones_like(z)
 
     def log_probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
-        """Their logarithms, taken from the logits where the loss is one of xbackprop's."""
+        """Return log-probabilities (n, K); for xbackprop's losses from the logits, so that they stay finite."""
         if loss is BINARY:
             logs = -softplus(xp, -z)
             if self.kind != "binary":
@@ -108,7 +109,7 @@ class Targets(NamedTuple):
         return log_softmax(xp, z) if loss is LOSSES["cross_entropy"] else xp.log(self.probabilities(xp, z, loss))
 
     def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
-        """Accuracy, of whole rows for labels; or R². y as `encode` gave it."""
+        """Return the accuracy, for a multilabel target that of whole rows, or R²; y is as `encode` returned it."""
         decided = self.predict_from_logits(xp, z, loss)
         if self.kind == "numbers":
             return r2(xp, y, decided, weight)
@@ -121,8 +122,9 @@ class Targets(NamedTuple):
 class TargetRule(NamedTuple):
     """The settings by which a new network reads y.
 
-    loss : the one chosen, if any. log_loss : whether two classes share one output, and a single class will do.
-    classes : where they are known before all of them have been seen.
+    loss : the loss that was chosen, or None. log_loss : whether two classes share one output, and a single class is
+        allowed.
+    classes : all the classes, if they are given beforehand; else None.
     smoothing, weight : the settings `label_smoothing` and `class_weight`.
     """
 
@@ -135,7 +137,7 @@ class TargetRule(NamedTuple):
 
 
 def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, np.ndarray | None]:
-    """Find out how y is to be read; and give y and the class weight of every row, as `Targets.encode` does."""
+    """Infer the kind of target from y; return it, with y and the class weight of every row as `Targets.encode` does."""
     loss = rule.loss
     if rule.task == "regression":
         y = tables.targets(where, y, n)
@@ -169,7 +171,7 @@ def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> t
 
 
 def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """One weight per class, from a mapping of labels to weights (1 for those not in it), or "balanced": n / (K n_k)."""
+    """Return a weight per class (K,), from a mapping (1 for labels that it lacks) or "balanced": n / (K n_k)."""
     if isinstance(weight, str) and weight == "balanced":
         counts = np.bincount(numbers, minlength=len(classes))
         return np.divide(len(numbers), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0)

@@ -1,7 +1,7 @@
-"""scikit-learn's contract around an `MLP`: `MLPClassifier` and `MLPRegressor`.
+"""`MLPClassifier` and `MLPRegressor`: scikit-learn estimators around an `MLP`.
 
 With scikit-learn's parameters, the same `random_state` and float64 on NumPy they start from the same weights, draw the
-same random numbers in the same order and go the same way as scikit-learn's own. docs/scikit-learn.md lists the
+same random numbers in the same order and take the same steps as scikit-learn's own. docs/scikit-learn.md lists the
 differences.
 """
 

@@ -1,4 +1,4 @@
-"""`BaseMLP`: what scikit-learn asks of an estimator beyond an `MLP`: validation, tags, attributes, warnings."""
+"""`BaseMLP`: the parts of an estimator that scikit-learn requires beyond an `MLP`: validation, tags, attributes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _OF_SGD = ("invscaling", "adaptive")
 
 
 def step_by_step(estimator: Any) -> bool:
-    """Whether its solver is one for `partial_fit`; an AttributeError where it is not."""
+    """Return True if the solver of the estimator has `partial_fit`; raise AttributeError otherwise."""
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
@@ -51,7 +51,7 @@ def _print_epoch(epoch: Epoch) -> None:
 
 
 class BaseMLP(BaseEstimator):
-    """The parts that the classifier and the regressor share."""
+    """The base class of the classifier and the regressor."""
 
     _task: str
     network_: MLP
@@ -59,9 +59,9 @@ class BaseMLP(BaseEstimator):
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
     ) -> Self:
-        """Train from new starting weights, or with `warm_start` on from the present ones.
+        """Train from new starting weights, or with `warm_start` from the present ones.
 
-        If anything raises, the callback or the scorer among it, the estimator is as it was before the call.
+        If anything raises, also the callback or the scorer, the estimator is as it was before the call.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class BaseMLP(BaseEstimator):
 
     @available_if(step_by_step)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train for one epoch, on from the present weights, or from new ones in the first call."""
+        """Train for one epoch from the present weights, or from new ones in the first call."""
         return self._partial_fit(X, y, sample_weight)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
@@ -134,7 +134,7 @@ class BaseMLP(BaseEstimator):
         epochs: int | None = None,
         callback: Callable[[Epoch], None] | None = None,
     ) -> FitResult:
-        """Train a copy of the estimator, and become it when all has gone well."""
+        """Train a copy of the estimator and take over its attributes at the end, so that an error changes nothing."""
         name, done = type(self).__name__, copy.copy(self)
         X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None)
         if start is not None and epochs is None and self._task == "classification":
@@ -154,7 +154,7 @@ class BaseMLP(BaseEstimator):
             infinite_loss=True, known_finite=is_host_array(X),
         )  # fmt: skip
         model = result.model
-        if hasattr(done, "feature_names_in_"):  # the network has seen an array
+        if hasattr(done, "feature_names_in_"):  # the network was given an array
             model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
         done._publish(hold(given, model, result.n_iter), library_of(X))
         self.__dict__.update(done.__dict__)
@@ -166,7 +166,7 @@ class BaseMLP(BaseEstimator):
         return result
 
     def _network_settings(self) -> dict[str, Any]:
-        """The parameters as those of `MLP`."""
+        """Return the parameters of the estimator as settings of `MLP`."""
         sgd = self.solver == "sgd"
         learning_rate = "constant" if self.learning_rate in _OF_SGD and not sgd else self.learning_rate
         own = {"task": self._task, "learning_rate": learning_rate, "scoring": None}
@@ -179,7 +179,7 @@ class BaseMLP(BaseEstimator):
         return {**DEFAULTS, **self.get_params(deep=False), **own}
 
     def _publish(self, network: MLP, library: str) -> None:
-        """Set the network and scikit-learn's attributes."""
+        """Set `network_` and the attributes that scikit-learn's estimators have."""
         self.network_, self._library = network, library
         model = network.model_
         progress = model.progress
@@ -213,7 +213,7 @@ class BaseMLP(BaseEstimator):
         self.network_.intercepts_ = arrays
 
     def _predicted(self, function: Callable[..., Array], method: str, X: Any) -> Array:
-        """A function of `mlp.prediction` for the rows of X, checked as scikit-learn checks them."""
+        """Call a function of `mlp.prediction` for the rows of X, checked as scikit-learn checks them."""
         name = type(self).__name__
         check_is_fitted(self)
         if get_config()["array_api_dispatch"] and library_of(X) != self._library:
@@ -227,7 +227,7 @@ class BaseMLP(BaseEstimator):
         return function(name, self.network_.model_, X, known_finite=host)
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Any, Any]:
-        """X, y and weights: by scikit-learn's checks where they are on the host, else by ours, where they are."""
+        """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
         if is_host_array(X):
             X, y = validate_data(
                 self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32),
@@ -253,7 +253,7 @@ class BaseMLP(BaseEstimator):
         return X, y, sample_weight
 
     def _split(self, X: Any, y: Any) -> Split:
-        """scikit-learn's split, stratified for two classes, on the numbers of the rows."""
+        """Return a function that splits the row numbers as scikit-learn does, stratified if there are two classes."""
 
         def split(rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
             labels = on_host(y)
@@ -272,7 +272,7 @@ class BaseMLP(BaseEstimator):
         return split
 
     def _check_same_classes(self, y: Any) -> None:
-        """For warm_start."""
+        """Raise ValueError if y has other classes than the network, which `warm_start` cannot train further."""
         labels = on_host(y)
         classes = np.unique(labels) if labels.ndim == 1 else np.arange(labels.shape[1])
         if set(classes.tolist()) != set(self.network_.classes_.tolist()):
@@ -282,9 +282,9 @@ class BaseMLP(BaseEstimator):
             )
 
     def _score(self, given: dict[str, Any], X: Any, y: Any) -> Score | None:
-        """The score of the held-out rows by a scorer of scikit-learn's; None for the network's own.
+        """Return a function that scores the held-out rows by the scorer of `scoring`; None for the network's own score.
 
-        given : the settings of the network. The scorer sees a copy of the estimator.
+        given : the settings of the network. The scorer is given a copy of the estimator.
         """
         if self.scoring is None or self.scoring == "loss":
             return None
@@ -294,7 +294,7 @@ class BaseMLP(BaseEstimator):
             shown = copy.copy(self)
             shown._publish(hold(given, model), library_of(X))
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "X does not have valid feature names")  # they have been taken off
+                warnings.filterwarnings("ignore", "X does not have valid feature names")  # X has none
                 return scorer(shown, pick(X, rows), pick(y, rows))
 
         return score

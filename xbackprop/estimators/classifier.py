@@ -1,4 +1,4 @@
-"""`MLPClassifier`: scikit-learn's classifier, on any array library, with more to choose from."""
+"""`MLPClassifier`: a classifier with scikit-learn's interface, on any array library, with more options."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
     n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
         name of its function.
-    n_features_in_, feature_names_in_ : the number of X's columns, and their names where X was a frame.
+    n_features_in_, feature_names_in_ : the number of X's columns, and their names if X was a frame.
 
     Raises
     ------
-    ValueError : for parameters and data that make no sense, and for weights that are no longer finite.
+    ValueError : for parameters and data that are not valid, and for weights that are no longer finite.
     """
 
     _task = "classification"
@@ -105,24 +105,24 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     @available_if(step_by_step)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
-        """Train for one epoch, on from where the network is.
+        """Train for one epoch from the present weights, or from new ones in the first call.
 
-        classes : all the labels there will be; needed in the first call, but for labels in columns.
+        classes : all the classes; needed in the first call, except for labels in columns.
         """
         if on_host(y).ndim != 2 or classes is not None:
             _check_partial_fit_first_call(self, classes)
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict_proba(self, X: Any) -> Array:
-        """Probabilities (n_samples, n_classes), in the library and on the device of X."""
+        """Predict probabilities (n_samples, n_classes), in the library and on the device of X."""
         return self._predicted(prediction.predict_proba, "predict_proba", X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Their logarithms, finite where a probability is too small for a number."""
+        """Predict log-probabilities (n_samples, n_classes): finite also where a probability underflows to 0."""
         return self._predicted(prediction.predict_log_proba, "predict_log_proba", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Accuracy; of whole rows for labels in columns."""
+        """Return the accuracy, of whole rows for labels in columns."""
         if is_host_array(X):
             return super().score(X, y, sample_weight)
         check_is_fitted(self)

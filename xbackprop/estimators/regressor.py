@@ -1,4 +1,4 @@
-"""`MLPRegressor`: scikit-learn's regressor, on any array library."""
+"""`MLPRegressor`: a regressor with scikit-learn's interface, on any array library, with more options."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
     n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
         name of its function.
-    n_features_in_, feature_names_in_ : the number of X's columns, and their names where X was a frame.
+    n_features_in_, feature_names_in_ : the number of X's columns, and their names if X was a frame.
 
     Raises
     ------
-    ValueError : for parameters and data that make no sense, and for weights that are no longer finite.
+    ValueError : for parameters and data that are not valid, and for weights that are no longer finite.
     """
 
     _task = "regression"
@@ -95,7 +95,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """R²."""
+        """Return R² of the predictions."""
         if is_host_array(X):
             return super().score(X, y, sample_weight)
         check_is_fitted(self)

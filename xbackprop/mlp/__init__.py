@@ -1,4 +1,4 @@
-"""`MLP`, the network that users hold, and its files."""
+"""`MLP`, the network class for users, and its model files."""
 
 from xbackprop.mlp.mlp import MLP
 

@@ -1,7 +1,7 @@
 """Derivatives of a network's cost C(θ) and of its logits z_L(X; θ), on the samples that users hand in.
 
-Lists of weights and biases come and go in the shapes of `MLP.coefs_` and `MLP.intercepts_`, in the network's library;
-arrays with a row per sample come back in the library and on the device of X.
+Lists of weights and biases have the shapes of `MLP.coefs_` and `MLP.intercepts_` and are in the network's library;
+arrays with a row per sample are returned in the library and on the device of X.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Tensors = tuple[list[Array], list[Array]]
 
 
 def batch_of(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None, dtype: str | None = None) -> Batch:
-    """All the samples as one batch."""
+    """Check the samples and return them as one batch on the network's device."""
     data = same_samples(where, model, X, y, sample_weight, dtype=dtype)
     with data.backend.device_context():
         return data.batch()
 
 
 def loss_and_gradient(model: Model, X: Any, y: Any, sample_weight: Any) -> tuple[float, list[Array], list[Array]]:
-    """C, ∂C/∂W_l and ∂C/∂b_l."""
+    """Return C, ∂C/∂W_l and ∂C/∂b_l, see `MLP.loss_and_gradient`."""
     batch, backend = batch_of("MLP.loss_and_gradient", model, X, y, sample_weight), model.backend
     with backend.device_context():
         cost, gradient = model.objective.value_and_gradient(model.theta, batch)
@@ -41,7 +41,7 @@ def loss_and_gradient(model: Model, X: Any, y: Any, sample_weight: Any) -> tuple
 
 
 def jvp(model: Model, X: Any, coef_directions: Any, intercept_directions: Any) -> Array:
-    """ż_L = Jv."""
+    """Return ż_L = Jv (n_samples, n_outputs), the Jacobian of the logits times v; see `MLP.jvp`."""
     where, backend = "MLP.jvp", model.backend
     X = tables.feature_table(where, X, model.n_features, model.feature_names)
     direction = vector_of(where, model, _DIRECTIONS, coef_directions, intercept_directions)
@@ -51,7 +51,7 @@ def jvp(model: Model, X: Any, coef_directions: Any, intercept_directions: Any) -
 
 
 def hvp(model: Model, X: Any, y: Any, coef_directions: Any, intercept_directions: Any, sample_weight: Any) -> Tensors:
-    """Hv."""
+    """Return Hv, the Hessian of C times v; see `MLP.hvp`."""
     batch = batch_of("MLP.hvp", model, X, y, sample_weight)
     direction = vector_of("MLP.hvp", model, _DIRECTIONS, coef_directions, intercept_directions)
     with model.backend.device_context():
@@ -60,7 +60,7 @@ def hvp(model: Model, X: Any, y: Any, coef_directions: Any, intercept_directions
 
 
 def input_gradient(model: Model, X: Any, y: Any, sample_weight: Any) -> Array:
-    """∂C/∂X."""
+    """Return ∂C/∂X (n_samples, n_features), see `MLP.input_gradient`."""
     batch = batch_of("MLP.input_gradient", model, X, y, sample_weight)
     with model.backend.device_context():
         gradient = derivatives.input_gradient(model.objective, model.theta, batch)
@@ -68,7 +68,7 @@ def input_gradient(model: Model, X: Any, y: Any, sample_weight: Any) -> Array:
 
 
 def per_sample_gradients(model: Model, X: Any, y: Any) -> Tensors:
-    """∂C_x/∂W_l and ∂C_x/∂b_l for every sample x."""
+    """Return ∂C_x/∂W_l and ∂C_x/∂b_l for every sample x, see `MLP.per_sample_gradients`."""
     batch = batch_of("MLP.per_sample_gradients", model, X, y)
     with model.backend.device_context():
         layers = derivatives.per_sample_gradients(model.objective, model.theta, batch)
@@ -76,7 +76,7 @@ def per_sample_gradients(model: Model, X: Any, y: Any) -> Tensors:
 
 
 def per_sample_gradient_norms(model: Model, X: Any, y: Any) -> Array:
-    """‖∂C_x/∂θ‖ for every sample x."""
+    """Return ‖∂C_x/∂θ‖ (n_samples,) for every sample x, see `MLP.per_sample_gradient_norms`."""
     batch = batch_of("MLP.per_sample_gradient_norms", model, X, y)
     with model.backend.device_context():
         norms = derivatives.per_sample_gradient_norms(model.objective, model.theta, batch)
@@ -84,8 +84,8 @@ def per_sample_gradient_norms(model: Model, X: Any, y: Any) -> Array:
 
 
 def gradient_check(model: Model, X: Any, y: Any, epsilon: float, tolerance: float) -> GradientCheck:
-    """The paper's check of every weight and bias, in float64."""
-    from xbackprop.verification.methods.paper import paper_check  # which training has no need of
+    """Check every weight and bias as the paper does (Section 6), in float64; see `MLP.gradient_check`."""
+    from xbackprop.verification.methods.paper import paper_check  # imported here, since training does not need it
     from xbackprop.verification.network import network_claim
 
     where, backend = "MLP.gradient_check", model.backend

@@ -1,4 +1,4 @@
-"""Early stopping: the rows to hold out, and their score and loss after every epoch."""
+"""Early stopping: choose the rows to hold out, and compute their score and loss after every epoch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from xbackprop.mlp.model import Model
 from xbackprop.training.plan import Progress
 
 Split = Callable[["np.random.RandomState"], tuple[np.ndarray, np.ndarray]]  # rows to train on, rows to hold out
-#: The score of a model on the held-out samples, which are those rows of the user's table: the larger the better.
+#: ``score(model, held_out, rows)``: the score of a model on the held-out samples, the larger the better; `rows` are
+#: their row numbers in the user's table.
 Score = Callable[[Model, Data, np.ndarray], float]
 
 
 def split_rows(
     where: str, fraction: float, progress: Progress, n: int, split: Split | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The rows to train on and those to hold out: the same ones for as long as a run goes on.
+    """Return the numbers of the rows to train on and of those to hold out; both stay the same for a whole run.
 
-    split : a way to draw them other than our own.
+    split : a function that draws them in place of a random permutation.
     """
     training, validation = progress.training_rows, progress.validation_rows
     if training is not None and validation is not None and len(training) + len(validation) == n:
@@ -41,10 +42,10 @@ def split_rows(
 def make_evaluator(
     model: Model, held_out: Data, rows: np.ndarray, by_loss: bool, score: Score | None
 ) -> Callable[[Array], tuple[float, float]]:
-    """``evaluate(θ) -> score, loss`` of the held-out samples.
+    """Return a function ``evaluate(θ) -> score, loss`` of the held-out samples.
 
-    by_loss : whether the score is -loss. score : another score than accuracy or R²; it is given a model of its own,
-    which it may keep or change.
+    by_loss : whether the score is -loss. score : a function to use in place of accuracy or R²; it is given a copy of
+    the model, which it may keep or change.
     """
     objective, targets, batch = model.objective, held_out.targets, held_out.batch()
     backend = objective.backend

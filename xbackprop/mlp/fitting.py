@@ -1,4 +1,4 @@
-"""`fit`: from settings and samples to a network with weights. Nothing that is handed in is changed."""
+"""`fit`: train a network from settings and samples, without changing the arguments."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ Callback = Callable[[Epoch], None]
 
 
 class FitResult(NamedTuple):
-    """What training came to.
+    """The result of training.
 
     model : the network. stop_reason : "max_iter", "converged", "diverged" or "interrupted".
-    n_iter : the epochs of this call, or the iterations of L-BFGS. message : SciPy's own words, with L-BFGS.
+    n_iter : the epochs of this call, or the iterations of L-BFGS. message : SciPy's message, with L-BFGS.
     """
 
     model: Model
@@ -53,16 +53,18 @@ def fit(
     infinite_loss: bool = False,
     known_finite: bool = False,
 ) -> FitResult:
-    """Train a new network, or `start` further.
+    """Train a new network, or train `start` further.
 
-    If anything raises, a callback or a score among it, the stream of random numbers is where it was, so that another
-    call goes the way it would have gone without this one.
+    If anything raises, also a callback or a score, the random number generator is put back to its former state, so
+    that another call gives the same result as it would have given without this one.
 
     Parameters
     ----------
     where : the user's call, for errors.
-    classes : all the labels there will be, for a new network. epochs : of this call; by default max_iter.
-    split, score : of early stopping, in place of the network's own. callback : called after each epoch.
+    classes : all the classes, for a new network whose y may lack some. epochs : the epochs of this call, by default
+        max_iter.
+    split, score : functions for early stopping, see `split_rows` and `make_evaluator`.
+    callback : called with an `Epoch` after each epoch.
     infinite_loss : whether training goes on when the loss or a weight is not finite.
     known_finite : see `read_samples`.
     """
@@ -100,7 +102,7 @@ def fit(
 
 
 def report(where: str, settings: Settings, result: FitResult) -> None:
-    """Raise or warn where training ended before it was done.
+    """Raise an error or warn if training ended before it had converged.
 
     Raises
     ------
@@ -124,7 +126,7 @@ def report(where: str, settings: Settings, result: FitResult) -> None:
 
 @contextmanager
 def _restored_on_error(stream: np.random.RandomState) -> Iterator[None]:
-    """Put a stream of random numbers back where it was if anything raises."""
+    """Context manager that restores the state of a random number generator if anything raises."""
     before = stream.get_state()
     try:
         yield
@@ -134,7 +136,7 @@ def _restored_on_error(stream: np.random.RandomState) -> Iterator[None]:
 
 
 def _resumes(settings: Settings) -> bool:
-    """Whether there is a checkpoint to go on from, and the user wants that."""
+    """Return whether the user asked to resume and there is a checkpoint to resume from."""
     return bool(settings.values["resume"] and settings.checkpoint and settings.checkpoint.path.exists())
 
 
@@ -150,7 +152,7 @@ def _train(
     callback: Callback | None,
     saver: Any,
 ) -> Any:
-    """θ, step by step."""
+    """Train step by step, with a solver that takes minibatches; return θ."""
     progress, evaluate = model.progress, None
     if plan.early_stopping:
         n = data.X.shape[0]
@@ -168,7 +170,7 @@ def _train(
 
 
 def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Any, str]:
-    """θ by SciPy's L-BFGS, all rows at once; and SciPy's words."""
+    """Train by SciPy's L-BFGS on all rows at once; return θ and SciPy's message."""
     n, progress, plan = data.X.shape[0], model.progress, settings.plan
     began = time.perf_counter()
 

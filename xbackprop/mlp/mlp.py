@@ -1,4 +1,4 @@
-"""`MLP`: the network that people hold, a facade of the functions on `Model`."""
+"""`MLP`: the network class for users; its methods call the functions on `Model`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ DEFAULTS = defaults_of()
 class MLP:
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
-    z_l = h_{l-1} W_l + b_l and h_l = f(z_l) for the hidden layers, h_0 = X; the loss owns the output's function of z_L.
+    z_l = h_{l-1} W_l + b_l and h_l = f(z_l) for the hidden layers, h_0 = X; the loss includes the output's function.
     Training minimises C = loss + α/n Σ_l [(1-ρ)/2 ‖W_l‖² + ρ Σ|W_l|], where the loss is by default the cross-entropy
     -1/n Σ log p(y) or the squared error 1/n Σ‖z_L - y‖².
 
@@ -51,12 +51,12 @@ class MLP:
     validation_scores_, validation_loss_curve_ : with `early_stopping`, score and loss of the held-out samples after
         each epoch.
     n_features_in_, n_outputs_ : the widths of the input and the output layer.
-    feature_names_in_ : the names of X's columns, where X was a frame; else None.
+    feature_names_in_ : the names of X's columns if X was a frame; else None.
 
     Raises
     ------
-    ValueError : for settings and data that make no sense; the object is left as it was.
-    BackendError : for a library or a device that is not there.
+    ValueError : for settings and data that are not valid; the object is left as it was.
+    BackendError : for a library or a device that is not available.
 
     Examples
     --------
@@ -132,7 +132,7 @@ class MLP:
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> MLP:
         """Train until the loss no longer improves, or for max_iter epochs.
 
-        Training begins with new starting weights, or with `warm_start` goes on from the present ones, as one run.
+        Training begins with new starting weights; with `warm_start` it goes on from the present ones, as one run.
 
         Parameters
         ----------
@@ -140,9 +140,9 @@ class MLP:
         y : (n_samples,) labels, or (n_samples, n_labels) of 0 and 1; for a regression (n_samples,) or (n_samples,
             n_outputs) numbers.
         sample_weight : (n_samples,), or None for equal weights.
-        callback : called with an `Epoch` after each epoch, in place of what `verbose` prints.
+        callback : called with an `Epoch` after each epoch, instead of the lines that `verbose` prints.
 
-        If anything raises, the callback or the scoring function among it, the network is as it was before the call.
+        If anything raises, also the callback or the scoring function, the network is as it was before the call.
         Ctrl-C ends training with a warning; the network keeps the weights of its last whole epoch.
 
         Raises
@@ -158,9 +158,9 @@ class MLP:
         return self
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLP:
-        """Train for one epoch, on from the present weights, or from new ones in the first call.
+        """Train for one epoch from the present weights, or from new ones in the first call.
 
-        classes : all the labels there will be, where the y of the first call lacks some.
+        classes : all the classes, needed in the first call if its y lacks some.
         """
         where, settings = "MLP.partial_fit", read_settings("MLP.partial_fit", vars(self))
         if settings.lbfgs or settings.plan.early_stopping:
@@ -172,7 +172,7 @@ class MLP:
         return self
 
     def initialize(self, X: Any, y: Any) -> MLP:
-        """Take shapes and classes from the data, and the weights that `fit` would start from; train nothing."""
+        """Take shapes and classes from the data and draw the weights that `fit` would start from, without training."""
         settings = read_settings("MLP.initialize", vars(self))
         model, _ = start_model("MLP.initialize", settings, settings.rng(), X, y)
         self._assign(FitResult(model, "", 0))
@@ -191,11 +191,11 @@ class MLP:
         return prediction.predict_proba("MLP.predict_proba", self._fitted("MLP.predict_proba"), X)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """Predict logarithms of probabilities, which stay finite where a probability is too small for a number."""
+        """Predict log-probabilities, from the logits: they stay finite also where a probability underflows to 0."""
         return prediction.predict_log_proba("MLP.predict_log_proba", self._fitted("MLP.predict_log_proba"), X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, of whole rows where y has two axes, or for a regression R²."""
+        """Return the accuracy, of whole rows if y has two axes, or R² for a regression."""
         return prediction.score("MLP.score", self._fitted("MLP.score"), X, y, sample_weight)
 
     def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
@@ -250,8 +250,8 @@ class MLP:
 
         Returns
         -------
-        The relative error. `gradient_check_` tells more: the error of each tensor, how many elements lay across a
-        kink and were checked on one side of it, the worst element. `xbackprop.verify` tells more still.
+        The relative error. `gradient_check_` also has the error of each tensor, the number of elements whose
+        difference crosses a kink and was taken on one side of it, and the worst element. See `xbackprop.verify` too.
 
         Raises
         ------
@@ -266,9 +266,9 @@ class MLP:
     def complexity(self, batch_size: int | None = None) -> Complexity:
         """Count multiply-adds, operations and bytes of a training step of this network; see `xbackprop.complexity`.
 
-        batch_size : m, by default the one of the settings.
+        batch_size : m, by default that of the settings.
         """
-        from xbackprop.complexity.counting import count_step  # which training has no need of
+        from xbackprop.complexity.counting import count_step  # imported here, since training does not need it
 
         model, plan = self._fitted("MLP.complexity"), read_settings("MLP.complexity", vars(self)).plan
         m = plan.batch_size if batch_size is None else validation.integer("MLP.complexity", "batch_size", batch_size, 1)
@@ -276,9 +276,9 @@ class MLP:
 
     @property
     def coefs_(self) -> list[Array]:
-        """W_1 … W_L: views of θ, so that writing into one changes the network, where arrays can be written.
+        """W_1 … W_L: views of θ, so that writing into one changes the network, if its library allows writing.
 
-        Assigning arrays of any library in these shapes makes a new θ.
+        Assigning a list of arrays of any library in these shapes makes a new θ.
         """
         model = self._fitted("MLP.coefs_")
         return tensors_of(model, model.theta)[0]
@@ -289,7 +289,7 @@ class MLP:
 
     @property
     def intercepts_(self) -> list[Array]:
-        """b_1 … b_L: views of θ; they can be assigned, as `coefs_` can."""
+        """b_1 … b_L: views of θ; the list can be assigned, as `coefs_` can."""
         model = self._fitted("MLP.intercepts_")
         return tensors_of(model, model.theta)[1]
 
@@ -303,7 +303,7 @@ class MLP:
 
     @property
     def classes_(self) -> np.ndarray:
-        """The labels, sorted; an AttributeError on a regression."""
+        """The class labels, sorted; a regression raises AttributeError."""
         classes = self._fitted("MLP.classes_").targets.classes
         if classes is None:
             raise AttributeError("MLP.classes_: a regression has no classes")
@@ -311,17 +311,17 @@ class MLP:
 
     @property
     def n_features_in_(self) -> int:
-        """The width of X."""
+        """The number of columns of X."""
         return self._fitted("MLP.n_features_in_").n_features
 
     @property
     def n_outputs_(self) -> int:
-        """The width of the output: classes, or regression targets."""
+        """The width of the output layer."""
         return self._fitted("MLP.n_outputs_").objective.layout.sizes[-1]
 
     @property
     def feature_names_in_(self) -> list[str] | None:
-        """The names of X's columns, or None; they can be assigned."""
+        """The names of X's columns, or None; the list can be assigned."""
         return self._fitted("MLP.feature_names_in_").feature_names
 
     @feature_names_in_.setter
@@ -330,11 +330,11 @@ class MLP:
 
     @property
     def model_(self) -> Model:
-        """The network as a record, for the functions of `xbackprop.mlp`; a NotFittedError where there is none."""
+        """The network as a `Model`, for the functions of `xbackprop.mlp`; NotFittedError if it has no weights yet."""
         return self._fitted("MLP.model_")
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a safetensors file: the weights, and the configuration as JSON in its metadata. Atomic, no pickle."""
+        """Write a safetensors file atomically: the weights, and as metadata the configuration in JSON; no pickle."""
         model_file.write(path, self._fitted("MLP.save"), self.loss_curve_)
 
     @classmethod
@@ -347,12 +347,12 @@ class MLP:
         activations: Sequence[Activation] = (),
         losses: Sequence[Loss] = (),
     ) -> MLP:
-        """Read a network from a file that `save` wrote, on whatever backend.
+        """Read a network from a file that `save` wrote, on any backend.
 
         Parameters
         ----------
-        backend, device : where it is to live; NumPy if none is named.
-        activations, losses : the user's own that the network was trained with, found by their names.
+        backend, device : the backend and the device to put it on; by default NumPy.
+        activations, losses : your own activations and losses that the network was trained with, found by name.
 
         Raises
         ------
@@ -371,7 +371,7 @@ class MLP:
         return fitted(where, self._model)
 
     def _score(self, settings: Settings, y: Any) -> Score | None:
-        """The user's scoring function, as early stopping calls it: with a network of its own."""
+        """Return the user's scoring function in the form of early stopping, which gives it a network of its own."""
         scoring = settings.values["scoring"]
         if not callable(scoring):
             return None
@@ -379,7 +379,7 @@ class MLP:
         return lambda model, held_out, rows: scoring(hold(given, model), held_out.X, pick(y, rows))
 
     def _assign(self, result: FitResult) -> None:
-        """Make this the network: the one place where training changes the object."""
+        """Take over a trained network: the one place where training changes the object."""
         self._model, progress = result.model, result.model.progress
         self.loss_curve_ = list(progress.loss_curve)
         self.n_iter_ = result.n_iter
@@ -389,7 +389,7 @@ class MLP:
 
 
 def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> MLP:
-    """An `MLP` with these settings, which have been checked, around a model that was trained for n_iter epochs."""
+    """Return an `MLP` with these checked settings around a model that was trained for n_iter epochs."""
     net = MLP.__new__(MLP)
     vars(net).update(DEFAULTS, **given)
     epochs = model.progress.epoch - model.progress.first_epoch if n_iter is None else n_iter

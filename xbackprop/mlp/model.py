@@ -1,4 +1,4 @@
-"""`Model`: a network with weights, and the ways to make one."""
+"""`Model`: a network with weights, and functions that make one."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ from xbackprop.training.plan import Progress, start_progress
 
 
 class Model(NamedTuple):
-    """A network with weights: all that predictions, derivatives, files and a longer training need.
+    """A network with weights: all data that predictions, derivatives, files and further training need.
 
     Parameters
     ----------
     objective, theta : C(θ), and θ (P,).
-    targets : the meaning of the outputs.
-    progress : how far training has come.
-    settings : those the network was made with, by name, see `Settings.values`; the object's own may change afterwards.
-    feature_names : the columns of X, where X was a frame.
+    targets : the conversion between y and the outputs.
+    progress : the state of training.
+    settings : the settings that the network was made with, by name, see `Settings.values`; those of the `MLP` may
+        change afterwards.
+    feature_names : the names of X's columns if X was a frame; else None.
     """
 
     objective: Objective
@@ -41,7 +42,7 @@ class Model(NamedTuple):
 
     @property
     def backend(self) -> Backend:
-        """The backend that θ lives in."""
+        """The backend whose array θ is."""
         return self.objective.backend
 
     @property
@@ -51,23 +52,23 @@ class Model(NamedTuple):
 
     @property
     def n_features(self) -> int:
-        """The width of X."""
+        """The number of columns of X."""
         return self.objective.layout.sizes[0]
 
     def layers(self) -> list[tuple[Array, Array]]:
-        """(W_l, b_l), views of θ where the library has views."""
+        """Return (W_l, b_l) for every layer, as views of θ if the library has views."""
         return self.objective.layout.layers(self.backend.xp, self.theta)
 
 
 def fitted(where: str, model: Model | None) -> Model:
-    """The model, or a NotFittedError where there is none yet."""
+    """Return the model; raise NotFittedError if there is none yet."""
     if model is None:
         raise NotFittedError(f"{where}: the network has no weights yet; call fit or initialize first")
     return model
 
 
 def make_objective(settings: Settings, backend: Backend, layout: Layout, targets: Targets) -> Objective:
-    """C(θ) as the settings describe it."""
+    """Return C(θ) as the settings describe it."""
     loss, values = targets.loss(settings.loss), settings.values
     return Objective(
         backend, layout, settings.activations, loss, values["alpha"], values["l1_ratio"], settings.checkpoint_every
@@ -85,10 +86,10 @@ def start_model(
     classes: Any = None,
     known_finite: bool = False,
 ) -> tuple[Model, Data]:
-    """A network of starting weights, drawn layer by layer, and the samples as it takes them.
+    """Return a network with starting weights, drawn layer by layer, and the samples converted for it.
 
-    rng : the stream that weights, and later the orders of the rows, are drawn from.
-    classes : all the labels there will be, where y may lack some. known_finite : see `read_samples`.
+    rng : the generator from which weights, and later the orders of the rows, are drawn.
+    classes : all the classes, if y may lack some. known_finite : see `read_samples`.
     """
     values = settings.values
     backend = get_backend(values["backend"], values["device"], like=X)
@@ -107,7 +108,7 @@ def same_samples(
     where: str, model: Model, X: Any, y: Any, sample_weight: Any = None, *, dtype: str | None = None,
     known_finite: bool = False,
 ) -> Data:  # fmt: skip
-    """Samples as the network takes them: with its backend, columns, classes and, unless another is named, dtype."""
+    """Convert samples for the network: to its backend, columns and classes, and to its dtype if none is given."""
     return read_samples(
         where, model.backend, model.targets, dtype or model.dtype, X, y, sample_weight,
         n_features=model.n_features, names=model.feature_names, known_finite=known_finite,
@@ -115,7 +116,7 @@ def same_samples(
 
 
 def continue_model(where: str, settings: Settings, model: Model) -> Model:
-    """The network as it is, with the settings as they are now, and a progress of its own."""
+    """Return the network with its weights, the present settings, and a progress of its own."""
     layout = model.objective.layout
     if settings.sizes != layout.sizes[1:-1]:
         raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
@@ -124,13 +125,13 @@ def continue_model(where: str, settings: Settings, model: Model) -> Model:
     fresh = settings.plan.optimizer.start(model.backend, model.theta)
     solvers = (settings.values["solver"], model.settings["solver"])
     same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
-    if not same or len(fresh.moments) != len(progress.state.moments):  # with momentum now, or without
+    if not same or len(fresh.moments) != len(progress.state.moments):  # momentum was switched on or off
         progress.state = fresh
     return model._replace(objective=objective, progress=progress, settings=settings.values)
 
 
 def tensors_of(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:
-    """A vector like θ (P,) as lists like `MLP.coefs_` and `MLP.intercepts_`."""
+    """Split a vector like θ (P,) into lists like `MLP.coefs_` and `MLP.intercepts_`."""
     layers = model.objective.layout.layers(model.backend.xp, vector)
     return [W for W, _ in layers], [b[0, :] for _, b in layers]
 
@@ -138,7 +139,7 @@ def tensors_of(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:
 def vector_of(
     where: str, model: Model, names: tuple[str, str], coefs: Sequence[Array], intercepts: Sequence[Array]
 ) -> Array:
-    """A vector like θ (P,) from lists like `MLP.coefs_` and `MLP.intercepts_`, whose names are for the errors."""
+    """Join lists like `MLP.coefs_` and `MLP.intercepts_` into a vector like θ (P,); `names` are for error messages."""
     backend, layout = model.backend, model.objective.layout
     checked = [
         tables.arrays_like(where, names[0], coefs, layout.shapes),

@@ -1,7 +1,7 @@
 """Model files: safetensors, with the configuration as JSON in the metadata. No pickle: reading a file runs no code.
 
-Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered; a checkpoint has others
-beside them. Metadata: `format` ("xbackprop"), `format_version`, `configuration`.
+Tensors `coefs.0`, `intercepts.0`, … hold W_l (n_in, n_out) and b_l (n_out,), C-ordered; a checkpoint has further
+tensors. Metadata: `format` ("xbackprop"), `format_version`, `configuration`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def write(
     progress: Mapping[str, Any] | None = None,
     others: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write a model file atomically: whoever looks finds the old one or the new one, whole.
+    """Write a model file atomically: a reader finds the complete old file or the complete new one.
 
-    progress, others : the numbers and the tensors of a run, in a checkpoint.
+    progress, others : for a checkpoint, the numbers and the tensors of the run.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def write_tensors(
     others: Mapping[str, np.ndarray],
 ) -> None:
     """Write (W_l, b_l), other tensors and the configuration."""
-    import json  # here and below: training need not wait for it
+    import json  # imported here and below, so that training does not wait for it
 
     from safetensors.numpy import save
 
@@ -124,7 +124,7 @@ def read_model(
 ) -> tuple[dict[str, Any], Model, list[float]]:
     """Read the settings, the network on a backend, and the loss of every epoch.
 
-    activations, losses : the user's own that the network was trained with, found by their names.
+    activations, losses : the user's own ones that the network was trained with, found by their names.
     """
     layers, configuration, _ = read(path)
     given = settings_from_json(path, configuration["settings"], activations, losses)
@@ -158,7 +158,7 @@ def _check_format(path: str | PathLike[str], metadata: Mapping[str, str]) -> Non
 
 
 def _check_names(model: Model) -> None:
-    """A ValueError for a user's own activation or loss under a name that a reader takes for xbackprop's."""
+    """Raise ValueError if a user's own activation or loss has a name that `read_model` takes for xbackprop's."""
     named: list[tuple[str, Activation | Loss, Mapping[str, Any]]] = [
         *(("activation", f, ACTIVATIONS) for f in model.objective.hidden),
         ("loss", model.objective.loss, LOSSES),
@@ -172,12 +172,12 @@ def _check_names(model: Model) -> None:
 
 
 def settings_to_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that belong into a file, as JSON has them."""
+    """Return the settings that belong into a file, in the types of JSON."""
     return {s.name: _to_json(values[s.name], s.default) for s in SETTINGS if s.in_files}
 
 
 def _to_json(value: Any, default: Any) -> Any:
-    """Activations and losses by their names; a function or a `RandomState`, which no file holds, as the default."""
+    """Convert a setting to JSON: activations and losses to names; functions and a `RandomState` to the default."""
     if isinstance(value, Activation | Loss):
         return value.name
     if isinstance(value, tuple | list):
@@ -194,7 +194,7 @@ def _to_json(value: Any, default: Any) -> Any:
 def settings_from_json(
     path: str | PathLike[str], settings: Mapping[str, Any], own: Sequence[Activation], own_losses: Sequence[Loss]
 ) -> dict[str, Any]:
-    """The settings from a file, with the activations and losses behind the names, the user's own among them."""
+    """Return the settings from a file, with names replaced by activations and losses, xbackprop's or the user's own."""
     known = {**ACTIVATIONS, **{activation.name: activation for activation in own}}
     losses = {
         "auto": "auto",
@@ -232,7 +232,7 @@ def settings_from_json(
 
 
 def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
-    """The meaning of the outputs, from a file; ValueError where that does not suit the task."""
+    """Rebuild the `Targets` from a file; raise ValueError if they do not suit the task."""
     classes = None if packed["classes"] is None else unpack_labels(packed["classes"])
     weights = None if packed["weights"] is None else np.array(packed["weights"], dtype=np.float64)
     targets = Targets(**{**packed, "classes": classes, "weights": weights})
@@ -245,7 +245,7 @@ def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
 
 
 def pack_labels(classes: np.ndarray) -> dict[str, Any]:
-    """Labels as JSON: their dtype and their values."""
+    """Convert labels to JSON: their dtype and their values."""
     kind = classes.dtype.kind
     if kind in "biufU" or (kind == "O" and all(isinstance(c, str) for c in classes)):
         return {"dtype": classes.dtype.str, "values": classes.tolist()}
@@ -255,6 +255,6 @@ def pack_labels(classes: np.ndarray) -> dict[str, Any]:
 
 
 def unpack_labels(packed: Mapping[str, Any]) -> np.ndarray:
-    """The inverse of `pack_labels`."""
+    """Convert labels from the JSON of `pack_labels` back to an array."""
     dtype = np.dtype(packed["dtype"])
     return np.array(packed["values"], dtype=np.int64 if dtype.kind in "mM" else dtype).astype(dtype)

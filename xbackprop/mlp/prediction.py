@@ -1,4 +1,4 @@
-"""Predictions of a network, in the library and on the device of X, a bounded number of rows at a time.
+"""Compute predictions in the library and on the device of X, for a bounded number of rows at a time.
 
 Every function takes `where`, the user's call, for errors; and `known_finite`, see `read_samples`.
 """
@@ -16,11 +16,11 @@ from xbackprop.mlp.model import Model
 from xbackprop.nn.backprop import forward
 from xbackprop.nn.losses import linear
 
-LEAST_ROWS = 256  # of a chunk: matrix products of fewer are slow
+LEAST_ROWS = 256  # the smallest chunk: matrix products of fewer rows are slow
 
 
 def predict(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
-    """The label with the largest probability, 0 or 1 for each label, or the regression's output."""
+    """Predict the label with the largest probability, 0 or 1 for each label, or the regression's output."""
     targets, loss = model.targets, model.objective.loss
     X = _table(where, model, X)
     outputs = _outputs(
@@ -39,7 +39,7 @@ def predict(where: str, model: Model, X: Any, *, known_finite: bool = False) -> 
 
 
 def predict_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
-    """Probabilities (n_samples, n_classes); a ValueError for a regression."""
+    """Predict probabilities (n_samples, n_classes); raise ValueError for a regression."""
     _check_classifier(where, model)
     targets, loss = model.targets, model.objective.loss
     function = lambda xp, z: targets.probabilities(xp, z, loss)  # noqa: E731
@@ -47,7 +47,7 @@ def predict_proba(where: str, model: Model, X: Any, *, known_finite: bool = Fals
 
 
 def predict_log_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
-    """Logarithms of the probabilities, taken from the logits; a ValueError for a regression."""
+    """Predict log-probabilities (n_samples, n_classes), from the logits; raise ValueError for a regression."""
     _check_classifier(where, model)
     targets, loss = model.targets, model.objective.loss
     function = lambda xp, z: targets.log_probabilities(xp, z, loss)  # noqa: E731
@@ -55,7 +55,7 @@ def predict_log_proba(where: str, model: Model, X: Any, *, known_finite: bool = 
 
 
 def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Accuracy, of whole rows where y has two axes; or for a regression R²: see `data.metrics`."""
+    """Return the accuracy, of whole rows if y has two axes, or R² for a regression; see `data.metrics`."""
     plain = model.targets._replace(smoothing=0.0, weights=None)
     X = _table(where, model, X)
     n, backend, dtype = X.shape[0], model.backend, model.dtype
@@ -81,7 +81,7 @@ def _table(where: str, model: Model, X: Any) -> Any:
 def _outputs(
     where: str, model: Model, X: Any, function: Callable[[Namespace, Array], Array], *, known_finite: bool
 ) -> Array:
-    """function(xp, z_L) for the rows of X, where X lives."""
+    """Return function(xp, z_L) for the rows of X, in the library and on the device of X."""
     outputs = _logits(where, model, X, function, known_finite)
     return transfer(outputs, model.backend, backend_of(X))
 
@@ -89,7 +89,7 @@ def _outputs(
 def _logits(
     where: str, model: Model, X: Array, function: Callable[[Namespace, Array], Array], known_finite: bool = False
 ) -> Array:
-    """function(xp, z_L) for the rows of X, on the network's backend."""
+    """Return function(xp, z_L) for the rows of X, as an array of the network's backend."""
     objective, backend, theta = model.objective, model.backend, model.theta
     n, layers, buffers, chunks = X.shape[0], model.layers(), None, []
     rows = min(n, max(LEAST_ROWS, backend.prediction_chunk // (2 * sum(objective.layout.sizes))))
@@ -101,5 +101,5 @@ def _logits(
                 buffers = objective.forward_buffers(theta, x.shape[0])
             z = forward(backend, layers, objective.activations, x, buffers=buffers).z[-1]
             outputs = function(backend.xp, z)
-            chunks.append(backend.copy(outputs) if buffers else outputs)  # which may be a view of a buffer
+            chunks.append(backend.copy(outputs) if buffers else outputs)  # outputs may be a view of a buffer
         return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: writing them as training goes, and going on from one."""
+"""Write checkpoints of a run during training, and read one to resume the run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from xbackprop.mlp.settings import Settings
 from xbackprop.training.checkpoints import Saver, pack, unpack
 from xbackprop.training.plan import Progress
 
-#: Settings that must be the same in the run that a checkpoint is of and in the run that goes on from it.
+#: Settings that must be the same in the run that wrote a checkpoint and in the run that resumes it.
 FIXED = tuple(s.name for s in SETTINGS if s.in_files and not s.changes_on_resume)
 
 
 def make_saver(settings: Settings, model: Model, n: int, fingerprint: Any) -> Saver | None:
-    """The function that writes a checkpoint when one is due; None where there are to be none."""
+    """Return the function that writes a checkpoint when one is due, or None if the settings ask for none."""
     if settings.checkpoint is None:
         return None
     path = settings.checkpoint.path
@@ -34,7 +34,7 @@ def make_saver(settings: Settings, model: Model, n: int, fingerprint: Any) -> Sa
 
 
 def read_checkpoint(where: str, settings: Settings, model: Model, n: int, fingerprint: Any) -> Model:
-    """The model in the checkpoint, which must be of this network and of these n rows of data."""
+    """Return the model in the checkpoint; raise ValueError if its network or its n rows of data were others."""
     assert settings.checkpoint is not None
     path = settings.checkpoint.path
     layers, configuration, tensors = model_file.read(path)

@@ -1,7 +1,7 @@
-"""What a setting is, and the checks of single settings that `validation` does not have.
+"""`Setting`, the declaration of one parameter, and checks of single settings that `validation` does not have.
 
 A check, ``check(where, name, value)``, looks at one value alone: it returns the value in its plain form or raises a
-ValueError. Conditions on several settings together stand in `settings`.
+ValueError. Conditions on several settings together are in `settings`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Setting:
     name, default, check : the parameter, its default in `MLP`, and the check of its value.
     meaning : its description in docstrings and docs.
     classes : the classes that have it.
-    defaults, meanings : by class, what differs there from MLP's.
+    defaults, meanings : for each class where they differ from those of `MLP`, the default and the description.
     changes_on_resume : whether a run may be resumed from a checkpoint with another value.
     in_files : whether model files hold it; settings of a process, such as the device, stay out.
     """
@@ -49,36 +49,36 @@ class Setting:
     in_files: bool = True
 
     def meaning_in(self, owner: str) -> str:
-        """The description of the parameter in the class of this name."""
+        """Return the description of the parameter in the class of this name."""
         return self.meanings.get(owner, self.meaning)
 
     def default_of(self, owner: str) -> Any:
-        """The default in the class of this name."""
+        """Return the default in the class of this name."""
         return self.defaults.get(owner, self.default)
 
 
 def accept(where: str, name: str, value: Any) -> Any:
-    """Any value: `settings` or the data decide."""
+    """Return any value unchanged, since `settings` or the data decide whether it is valid."""
     return value
 
 
 def flag(where: str, name: str, value: Any) -> bool:
-    """True or False, from anything that has a truth value."""
+    """Return the truth value of `value`."""
     return bool(value)
 
 
 def choice(known: Iterable[str]) -> Check:
-    """A check for one of the known names."""
+    """Return a check for one of the known names."""
     return lambda where, name, value: one_of(where, name, value, known)
 
 
 def at_least(least: int) -> Check:
-    """A check for a whole number of at least `least`."""
+    """Return a check for a whole number of at least `least`."""
     return lambda where, name, value: integer(where, name, value, least)
 
 
 def optional(check: Check, nothing: Any = None) -> Check:
-    """A check that lets one more value pass: None, or a word."""
+    """Return a check that accepts one more value, `nothing`: None, or a word."""
 
     def checked(where: str, name: str, value: Any) -> Any:
         is_nothing = value is None if nothing is None else isinstance(value, type(nothing)) and value == nothing
@@ -88,7 +88,7 @@ def optional(check: Check, nothing: Any = None) -> Check:
 
 
 def one_or_more(check: Check, expected: str, kinds: type | tuple[type, ...]) -> Check:
-    """One value of these kinds, or a sequence of them, one for each hidden layer; how many, `settings` checks."""
+    """Return a check for a value of these kinds, or a sequence of them, whose length `settings` checks."""
 
     def checked(where: str, name: str, value: Any) -> Any:
         if isinstance(value, kinds):
@@ -101,45 +101,45 @@ def one_or_more(check: Check, expected: str, kinds: type | tuple[type, ...]) -> 
 
 
 def activation(where: str, name: str, value: Any) -> Activation:
-    """An activation, from its name or from itself."""
+    """Return an activation, from its name or unchanged."""
     return value if isinstance(value, Activation) else ACTIVATIONS[one_of(where, name, value, ACTIVATIONS)]
 
 
 def schedule(where: str, name: str, value: Any) -> Any:
-    """The name of a schedule, or a function (epoch, epochs) -> factor."""
+    """Check for the name of a schedule, or a function (epoch, epochs) -> factor."""
     return value if callable(value) else one_of(where, name, value, SCHEDULES)
 
 
 def scoring(where: str, name: str, value: Any) -> Any:
-    """None, "loss" or a function (net, X, y) -> number."""
+    """Check for None, "loss" or a function (net, X, y) -> number."""
     if not (value is None or callable(value) or value == "loss"):
         raise ValueError(f"{where}: {name} must be None, 'loss' or a function (net, X, y) -> number, got {value!r}")
     return value
 
 
 def folder(where: str, name: str, value: Any) -> Any:
-    """A folder, or None."""
+    """Check for the path of a folder, or None."""
     if not (value is None or isinstance(value, str | PathLike)):
         raise ValueError(f"{where}: {name} must be a folder or None, got {value!r}")
     return value
 
 
 def interval(where: str, name: str, value: Any) -> Any:
-    """k of `backprop.recompute`; None keeps every layer, "sqrt" is resolved once the layers are known."""
+    """Check for k of `backprop.recompute`, None to keep every layer, or "sqrt", which `settings` resolves."""
     if isinstance(value, str) and value != "sqrt":
         raise ValueError(f"{where}: {name} must be a whole number, 'sqrt' or None, got {value!r}")
     return value if value is None or value == "sqrt" else integer(where, name, value, 1)
 
 
 def backend(where: str, name: str, value: Any) -> Any:
-    """The name of a backend, a `Backend` or None."""
+    """Check for the name of a backend, a `Backend` or None."""
     if value is not None and not isinstance(value, str | Backend):
         raise ValueError(f"{where}: {name} must be a name, a Backend or None, got {value!r}")
     return value
 
 
 def random_state(where: str, name: str, value: Any) -> Any:
-    """A seed below 2**32, a `RandomState` or None."""
+    """Check for a seed below 2**32, a `RandomState` or None."""
     if value is None or isinstance(value, np.random.RandomState):
         return value
     seed = integer(where, name, value, 0)
@@ -149,15 +149,15 @@ def random_state(where: str, name: str, value: Any) -> Any:
 
 
 def inside(where: str, name: str, value: Any) -> float:
-    """A number in (0, 1)."""
+    """Check for a number in (0, 1)."""
     return number(where, name, value, lambda v: 0 < v < 1, "a number between 0 and 1")
 
 
 def closed(where: str, name: str, value: Any) -> float:
-    """A number in [0, 1]."""
+    """Check for a number in [0, 1]."""
     return fraction(where, name, value, one_allowed=True)
 
 
 def precision(where: str, name: str, value: Any) -> str:
-    """The name of a floating dtype, from its name or from a library's object for it."""
+    """Return the name of a floating dtype, from its name or from a library's object for it."""
     return dtype_of(where, value)

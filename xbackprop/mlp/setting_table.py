@@ -254,12 +254,12 @@ SETTINGS: tuple[Setting, ...] = (
 
 
 def defaults_of(owner: str = "MLP") -> dict[str, Any]:
-    """The settings of a class, "MLP" or an estimator's name, with their defaults, in the table's order."""
+    """Return the settings of a class, "MLP" or an estimator's name, with their defaults, in the table's order."""
     return {s.name: s.default_of(owner) for s in SETTINGS if owner in s.classes}
 
 
 def parameters_in_words(owner: str) -> str:
-    """The parameters of a class, as its docstring lists them."""
+    """Return the text that lists the parameters of a class in its docstring."""
     lines = []
     for s in SETTINGS:
         if owner in s.classes:

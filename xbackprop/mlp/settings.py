@@ -1,4 +1,4 @@
-"""From the settings that a user wrote, one by one and together, to what training needs."""
+"""Check a user's settings, one by one and together, and convert them to the objects that training needs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ AUTO_BATCH = 200
 
 
 class Settings(NamedTuple):
-    """Settings that were checked, each alone and all together.
+    """Settings that have been checked, one by one and together.
 
     Parameters
     ----------
     values : all settings of `MLP` by name, in their plain form.
     activations : one for each hidden layer. inits : the name of an initializer for each layer.
-    loss : None where the targets decide. log_loss : whether they decide as in scikit-learn, where two classes share one
+    loss : None if the targets decide. log_loss : whether they decide as in scikit-learn, where two classes share one
         output.
     checkpoint_every : k of `backprop.recompute`, 0 to keep all activations.
-    plan : for training step by step. checkpoint : where and how often to write files, or None.
+    plan : the plan of training step by step. checkpoint : the folder and the interval of checkpoints, or None.
     """
 
     values: Mapping[str, Any]
@@ -52,17 +52,17 @@ class Settings(NamedTuple):
 
     @property
     def lbfgs(self) -> bool:
-        """Whether SciPy's L-BFGS trains, on all samples at once."""
+        """Whether the solver is SciPy's L-BFGS, which takes all samples at once."""
         return bool(self.values["solver"] == "lbfgs")
 
     def rng(self) -> np.random.RandomState:
-        """The stream of random numbers of a new run: the user's own `RandomState`, or a new one from the seed."""
+        """Return the random number generator of a new run: the user's own `RandomState`, or a new one from the seed."""
         given = self.values["random_state"]
         return given if isinstance(given, np.random.RandomState) else np.random.RandomState(given)
 
 
 def read_settings(where: str, given: Mapping[str, Any]) -> Settings:
-    """Check the settings of an `MLP`, a mapping from their names to values; a ValueError names the first bad one."""
+    """Check the settings of an `MLP`, a mapping from names to values; ValueError names the first that is not valid."""
     values = {s.name: s.check(where, s.name, given[s.name]) for s in SETTINGS}
     n_hidden = len(values["hidden_layer_sizes"])
     activations, output_like = _activations(where, given["activation"], values["activation"], n_hidden)
@@ -83,7 +83,7 @@ def read_settings(where: str, given: Mapping[str, Any]) -> Settings:
 
 
 def _plan(where: str, given: Mapping[str, Any], values: Mapping[str, Any], n_hidden: int) -> Plan:
-    """The plan of training step by step."""
+    """Return the plan of training step by step."""
     decay, learning_rate = values["weight_decay"], values["learning_rate"]
     if decay == "auto":
         decay = ADAMW_DECAY if values["solver"] == "adamw" else 0.0
@@ -117,7 +117,7 @@ def _optimizer(values: Mapping[str, Any]) -> Optimizer:
 
 
 def _dropout(where: str, given: Any, rates: float | tuple[float, ...], n_hidden: int) -> tuple[float, ...]:
-    """A rate for each hidden layer."""
+    """Return a dropout rate for each hidden layer, or () for no dropout."""
     if not isinstance(rates, tuple):
         return (rates,) * n_hidden
     if len(rates) != n_hidden:
@@ -130,7 +130,7 @@ def _dropout(where: str, given: Any, rates: float | tuple[float, ...], n_hidden:
 def _activations(
     where: str, given: Any, checked: Activation | tuple[Activation, ...], n_hidden: int
 ) -> tuple[tuple[Activation, ...], Activation]:
-    """One activation for each hidden layer, and the one after which the output layer's weights start."""
+    """Return an activation for each hidden layer, and the one that decides the starting weights of the output layer."""
     if isinstance(checked, Activation):
         return (checked,) * n_hidden, checked
     if len(checked) != n_hidden or n_hidden == 0:
@@ -141,8 +141,8 @@ def _activations(
 
 
 def _inits(init: str, activations: Sequence[Activation]) -> tuple[str, ...]:
-    """One initializer for each layer; the last activation stands for the output's."""
-    if init == "auto":  # the paper's: a layer starts as suits its activation, the output as the layer before it
+    """Return the name of an initializer for each layer; the last activation decides that of the output layer."""
+    if init == "auto":  # the paper's rule: by the layer's activation; the output as the layer before it
         return tuple(f.init for f in activations)
     if init == "sklearn":
         return tuple("sklearn_logistic" if f.name == "logistic" else "sklearn" for f in activations)
@@ -161,7 +161,7 @@ def _checkpoint(where: str, values: Mapping[str, Any]) -> Checkpoint | None:
 
 
 def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
-    """The loss that is named, or None where the targets decide."""
+    """Return the loss that is named, or None if the targets decide."""
     loss, task = values["loss"], values["task"]
     if isinstance(loss, Loss):
         return loss

@@ -25,7 +25,7 @@ from xbackprop.verification.run import DEFAULT, make_header, run_methods
 
 WHERE = "verify"
 DTYPES = ("float32", "float64")
-SMALL = 0.05  # what θ is scaled by for the point of small gradients
+SMALL = 0.05  # the factor of θ at the point of small gradients
 
 
 def verify(
@@ -44,27 +44,28 @@ def verify(
 ) -> Report:
     """Check the gradient of a network against its cost, by methods that share none of its formulas.
 
-    The network, its loss, penalty, weights and data are taken as they are, and left as they are.
+    The network is checked with its own loss, penalty, weights and data, and is not changed.
 
     Parameters
     ----------
-    net : with weights, after `fit` or `initialize`. X, y, sample_weight : as `fit` takes them.
-    methods : out of "complex step", "differences", "taylor", "dot product", "oracle", "reference", "paper". By default
-        all but "differences", which join where the complex step cannot run, and "reference".
+    net : a network with weights, after `fit` or `initialize`. X, y, sample_weight : as `fit` takes them.
+    methods : names out of "complex step", "differences", "taylor", "dot product", "oracle", "reference", "paper". By
+        default all but "reference" and "differences", which are added if the complex step cannot run.
     backends : names or instances; by default the network's own.
     dtypes : "float32", "float64" or both; by default the network's own.
-    thorough : differences everywhere; at the weights as they are, at fresh ones and at small ones; with α as it is,
-        with 0 and with one as large as n.
-    seed : of random directions and samples. memory : bytes that a stack of moved parameters may take.
+    thorough : whether to run differences in any case, and to check at the present weights, at fresh ones and at small
+        ones, with the present α, with 0 and with one as large as n.
+    seed : the seed of random directions and samples. memory : the bytes that a stack of moved parameters may take.
     pictures : whether to measure what `Report.plot` and `Report.to_html` draw.
 
     Returns
     -------
-    A `Report`. A wrong gradient is in it, and raises nothing; a backend that is not there is in its `not_run`.
+    A `Report`. A wrong gradient is a FAIL in it and raises nothing; a backend that is not available is in `not_run`.
 
     Raises
     ------
-    ValueError : for data that do not fit the network, or a name that is none. NotFittedError : without weights.
+    ValueError : for data that do not fit the network, or an unknown name.
+    NotFittedError : if the network has no weights yet.
     """
     if not isinstance(net, MLP):
         raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
@@ -92,7 +93,7 @@ def verify(
 
 
 def _missing(asked: Collection[str], run: Run) -> dict[str, str]:
-    """The methods that were asked for by name and could not run, and why."""
+    """Return the methods that were asked for by name and could not run, each with the reason."""
     ran = {finding.method for finding in run.findings}
     reasons = dict(note.split(": ", 1) for note in run.notes if ": " in note)
     return {f"{name} on {run.place['backend']}": reasons.get(name, "") for name in asked if name not in ran}
@@ -105,7 +106,7 @@ def _methods(methods: Iterable[str] | None, thorough: bool) -> Collection[str] |
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
-    """The names as a list, from a list of them or from one alone; ValueError for unknown ones and for none."""
+    """Return one name or several as a list; raise ValueError for an unknown name or an empty list."""
     names = [given] if isinstance(given, str) else list(given)
     if not names:
         raise ValueError(f"{WHERE}: {what} must name at least one of {', '.join(known)}")
@@ -113,7 +114,7 @@ def _names(what: str, given: Iterable[str], known: Iterable[str]) -> list[str]:
 
 
 def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[list[Backend], dict[str, str]]:
-    """The backends that can be used, and the reasons why the others cannot."""
+    """Return the backends that can be used, and the reasons why the others cannot."""
     if backends is None:
         return [model.objective.backend], {}
     usable: list[Backend] = []
@@ -127,7 +128,7 @@ def _backends(model: Model, backends: Iterable[str | Backend] | None) -> tuple[l
 
 
 def _batch_at(home: Backend, data: Data) -> Batch:
-    """The data as one batch of another library."""
+    """Return the data as one batch of another backend."""
     with data.backend.device_context():
         batch = data.batch()
     with home.device_context():
@@ -138,7 +139,7 @@ def _batch_at(home: Backend, data: Data) -> Batch:
 def _points(
     model: Model, batch: Batch, thorough: bool, seed: int
 ) -> Iterator[tuple[dict[str, str], np.ndarray, float]]:
-    """The points to check at: the name of each, θ on the host, and α."""
+    """Yield the points to check at: for each its place in words, θ on the host, and α."""
     objective = model.objective
     theta = objective.backend.to_host(model.theta)
     points, alphas = {"given": theta}, {"as given": objective.alpha}
@@ -154,7 +155,7 @@ def _points(
 
 
 def _header(model: Model, data: Data, seed: int) -> dict[str, str]:
-    """The head of the report: the network, its data, the machine."""
+    """Return the head of the report: the network, its data, the machine."""
     layout, hidden = model.objective.layout, model.objective.hidden
     activations = ", ".join(dict.fromkeys(f.name for f in hidden)) or "no hidden layer"
     facts = {

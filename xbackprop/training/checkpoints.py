@@ -21,7 +21,7 @@ _THETAS = ("best_theta", "last_theta")
 
 
 class Checkpoint(NamedTuple):
-    """Where and how often: every so many epochs, or if `minutes` is given as soon as so many are over."""
+    """The folder of checkpoints and their interval: `epochs`, or `minutes`, which comes first if it is given."""
 
     folder: Path
     epochs: int = 1
@@ -29,22 +29,22 @@ class Checkpoint(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The path of the checkpoint file."""
         return self.folder / FILE
 
 
 class Saver:
-    """Calls ``write(θ, progress)`` after an epoch when it is due, and after the last one."""
+    """Call ``write(θ, progress)`` after an epoch when a checkpoint is due, and after the last epoch."""
 
     def __init__(self, checkpoint: Checkpoint, write: Callable[[Array, Progress], None]) -> None:
         self.checkpoint, self.write = checkpoint, write
         self.saved = time.monotonic()
         checkpoint.folder.mkdir(parents=True, exist_ok=True)
-        for left in checkpoint.folder.glob(f".{FILE}.*"):  # by a run that was killed while it wrote
+        for left in checkpoint.folder.glob(f".{FILE}.*"):  # temporary files of a run that was killed while it wrote
             left.unlink(missing_ok=True)
 
     def __call__(self, theta: Array, progress: Progress) -> None:
-        """After an epoch."""
+        """Write a checkpoint after an epoch if it is due."""
         minutes = self.checkpoint.minutes
         if minutes is None:
             due = progress.epoch % self.checkpoint.epochs == 0
@@ -56,7 +56,7 @@ class Saver:
 
 
 def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """A progress as JSON and as tensors: whatever may be infinite, or is long, is a tensor."""
+    """Split a progress into JSON and tensors: numbers that may be infinite, and long lists, become tensors."""
     _, keys, position, has_gauss, gauss = progress.rng.get_state(legacy=True)  # type: ignore[misc]
     plateau, state = progress.plateau, progress.state
     numbers = {
@@ -76,7 +76,7 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
 
 
 def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[str, np.ndarray]) -> Progress:
-    """The inverse of `pack`."""
+    """Rebuild a progress from the JSON and the tensors of `pack`."""
     parts = {name.removeprefix("progress."): a for name, a in tensors.items()}
     rate_factor, best_score, best, gauss = parts["floats"].tolist()
     plateau = Plateau(plan.tol, plan.patience)

@@ -1,4 +1,4 @@
-"""L-BFGS: SciPy's, on the host, around C(θ) and its gradient on any backend."""
+"""L-BFGS: run SciPy's optimizer on the host, with C(θ) and its gradient computed on any backend."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def minimise(
 
     Parameters
     ----------
-    max_iter : the most iterations. max_fun : the most evaluations of C. tol : the largest element of a gradient that is
-        taken for zero. callback : told C after each iteration.
+    max_iter : the most iterations. max_fun : the most evaluations of C.
+    tol : training has converged once no element of the gradient is larger.
+    callback : called with C after each iteration.
 
     Returns
     -------
-    θ; "converged", "max_iter" or "interrupted"; and SciPy's own words for it.
+    θ; the reason why it ended, "converged", "max_iter" or "interrupted"; and SciPy's message.
 
     Raises
     ------

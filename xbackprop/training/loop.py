@@ -18,15 +18,16 @@ from xbackprop.optim.schedules import TrainingTime, constant
 from xbackprop.training.plan import Plan, Progress
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
-SMALLEST_RATE = 1e-6  # where "adaptive" gives up, as scikit-learn does
-RATE_DIVISOR = 5.0  # of "adaptive"
+SMALLEST_RATE = 1e-6  # "adaptive" ends training below this rate, as scikit-learn does
+RATE_DIVISOR = 5.0  # "adaptive" divides the rate by this
 
 
 class Epoch(NamedTuple):
-    """An epoch as callbacks see it.
+    """The record of an epoch that callbacks are given.
 
-    number : from 1. loss : the mean over rows of the batches' costs. samples, seconds : of this epoch alone.
-    score : of the held-out rows, with early stopping.
+    number : the number of the epoch, from 1. loss : the mean over rows of the batches' costs.
+    samples, seconds : the rows and the time of this epoch alone.
+    score : the score of the held-out rows with early stopping; else None.
     """
 
     number: int
@@ -37,7 +38,7 @@ class Epoch(NamedTuple):
 
 
 def print_epoch(epoch: Epoch) -> None:
-    """The callback behind `verbose`: a line per epoch."""
+    """Print a line for the epoch: the callback that `verbose` stands for."""
     score = "" if epoch.score is None else f"held-out score {epoch.score:.4f}, "
     print(f"epoch {epoch.number}: loss {epoch.loss:.6f}, {score}{epoch.samples / epoch.seconds:,.0f} samples/s")
 
@@ -56,13 +57,13 @@ def train(
     callback: Callable[[Epoch], None] | None = None,
     after_epoch: Callable[[Array, Progress], None] | None = None,
 ) -> Array:
-    """Minimise C(θ) from `theta`, which is not written to; `progress` is brought up to date.
+    """Minimise C(θ) from `theta`, which is not changed; `progress` is updated in place.
 
     Parameters
     ----------
     epochs : the most epochs; by default those that are left of `plan.max_iter` since the call began.
-    evaluate : ``(θ) -> score, loss`` of the held-out rows, for early stopping.
-    callback : called with an `Epoch` after each. after_epoch : called with θ and the progress, to save them.
+    evaluate : ``evaluate(θ) -> score, loss`` of the held-out rows, for early stopping.
+    callback : called with an `Epoch` after each epoch. after_epoch : called with θ and the progress, to save them.
 
     Returns
     -------
@@ -119,7 +120,7 @@ def train(
 
 
 def _next_order(progress: Progress, n: int) -> np.ndarray:
-    """The order of the epoch before, shuffled once more: scikit-learn's way, whose runs ours are held to."""
+    """Shuffle the row order of the last epoch once more, as scikit-learn does, to reproduce its runs."""
     if progress.row_order is None or len(progress.row_order) != n:
         progress.row_order = np.arange(n)
     progress.row_order = progress.row_order[progress.rng.permutation(n)]
@@ -127,7 +128,7 @@ def _next_order(progress: Progress, n: int) -> np.ndarray:
 
 
 def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], StepNumbers]:
-    """``(i, t, m) -> StepNumbers`` of m steps of the epoch that begins, from the i-th on."""
+    """Return the function ``(i, t, m) -> StepNumbers`` for m steps of the coming epoch, from its i-th step on."""
     epoch, samples, factor, seed = progress.epoch, progress.samples, progress.rate_factor, progress.seed
     epochs = progress.first_epoch + plan.max_iter
 
@@ -151,7 +152,7 @@ def _update_stopping(
 ) -> None:
     """Keep θ if it is the best so far, and decide whether the epoch was the last.
 
-    scored : score and loss of the held-out rows, with early stopping.
+    scored : score and loss of the held-out rows with early stopping; else None.
     """
     if scored is not None:
         score, held_out_loss = scored

@@ -1,7 +1,7 @@
-"""One training step as a pure function of arrays, and an epoch of them.
+"""A training step as a pure function of arrays, and an epoch of such steps.
 
 A step takes θ, the optimizer's moments, rows and a few numbers, and returns the new θ and moments, so that a backend
-with a compiler can make one call of a whole epoch.
+with a compiler can run a whole epoch in one call.
 """
 
 from __future__ import annotations
@@ -114,6 +114,6 @@ def read_epoch(backend: Backend, theta: Array, costs: list[Array], rows: list[in
 
     This is the only place in training that waits for the device.
     """
-    numbers = backend.read([*costs, backend.xp.sum(theta)])  # one pass over θ that any infinity or NaN shows in
+    numbers = backend.read([*costs, backend.xp.sum(theta)])  # one pass over θ: any infinity or NaN shows in the sum
     cost = float(numbers[: len(rows)] @ rows) / sum(rows)
     return cost, bool(np.isfinite(numbers).all())

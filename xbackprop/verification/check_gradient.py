@@ -1,4 +1,4 @@
-"""Checks of anyone's derivatives: a function f of one θ and its hand-written gradient, on any array library."""
+"""`check_gradient`: check a user's hand-written gradient of a function f of one θ, on any array library."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xbackprop.verification.report.report import Report
 from xbackprop.verification.run import make_header, make_run, measure_curves, run_each
 
 METHODS = ("differences", "complex step", "taylor")
-NOISE = 16.0  # how many times its own rounding noise a gradient may be off
+NOISE = 16.0  # the largest error of a gradient, in multiples of its own rounding noise
 
 
 def check_gradient(
@@ -34,7 +34,7 @@ def check_gradient(
     memory: int = STACK_BYTES,
     pictures: bool = True,
 ) -> Report:
-    """Compare a hand-written gradient with the function it is said to belong to.
+    """Compare a hand-written gradient with values that are computed from the function alone.
 
     >>> import numpy as np, xbackprop
     >>> xbackprop.check_gradient(lambda x: np.sum(x**3), lambda x: 3 * x**2, np.array([1.0, 2.0])).passed
@@ -42,21 +42,21 @@ def check_gradient(
 
     Parameters
     ----------
-    f : ``f(theta)``, a number; with `vectorized`, (S,) numbers for S stacked θ of shape (S, ...).
-    grad : ``grad(theta)``, ∂f/∂θ in the shape of θ.
+    f : the function ``f(theta)``, a number; with `vectorized`, (S,) numbers for S stacked θ of shape (S, ...).
+    grad : the function ``grad(theta)``, ∂f/∂θ in the shape of θ.
     theta : the point, an array of any library and any shape, float64.
-    methods : out of "differences", "complex step", "taylor". The complex step counts only where f takes complex θ and
-        its slopes agree with differences; the report says why where it does not.
-    seed : of random directions. memory : bytes that a stack of moved θ may take.
+    methods : names out of "differences", "complex step", "taylor". The complex step counts only if f takes complex θ
+        and its slopes agree with differences; otherwise the report gives the reason.
+    seed : the seed of random directions. memory : the bytes that a stack of moved θ may take.
 
     Returns
     -------
-    A `Report`. A wrong gradient is a FAIL in it and raises nothing. f or grad that give another result the second time,
-    and a θ in float32, are INCONCLUSIVE.
+    A `Report`. A wrong gradient is a FAIL in it and raises nothing. If f or grad give another result when called again,
+    or θ is float32, the verdict is INCONCLUSIVE.
 
     Raises
     ------
-    ValueError : for θ that is not of real floating type, an f that gives no number, a gradient of another shape.
+    ValueError : if θ is not of real floating type, f does not return a number, or the gradient has another shape.
     """
     where = "check_gradient"
     began = time.perf_counter()
@@ -101,7 +101,7 @@ def check_gradient(
     with (
         one_thread(),
         np.errstate(all="ignore"),
-    ):  # NaN and infinity are judged, no reason to warn
+    ):  # NaN and infinity are part of the result; no warning is needed
         if "complex step" in asked:
             steps, direction = line(backend.to_host(flat))
             nearby = [gradient_at(backend.asarray(backend.to_host(flat) + h * direction)) for h in steps[:10]]
@@ -128,7 +128,7 @@ def check_gradient(
 
 
 def float_array(where: str, name: str, home: Backend, x: Any) -> Array:
-    """`x` as an array of real numbers of floating type; ValueError for anything else."""
+    """Return `x` as an array if it is of real floating type, not empty and finite; raise ValueError otherwise."""
     array = home.asarray(np.asarray(x) if home.library == "numpy" else x)
     if not home.xp.isdtype(array.dtype, "real floating"):
         raise ValueError(f"{where}: {name} must be an array of real floating type, got {array.dtype}")
@@ -140,7 +140,7 @@ def float_array(where: str, name: str, home: Backend, x: Any) -> Array:
 
 
 def _cost(where: str, backend: Backend, f: Callable, shape: tuple[int, ...], vectorized: bool) -> CostAndBranches:
-    """f of stacked θ (S, P), a number for each."""
+    """Return a function of stacked θ (S, P) that calls f for each of them, and gives costs (S,) and no branches."""
     xp = backend.xp
 
     def number(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Products with a Jacobian, written by hand: `check_jvp` and `check_vjp`, which come down to `check_gradient`.
+"""`check_jvp` and `check_vjp`: check hand-written products with a Jacobian by `check_gradient`.
 
 Along random v_k and w_k, the slope of Σ_k ⟨w_k, f(x + t_k v_k)⟩ at t = 0 is ⟨w_k, J v_k⟩ = ⟨Jᵀ w_k, v_k⟩ in t_k.
 """
@@ -27,8 +27,9 @@ def check_jvp(f: Callable[[Array], Array], jvp: Callable[[Array, Array], Array],
 
     Parameters
     ----------
-    f : of x, an array of any library and shape, float64, to an array of any shape.
-    options : as in `check_gradient`, but for `vectorized`.
+    f : the function of x, which returns an array of any shape.
+    x : the point, an array of any library and shape, float64.
+    options : as in `check_gradient`, except `vectorized`.
 
     Returns
     -------
@@ -36,7 +37,7 @@ def check_jvp(f: Callable[[Array], Array], jvp: Callable[[Array, Array], Array],
 
     Raises
     ------
-    ValueError : for x that is not of real floating type, products of another shape.
+    ValueError : if x is not of real floating type, or a product has another shape.
     """
 
     def slope(at: Array, v: Array, w: np.ndarray) -> float:
@@ -52,7 +53,7 @@ def check_vjp(f: Callable[[Array], Array], vjp: Callable[[Array, Array], Array],
     >>> xbackprop.check_vjp(np.sin, lambda x, w: np.cos(x) * w, np.array([0.5, 2.0])).passed
     True
 
-    Everything else is as in `check_jvp`.
+    Parameters, result and errors are those of `check_jvp`.
     """
 
     def slope(at: Array, v: Array, w: np.ndarray) -> float:
@@ -97,7 +98,7 @@ def _check(
 
 
 def _on_host(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """`value` on the host; ValueError unless it has this shape."""
+    """Return `value` on the host; raise ValueError if it has another shape."""
     found = np.asarray(backend_of(value).to_host(value))
     if found.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {found.shape}")

@@ -1,6 +1,7 @@
-"""A gradient that is claimed for a function: θ, C around it, and g, the claim. Difference methods see nothing else.
+"""A gradient g that is claimed for a function C at a point θ: the only input of difference methods.
 
-Moved parameters are stacked along a leading axis, and one call of C serves the whole stack; a budget bounds how many.
+Moved parameters are stacked along a leading axis, so that one call of C evaluates the whole stack; a budget of memory
+bounds their number.
 """
 
 from __future__ import annotations
@@ -16,27 +17,28 @@ import numpy as np
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.verification.findings import Element, Finding, Method, Verdict
 
-#: C (S,) of stacked parameters θ (S, P), and on which side of its kinks each unit is: a list of boolean arrays (S, …).
+#: From stacked parameters θ (S, P) to C (S,) and the side of its kinks that each unit is on: boolean arrays (S, …).
 CostAndBranches = Callable[[Array], tuple[Array, list[Array]]]
 
 
 class ElementCosts(Protocol):
-    """C(θ + h e_p) for elements p of θ, and whether that crosses a kink, for less work than C of stacked θ takes."""
+    """A function that gives C(θ + h e_p), and whether it crosses a kink, for less work than C of stacked θ takes."""
 
     floats_per_element: int
 
     def __call__(self, elements: np.ndarray, h: complex) -> tuple[np.ndarray, np.ndarray]:
-        """Costs (k,) and crossings (k,) on the host; h is a float, or complex."""
+        """Return costs (k,) and crossings (k,) on the host; h is a float, or complex."""
 
 
-#: For every tensor its range in θ and its shape.
+#: For every tensor, its range in θ and its shape.
 Tensors = Mapping[str, tuple[slice, tuple[int, ...]]]
 
-#: Bytes of a stack: what stays in the cache is fastest.
+#: Bytes of a stack: a stack that stays in the cache is fastest.
 STACK_BYTES = 2**22
 #: So small that its square is zero: a real part exactly at a kink stays there.
 COMPLEX_STEP = 1e-200
-#: Between points in which noise is looked for: near ones meet no kink, and in far ones C changes by more than a digit.
+#: Distances between the points at which noise is measured: near points meet no kink, and over far ones C changes by
+#: more than a digit.
 SPACINGS = (1e-13, 1e-10, 1e-7)
 EPS = float(np.finfo(np.float64).eps)
 NONE = np.empty(0)
@@ -46,17 +48,17 @@ NONE = np.empty(0)
 class GradientClaim:
     """A point θ, C around it, and the gradient claimed at it.
 
-    backend : where θ lives, and in whose library C calculates.
-    cost_and_branches : C of stacked θ, real or complex, and the branches of its units; none where C has no kinks.
+    backend : the backend of θ, in whose library C is computed.
+    cost_and_branches : C of stacked θ, real or complex, and the branches of its units; no branches if C has no kinks.
     theta : (P,), float64. gradient : (P,), on the host.
     tensors : the range in θ and the shape of every named tensor.
-    sample : the elements of θ that are looked at one by one, in order; None for all.
-    allowance : (P,), how far rounding alone may put each element of the gradient off; None where that is not known.
-    at_kink : for some tensors, how many units are exactly at a kink in their layer.
-    seed : of random directions.
-    floats_per_point : how many numbers one θ of a stack takes beside itself.
+    sample : the elements of θ that are checked one by one, in order; None for all.
+    allowance : (P,), the error that rounding alone may make in each element of the gradient; None if it is not known.
+    at_kink : for some tensors, the number of units of their layer that are exactly at a kink.
+    seed : the seed of random directions.
+    floats_per_point : the numbers that C stores for one θ of a stack, beside θ.
     memory : the bytes that a stack may take.
-    element_costs : a quicker way to C(θ + h e_p), if there is one.
+    element_costs : a quicker function for C(θ + h e_p), or None.
     """
 
     backend: Backend
@@ -74,17 +76,17 @@ class GradientClaim:
 
     @cached_property
     def elements(self) -> np.ndarray:
-        """The elements of θ that are looked at one by one."""
+        """The elements of θ that are checked one by one."""
         return np.arange(len(self.gradient)) if self.sample is None else self.sample
 
     @cached_property
     def at_theta(self) -> tuple[float, list[Array]]:
-        """C(θ), and the branches there."""
+        """C(θ), and the branches of the units at θ."""
         costs, branches = self.cost_and_branches(self.theta[None, :])
         return float(self.backend.to_host(costs)[0]), branches
 
     def noise(self, h: float | np.ndarray) -> np.ndarray:
-        """The rounding noise of C at a distance h from θ: at least u|C|, and growing with h as far as it does.
+        """Estimate the rounding noise of C at a distance h from θ: at least u|C|, plus a part that grows with h.
 
         C of a network that fits its data is smaller by orders at θ than next to it, and so is its noise.
         """
@@ -93,7 +95,7 @@ class GradientClaim:
 
     @cached_property
     def _noises(self) -> tuple[float, float]:
-        """The noise at θ; and the largest at distance 1, along every tensor's random direction and one of its axes."""
+        """The noise at θ; and the largest noise at distance 1, along a random direction and an axis of every tensor."""
         axes = np.zeros((len(self.tensors), self.theta.shape[0]))
         rng = np.random.RandomState(0)
         for i, (where, _) in enumerate(self.tensors.values()):
@@ -102,7 +104,7 @@ class GradientClaim:
         return found[0], max(found)
 
     def _noise_around(self, point: np.ndarray) -> float:
-        """The noise of C around θ + point: the largest of three lines of different spacing that meet no kink."""
+        """Measure the noise of C around θ + point: the largest over lines of different spacing that meet no kink."""
         steps, direction = line(self.backend.to_host(self.theta))
         parts = [self.evaluate(point + np.outer(chosen, direction), 1.0) for chosen in self.stacks(steps)]
         costs, crossed = (np.reshape(np.concatenate(part), (len(SPACINGS), -1)) for part in zip(*parts, strict=True))
@@ -111,11 +113,11 @@ class GradientClaim:
         return max(EPS * float(np.max(np.abs(costs))), float(np.max(noise)))
 
     def resolution(self, changes: np.ndarray) -> np.ndarray:
-        """The smallest change that C can show, u or u|C|, where it does not change at all (log 1, say); 0 elsewhere."""
+        """Return the smallest change that C can show, u or u|C|, where `changes` are 0 (at log 1, say); else 0."""
         return np.where(np.any(changes != 0, axis=0), 0.0, EPS * max(1.0, abs(self.at_theta[0])))
 
     def stacks(self, moves: np.ndarray, bytes_per_number: int = 8) -> Iterator[np.ndarray]:
-        """The moves, as many at a time as the budget allows."""
+        """Yield the moves in pieces, each as large as the memory budget allows."""
         floats = 2 * self.theta.shape[0] + self.floats_per_point
         if self.element_costs is not None and moves.ndim == 1:
             floats = self.element_costs.floats_per_element
@@ -124,7 +126,7 @@ class GradientClaim:
             yield moves[first : first + size]
 
     def evaluate(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
-        """C(θ + h m) for every move m, and whether some unit is then on another branch than at θ.
+        """Return C(θ + h m) for every move m, and whether some unit is then on another branch than at θ.
 
         moves : (k,) numbers of elements p, for m = e_p; or (k, P) directions.
         """
@@ -138,7 +140,7 @@ class GradientClaim:
         return self.backend.to_host(costs), self.backend.to_host(crossed)
 
     def complex_slopes(self, moves: np.ndarray, h: float = COMPLEX_STEP) -> np.ndarray:
-        """Im C(θ + ih m) / h for every move m: its slope along m, with no difference taken."""
+        """Return Im C(θ + ih m) / h for every move m: the slope of C along m, without any difference."""
         costs = [self._complex_costs(chosen, complex(0.0, h)) for chosen in self.stacks(moves, 16)]
         return np.concatenate([np.imag(c) / h for c in costs]) if costs else np.empty(0)
 
@@ -149,7 +151,7 @@ class GradientClaim:
         return self.backend.to_host(self.cost_and_branches(self._moved(theta, moves, h))[0])
 
     def _moved(self, theta: Array, moves: np.ndarray, h: complex) -> Array:
-        """θ + h m for every move m, stacked; columns in which no move lies are copied as they are."""
+        """Return θ + h m for every move m, stacked; columns in which no move lies are copied unchanged."""
         xp, device = self.backend.xp, self.backend.device
         if moves.ndim == 2:
             return theta[None, :] + h * xp.asarray(moves, dtype=theta.dtype, device=device)
@@ -164,7 +166,7 @@ class GradientClaim:
         return xp.concat(parts, axis=1)
 
     def directions(self, seed: int) -> np.ndarray:
-        """For every tensor a random direction of length 1 that moves it alone: (tensors, P)."""
+        """Return, for every tensor, a random direction of length 1 that moves it alone: (tensors, P)."""
         found = np.zeros((len(self.tensors), self.theta.shape[0]))
         for i, (where, _) in enumerate(self.tensors.values()):
             found[i, where] = _random_unit(where.stop - where.start, seed + i)
@@ -172,16 +174,16 @@ class GradientClaim:
 
 
 def element_of(tensors: Tensors, p: int, analytic: float, numeric: float) -> Element:
-    """Element p of θ with its derivative, as claimed and as found."""
+    """Return element p of θ with its derivative, as claimed and as measured."""
     name, (where, shape) = next((n, t) for n, t in tensors.items() if t[0].start <= p < t[0].stop)
     return Element(name, tuple(int(i) for i in np.unravel_index(p - where.start, shape)), analytic, numeric)
 
 
 class Judgement(NamedTuple):
-    """The opinion of a method on one tensor, out of which `judge_tensors` makes a finding.
+    """The verdict of a method on one tensor, from which `judge_tensors` makes a finding.
 
-    bound, checked : where they are not the method's bound and the number of elements.
-    off : how far each element is off, to name the worst one; or `worst` itself.
+    bound, checked : in place of the method's bound and the number of elements, if they differ.
+    off : the error of each element, to find the worst one; or `worst`, that element itself.
     """
 
     verdict: Verdict
@@ -202,10 +204,11 @@ def judge_tensors(
     analytic: np.ndarray = NONE,
     numeric: np.ndarray = NONE,
 ) -> list[Finding]:
-    """One finding per tensor.
+    """Return the findings of a method, one per tensor.
 
-    judge : ``judge(name, mine)``, where ``elements[mine]`` are those that lie in the tensor.
-    elements : of θ, that the method has looked at. analytic, numeric : (len(elements),), as claimed and as found.
+    judge : the function ``judge(name, mine)``, where ``elements[mine]`` are the elements that lie in the tensor.
+    elements : the elements of θ that the method has checked.
+    analytic, numeric : (len(elements),), their derivatives as claimed and as measured.
     """
     findings = []
     for name, (where, _) in tensors.items():
@@ -224,15 +227,15 @@ def judge_tensors(
 
 
 def line(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Steps, ten for each of SPACINGS, and a direction: so near to θ that a smooth function does not curve there."""
+    """Return steps, ten for each of SPACINGS, and a direction; a smooth function does not curve so near to θ."""
     spacings = np.array(SPACINGS) * max(1.0, float(np.linalg.norm(theta)))
     return np.outer(spacings, np.arange(1, 11)).ravel(), _random_unit(len(theta), 0)
 
 
 def difference_noise(values: np.ndarray) -> np.ndarray:
-    """The noise of values (10, ...) at such points: the size of their fifth differences, in which a smooth function has
-    no part and to which independent errors add up binom(10, 5) of their variance.
+    """Return the noise of values (10, ...) at the points of `line`, from the size of their fifth differences.
 
+    A smooth function vanishes in these differences; independent errors remain, with binom(10, 5) times their variance.
     Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011.
     """
     return np.sqrt(np.mean(np.diff(values, 5, axis=0) ** 2, axis=0) / math.comb(10, 5))

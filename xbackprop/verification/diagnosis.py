@@ -1,21 +1,21 @@
-"""The likely mistake in a wrong gradient, in words, from its ratio to the right one and from their difference."""
+"""Describe the likely mistake in a wrong gradient, from its ratio to the right one and from their difference."""
 
 from __future__ import annotations
 
 import numpy as np
 
-CLOSE = 1e-4  # how well a pattern must fit before it is named
+CLOSE = 1e-4  # the largest relative error of a pattern that is named
 
 
 def diagnose(
     analytic: np.ndarray, numeric: np.ndarray, theta: np.ndarray, shape: tuple[int, ...], n: int | None = None
 ) -> str:
-    """One sentence, or nothing if no pattern fits.
+    """Return one sentence that names the mistake, or an empty text if no pattern fits.
 
     Parameters
     ----------
     analytic, numeric, theta : the elements of one tensor, as claimed, as measured, and the parameters themselves.
-    shape : of the tensor. n : the number of samples, if there are any.
+    shape : the shape of the tensor. n : the number of samples, or None if there are none.
     """
     if not np.all(np.isfinite(analytic)):
         return "the gradient has elements that are not finite"
@@ -65,7 +65,7 @@ def _ratio_in_words(ratio: float, n: int | None) -> str:
 
 
 def _where(wrong: np.ndarray, shape: tuple[int, ...]) -> str:
-    """The rows or the columns that are off, if it is these alone."""
+    """Name the rows or the columns that are wrong, if all others are right."""
     if len(shape) != 2:
         return ""
     grid = wrong.reshape(shape)

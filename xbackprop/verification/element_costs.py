@@ -1,12 +1,12 @@
-"""C(θ + h e_p), for one element p of θ at a time, at the price of the layers above it.
+"""Compute C(θ + h e_p) for one element p of θ at a time, from the layers above it only.
 
-To move W_l[i, j] by h adds h h_{l-1}[:, i] to column j of z_l, and to move b_l[j] adds h. Everything below stays as it
-was; in layer l + 1
+Moving W_l[i, j] by h adds h h_{l-1}[:, i] to column j of z_l, and moving b_l[j] adds h. The layers below do not change;
+in layer l + 1
 
     z_{l+1} + (h_l′ - h_l)[:, j] W_{l+1}[j, :] ,
 
-h_l′ being the moved h_l, and only above that are whole products needed. A network of two layers takes some hundred
-times less work than by passes through stacks of θ. It needs activations that work element by element, as xbackprop's
+where h_l′ is the moved h_l, and whole products are needed only above that. A network of two layers takes some hundred
+times less work than with passes through stacks of θ. It needs activations that work element by element, as xbackprop's
 own do.
 """
 
@@ -26,7 +26,7 @@ from xbackprop.nn.penalty import penalty
 
 
 class _Base(NamedTuple):
-    """The network at θ itself, in real or in complex numbers."""
+    """The layers and the forward pass of the network at θ itself, in real or in complex numbers."""
 
     theta: Array
     batch: Batch
@@ -37,14 +37,14 @@ class _Base(NamedTuple):
 class ElementCosts:
     """C(θ + h e_p) of a network, and whether some unit is then on another side of a kink than at θ.
 
-    objective : on a backend that overrides nothing. theta : (P,). batch, complex_batch : the same samples, the second
-    in complex numbers.
+    objective : C, on a backend that overrides nothing. theta : (P,). batch, complex_batch : the same samples, the
+    second in complex numbers.
     """
 
     def __init__(self, objective: Objective, theta: Array, batch: Batch, complex_batch: Batch) -> None:
         self.objective, self.theta, self.batch, self.complex_batch = objective, theta, batch, complex_batch
         above = objective.layout.sizes[min(2, len(objective.layout.shapes)) :]
-        #: How many numbers one element takes.
+        #: The numbers that are stored for one element.
         self.floats_per_element = batch.X.shape[0] * (6 + 8 * sum(above))
 
     @cached_property
@@ -61,7 +61,7 @@ class ElementCosts:
         return _Base(theta, batch, self.objective.layers(theta), cache)
 
     def __call__(self, elements: np.ndarray, h: complex) -> tuple[np.ndarray, np.ndarray]:
-        """The costs (k,) and the crossings (k,) for elements (k,) of θ, on the host; h is a float, or complex."""
+        """Return costs (k,) and crossings (k,) for elements (k,) of θ, on the host; h is a float, or complex."""
         base = self._complex if isinstance(h, complex) else self._real
         costs, crossed = np.empty(len(elements), dtype=type(h)), np.empty(len(elements), dtype=bool)
         to_host = self.objective.backend.to_host
@@ -77,7 +77,7 @@ class ElementCosts:
     def _move(
         self, base: _Base, l: int, elements: np.ndarray, i: np.ndarray | None, j: np.ndarray, h: complex
     ) -> tuple[Array, Array]:
-        """The same for elements [i, j] of W_l, or j of b_l."""
+        """Return costs and crossings for elements [i, j] of W_l, or j of b_l."""
         xp, (theta, batch, layers, cache) = self.objective.backend.xp, base
         activations, L = self.objective.activations, len(layers)
         old = self._take(theta, elements, 0)
@@ -103,7 +103,7 @@ class ElementCosts:
         return self._cost(base, z, weights), crossed | self._crosses_in_cost(base, z, weights)
 
     def _cost(self, base: _Base, z: Array, weights: tuple[Array, Array] | None) -> Array:
-        """C of the logits z (k, n, n_L); `weights` (k,) are those that are moved, before and after."""
+        """Return C (k,) of logits z (k, n, n_L); the penalty needs the moved `weights` (k,), before and after."""
         objective, xp, batch = self.objective, self.objective.backend.xp, base.batch
         cost, _ = objective.loss.value_and_delta(xp, z, batch.y, batch.share)
         if not objective.alpha:
@@ -116,7 +116,7 @@ class ElementCosts:
         return cost
 
     def _crosses(self, activation: Activation, z: Array, there: Array) -> Array:
-        """Whether some z (k, ...) is on another side of a kink than `there`."""
+        """Return whether some z (k, ...) is on another side of a kink than `there`."""
         xp = self.objective.backend.xp
         crossed = xp.zeros((z.shape[0],), dtype=xp.bool, device=z.device)
         for kink in (*activation.kinks, *activation.corners):
@@ -124,7 +124,7 @@ class ElementCosts:
         return crossed
 
     def _crosses_in_cost(self, base: _Base, z: Array, weights: tuple[Array, Array] | None) -> Array:
-        """The same for the loss, and for the sign of a weight under an L1 penalty."""
+        """Return whether a kink of the loss is crossed, or a weight under an L1 penalty changes its sign."""
         objective, xp = self.objective, self.objective.backend.xp
         crossed = xp.zeros((z.shape[0],), dtype=xp.bool, device=z.device)
         residual, there = (real_part(xp, logits - base.batch.y) for logits in (z, base.cache.z[-1]))
@@ -144,5 +144,5 @@ class ElementCosts:
         return xp.take(x, xp.asarray(indices, device=x.device), axis=axis)
 
     def _columns(self, x: Array, indices: np.ndarray) -> Array:
-        """Columns of x (n, m) as rows (k, n)."""
+        """Return columns of x (n, m) as rows (k, n)."""
         return self._take(self.objective.backend.xp.matrix_transpose(x), indices, 0)

@@ -1,4 +1,4 @@
-"""The data of gradient checks: verdicts, the record of a method, its findings, and the results that they add up to."""
+"""The data of gradient checks: verdicts, the record of a method, its findings, and the results of a verification."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Verdict(StrEnum):
-    """PASS, FAIL; INCONCLUSIVE: it could not be told, and why; VACUOUS: everything is zero, on both sides."""
+    """PASS, FAIL, INCONCLUSIVE if neither can be decided, or VACUOUS if both derivatives are zero everywhere."""
 
     PASS = "PASS"
     FAIL = "FAIL"
@@ -21,12 +21,12 @@ class Verdict(StrEnum):
 
 
 class Role(StrEnum):
-    """How much the findings of a method weigh.
+    """The weight of a method's findings in the verdict.
 
-    DECISIVE : they pass a tensor or fail it: the method compares the derivative itself, element by element.
-    SUPPORTING : they may fail a tensor and never pass one: a Taylor remainder tells an order and not a value, and the
-        dot product shares f′ with the gradient that it looks at.
-    ADVISORY : they are reported and decide nothing: the paper's figure fails correct deep networks.
+    DECISIVE : the findings pass or fail a tensor, since the method compares the derivative itself, element by element.
+    SUPPORTING : the findings may fail a tensor but never pass one: a Taylor remainder has an order and no value, and
+        the dot product shares f′ with the gradient that it checks.
+    ADVISORY : the findings are reported and decide nothing: the paper's figure fails correct deep networks.
     """
 
     DECISIVE = "decisive"
@@ -35,21 +35,21 @@ class Role(StrEnum):
 
 
 class CannotRun(Exception):
-    """A method cannot be used here; the text says why."""
+    """The error for a method that cannot be used here; its message is the reason."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to check a gradient, and everything that the package knows of it.
+    """The record of one method to check a gradient.
 
-    name : as users ask for it and as JSON has it. title : at the head of a column.
-    role : how much its findings weigh. bound : the limit of its error.
+    name : its name in arguments and in JSON. title : the head of its column.
+    role : the weight of its findings. bound : the limit of its error.
     explained : the method and the unit of its error, in two sentences for a reader of the report.
-    check : ``check(claim) -> MethodResult``; with `of_network`, ``check(network)``, a `NetworkGradient`. None for
-        findings that are made elsewhere.
+    check : ``check(claim) -> MethodResult``; with `of_network`, ``check(network)``, a `NetworkGradient`. None if
+        its findings are made elsewhere.
     at_least : whether the figure must reach the bound, as an order must, and not stay below it.
     counted : the things that `Finding.checked` counts: "elements", "steps" or "draws".
-    default : whether it runs when nothing else is asked for. stand_in : the method that runs where this one cannot.
+    default : whether it runs by default. stand_in : the method that runs where this one cannot.
     slope_precedence : of two methods that give slopes, the slopes of the one with the larger number are shown.
     """
 
@@ -68,7 +68,7 @@ class Method:
 
 
 class Element(NamedTuple):
-    """One parameter: its tensor, its index there, its derivative as claimed and as a method found it."""
+    """One parameter: its tensor, its index there, and its derivative as claimed and as measured."""
 
     tensor: str
     position: tuple[int, ...]
@@ -80,12 +80,12 @@ class Element(NamedTuple):
 class Finding:
     """The result of one method on one tensor.
 
-    by : the record of the method. tensor : its name, or "θ" for all of them together.
+    by : the record of the method. tensor : the name of the tensor, or "θ" for all of them together.
     error, bound : the measured figure and its limit, in the method's own unit.
-    checked : how many elements, steps or draws were looked at; fewer elements than there are where they were sampled.
-    counts : how many of them were crossed (by a kink), undecided, zero, inconclusive, …
-    worst : the element that is furthest off.
-    reason : in words, why it is not a PASS.
+    checked : the number of elements, steps or draws; of large tensors only a sample of the elements is checked.
+    counts : the numbers of those that were crossed (by a kink), undecided, zero, inconclusive, …
+    worst : the element with the largest error.
+    reason : the reason why it is not a PASS; empty if it is.
     """
 
     by: Method
@@ -105,7 +105,7 @@ class Finding:
 
     @property
     def badness(self) -> tuple[int, float]:
-        """Orders the findings of one method: first by verdict, then by the distance from the bound."""
+        """The sort key of the findings of one method: first the verdict, then the distance from the bound."""
         distance = self.bound - self.error if self.by.at_least else self.error / self.bound
         return _FROM_BEST.index(self.verdict), math.inf if math.isnan(distance) else distance
 
@@ -114,17 +114,17 @@ _FROM_BEST = (Verdict.PASS, Verdict.VACUOUS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 
 
 def worst_verdict(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL before INCONCLUSIVE before VACUOUS before PASS; INCONCLUSIVE where there are none."""
+    """Return the worst: FAIL before INCONCLUSIVE before VACUOUS before PASS; INCONCLUSIVE if there are no verdicts."""
     return max(verdicts, key=_FROM_BEST.index, default=Verdict.INCONCLUSIVE)
 
 
 def worst_finding(findings: Iterable[Finding]) -> Finding | None:
-    """Of the findings of one method the one with the worst verdict, and among those the furthest from its bound."""
+    """Return the worst of the findings of one method: by verdict, then by the distance from the bound."""
     return max(findings, key=lambda finding: finding.badness, default=None)
 
 
 def tensor_verdict(findings: Sequence[Finding]) -> Verdict:
-    """The verdict on a tensor: FAIL if any method that may decide fails, otherwise that of the decisive methods."""
+    """Return the verdict on a tensor: FAIL if a method that may decide fails, else that of the decisive methods."""
     if any_failed(findings):
         return Verdict.FAIL
     decisive = {f.verdict for f in findings if f.by.role is Role.DECISIVE}
@@ -134,14 +134,14 @@ def tensor_verdict(findings: Sequence[Finding]) -> Verdict:
 
 
 def any_failed(findings: Iterable[Finding]) -> bool:
-    """Whether some method that may decide fails."""
+    """Return whether a decisive or supporting method fails."""
     return any(f.verdict is Verdict.FAIL and f.by.role is not Role.ADVISORY for f in findings)
 
 
 class MethodResult(NamedTuple):
-    """Everything that a method leaves.
+    """The result of a method: its findings, and its numbers for the report.
 
-    slopes : the elements of θ for which it has a slope, and the slopes. taylor : for every tensor, pairs
+    slopes : the elements of θ for which it has a slope, and these slopes. taylor : for every tensor, pairs
     (h, |remainder|). paper_error : eq. 18 over all parameters.
     """
 
@@ -155,9 +155,9 @@ class MethodResult(NamedTuple):
 class TensorSummary:
     """One tensor of one run: W_l as "coefs_[l]", b_l as "intercepts_[l]", or the name a user gave it.
 
-    norm : ‖g‖ of the analytic gradient. paper_error : eq. 18 on this tensor alone, NaN where it was not run.
-    analytic, numeric : up to 2,000 of its elements, for the scatter; numeric by the most accurate method that ran.
-    diagnosis : in words, the mistake that the ratio analytic/numeric points to; empty where nothing is wrong.
+    norm : ‖g‖ of the analytic gradient. paper_error : eq. 18 on this tensor alone, NaN if the method did not run.
+    analytic, numeric : up to 2,000 of its elements, for the scatter plot; numeric by the most accurate method that ran.
+    diagnosis : the likely mistake, in words, from the ratio analytic/numeric; empty if nothing is wrong.
     """
 
     name: str
@@ -173,7 +173,7 @@ class TensorSummary:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of the pictures.
+    """The curves of a report's pictures.
 
     steps : for "central differences", "Richardson" and "complex step", pairs (h, relative error of the gradient).
     taylor : for every tensor, pairs (h, |remainder|).
@@ -188,8 +188,8 @@ class Run:
     """One gradient at one point, on one backend.
 
     place : backend, version, device, dtype, point ("given", …), alpha.
-    tensors, findings : the results. notes : methods that could not be run, and why; elements that were sampled.
-    paper_error : eq. 18 over all parameters, the paper's one figure; NaN where it was not run.
+    tensors, findings : the results. notes : methods that could not run, and why; the number of sampled elements.
+    paper_error : eq. 18 over all parameters, the paper's one figure; NaN if the method did not run.
     """
 
     place: Mapping[str, str]
@@ -202,7 +202,7 @@ class Run:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst over its tensors; FAIL if any method that may decide fails, on one of them or on θ as a whole."""
+        """The worst verdict of its tensors; FAIL if a method that may decide fails, on a tensor or on θ as a whole."""
         return Verdict.FAIL if any_failed(self.findings) else worst_verdict(t.verdict for t in self.tensors)
 
 
@@ -212,7 +212,7 @@ class Results:
 
     header : the network or function that was checked, versions, platform, seed, settings.
     runs : one per backend, dtype, point and α.
-    not_run : everything that was asked for and could not be run, with the reason: never a pass.
+    not_run : everything that was asked for and could not run, with the reason; it keeps the verdict from being PASS.
     """
 
     header: Mapping[str, str]
@@ -221,7 +221,7 @@ class Results:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst over all runs; never PASS if something that was asked for could not be run."""
+        """The worst verdict of all runs; never PASS if something that was asked for could not run."""
         missing = [Verdict.INCONCLUSIVE] if self.not_run else []
         return worst_verdict([*(run.verdict for run in self.runs), *missing])
 
@@ -232,7 +232,7 @@ class Results:
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
-        """For every tensor the worst verdict over all runs."""
+        """The worst verdict of every tensor over all runs."""
         names = dict.fromkeys(t.name for run in self.runs for t in run.tensors)
         return {
             name: worst_verdict(t.verdict for run in self.runs for t in run.tensors if t.name == name) for name in names
@@ -240,5 +240,5 @@ class Results:
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """The time that all runs took together, in seconds."""
         return float(sum(run.seconds for run in self.runs))

@@ -1,5 +1,5 @@
-"""A network's gradient at one point, laid out as the methods need it: as a claim about a function of θ in float64, and
-as arrays on the host for the oracles."""
+"""Prepare a network's gradient at one point for the methods: as a claim about a function of θ in float64, and as arrays
+on the host for the oracles."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from xbackprop.verification.element_costs import ElementCosts
 from xbackprop.verification.problem import Problem, problem_on_host
 from xbackprop.verification.rounding import UNITS, rounding_bound
 
-WORK = 2e11  # multiplications and additions that element-by-element methods may take before they sample
-STACKS = 1e8  # up to so many, C is evaluated on stacks of θ; above, one element at a time is quicker
-PROBE, AGREEMENT = 2.0**-4, 1e-9  # the step on which both are compared, and how far they may be apart
-FEWEST = 16  # elements of a tensor that are looked at in any case
+WORK = 2e11  # operations above which element-by-element methods check only a sample
+STACKS = 1e8  # operations up to which C is evaluated on stacks of θ; above, one element at a time is quicker
+PROBE, AGREEMENT = 2.0**-4, 1e-9  # the step at which both are compared, and the largest difference
+FEWEST = 16  # elements of a tensor that are checked in any case
 
 
 @dataclass(frozen=True)
 class NetworkGradient:
-    """A network at a point, and the gradient that training takes there.
+    """A network at a point θ, and the gradient that training computes there.
 
     objective, theta, batch : in the dtype that trains. problem : the same on the host, in float64.
-    gradient : as trained, (P,), on the host; `rounding` by how much rounding alone may put it off, in its own dtype.
-    claim : C and the gradient in float64. repeatable : whether computing the gradient twice gave the same.
+    gradient : that of training, (P,), on the host; `rounding` is the error that rounding in its dtype may make.
+    claim : C and the gradient in float64. repeatable : whether computing the gradient twice gave the same result.
     """
 
     objective: Objective
@@ -43,7 +43,7 @@ class NetworkGradient:
 
 
 def network_gradient(objective: Objective, theta: Array, batch: Batch, seed: int, memory: int) -> NetworkGradient:
-    """Take the gradient, by the path that training takes, and everything else that the methods need."""
+    """Compute the gradient as training does, and everything else that the methods need."""
     xp = objective.backend.xp
     gradient = trained_gradient(objective, theta, batch)
     fresh = objective.workspace(theta, batch.X.shape[0])
@@ -76,7 +76,7 @@ def network_gradient(objective: Objective, theta: Array, batch: Batch, seed: int
 def network_claim(
     objective: Objective, theta: Array, batch: Batch, gradient: np.ndarray | None = None, memory: int = STACK_BYTES
 ) -> GradientClaim:
-    """C of the generic functions around θ (P,) in float64, and the gradient that training has there."""
+    """Return the claim at θ (P,) in float64: C by the generic functions, and the gradient of training."""
     layout = objective.layout
     claim = GradientClaim(
         objective.backend.generic(),
@@ -87,7 +87,7 @@ def network_claim(
         floats_per_point=3 * batch.X.shape[0] * sum(layout.sizes[1:]),
         memory=memory,
     )
-    own = all(ACTIVATIONS.get(f.name) is f for f in objective.hidden)  # which work element by element
+    own = all(ACTIVATIONS.get(f.name) is f for f in objective.hidden)  # these work element by element
     if not own or layout.n_parameters * batch.X.shape[0] * layout.n_weights < STACKS:
         return claim
     plain = replace(objective, backend=objective.backend.generic())
@@ -96,7 +96,7 @@ def network_claim(
 
 
 def _agree(claim: GradientClaim, quick: ElementCosts) -> bool:
-    """Whether the quick way gives the costs of C itself, for one element of every tensor."""
+    """Return whether `quick` gives the same costs as C on stacks of θ, for one element of every tensor."""
     rng = np.random.RandomState(0)
     some = np.array([rng.randint(where.start, where.stop) for where, _ in claim.tensors.values()])
     slow = np.concatenate([claim.evaluate(chosen, PROBE)[0] for chosen in claim.stacks(some)])
@@ -104,9 +104,9 @@ def _agree(claim: GradientClaim, quick: ElementCosts) -> bool:
 
 
 def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.ndarray:
-    """∂C/∂θ (P,) on the host, by the path of a training step: the backend's own functions, into reused buffers.
+    """Return ∂C/∂θ (P,) on the host, computed as in a training step: by the backend's functions, into reused buffers.
 
-    It is the second of two steps, the first being at another θ: remains of one step must not reach the next.
+    A step at another θ goes before it, so that an error shows if values of one step remain in the buffers of the next.
     """
     workspace = objective.workspace(theta, batch.X.shape[0])
     objective.value_and_gradient(0.5 * theta, batch, workspace)
@@ -114,13 +114,13 @@ def trained_gradient(objective: Objective, theta: Array, batch: Batch) -> np.nda
 
 
 def _on_host(objective: Objective, result: tuple[Array, Array]) -> np.ndarray:
-    """A copy of the gradient, which lies in a buffer."""
+    """Return a copy of the gradient on the host, since the gradient lies in a buffer."""
     _, gradient = result
     return np.array(objective.backend.to_host(gradient))
 
 
 def _cost_and_branches(objective: Objective, batch: Batch) -> CostAndBranches:
-    """C and branches of stacked θ, real or complex, by the generic functions."""
+    """Return the function that computes C and branches of stacked θ, real or complex, by the generic functions."""
     plain = replace(objective, backend=objective.backend.generic())
     xp = plain.backend.xp
     complex_batch = _cast(objective, batch, xp.complex128)
@@ -132,14 +132,14 @@ def _cost_and_branches(objective: Objective, batch: Batch) -> CostAndBranches:
 
 
 def _cast(objective: Objective, batch: Batch, dtype: Any) -> Batch:
-    """The batch with X, y and masks in another dtype; weights stay as they are, and real."""
+    """Return the batch with X, y and masks in another dtype; sample weights stay real."""
     xp = objective.backend.xp
     masks = [xp.astype(mask, dtype) for mask in batch.masks]
     return batch._replace(X=xp.astype(batch.X, dtype), y=xp.astype(batch.y, dtype), masks=masks)
 
 
 def _affordable_elements(objective: Objective, batch: Batch, gradient: np.ndarray, seed: int) -> np.ndarray:
-    """All elements of θ if C can be afforded that often; otherwise as many of every tensor, and its largest."""
+    """Return all elements of θ if that is not too much work; otherwise a sample of every tensor, and its largest."""
     ranges = [where for where, _ in objective.layout.tensors().values()]
     work = 8 * batch.X.shape[0] * objective.layout.n_weights
     each = max(FEWEST, int(WORK / max(work, 1)) // len(ranges))
@@ -155,7 +155,7 @@ def _affordable_elements(objective: Objective, batch: Batch, gradient: np.ndarra
 
 
 def _units_at_kinks(objective: Objective, theta: Array, batch: Batch) -> dict[str, int]:
-    """For every W_l and b_l, how many z_l are exactly at a kink: there f′ is the slope from the left."""
+    """Count, for every W_l and b_l, the z_l that are exactly at a kink, for which f′ is the slope from the left."""
     backend = objective.backend
     counts = dict.fromkeys(objective.layout.tensors(), 0)
     for l, (z, f) in enumerate(zip(objective.forward(theta, batch.X).z, objective.hidden, strict=False)):

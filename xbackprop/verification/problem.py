@@ -1,4 +1,4 @@
-"""A network, its loss and its data as float64 arrays on the host, for oracles and error analysis."""
+"""`Problem`: a network, its loss and its data as float64 arrays on the host, for oracles and error analysis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xbackprop.nn.objective import Batch, Objective
 
 
 class Problem(NamedTuple):
-    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
+    """The data of C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
 
     layers : (W_l (n_in, n_out), b_l (1, n_out)), l = 1 … L. activations : one per hidden layer.
     X, y, share, masks : as in `objective.Batch`.
@@ -32,7 +32,7 @@ class Problem(NamedTuple):
 
 
 def problem_on_host(objective: Objective, theta: Array, batch: Batch) -> Problem:
-    """The problem at θ, fetched from the device."""
+    """Copy the network at θ and its batch from the device to a `Problem`."""
 
     def host(x: Array | float) -> np.ndarray:
         return np.array(x if isinstance(x, float) else objective.backend.to_host(x), dtype=np.float64)

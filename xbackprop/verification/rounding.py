@@ -1,14 +1,14 @@
-"""How far rounding alone may put each ∂C/∂θ_p off: a running error analysis of both passes, to first order.
+"""Bound the error that rounding alone makes in each ∂C/∂θ_p: a running error analysis of both passes, to first order.
 
-Every quantity x is followed by e_x, a bound in units of u on its error:
+Beside every quantity x, e_x is computed, a bound on its error in units of u:
 
     e_z(l) = e_h(l-1) |W| + s |h| |W| + |b| ,              e_h(l) = |f′| e_z + |h| + min(|z|, 1) + τ ,
     e_δ(L) = |∂δ/∂z| e_z + s (|δ| + |δ₀| + |δ - δ₀|) + τ ,   e_dW = |h|ᵀ e_δ + e_hᵀ |δ| + s |h|ᵀ |δ| + τ ,
     e_δ(l-1) = (e_δ |W|ᵀ + s |δ| |W|ᵀ) |f′| + |δ Wᵀ| e_f′ + τ ,   e_f′ = |f″| e_z + |f′| + 1 ,
 
-and where the factors of a product are both off, u times the product of their errors. δ₀ is δ(L) for y = 0, and s = 1 +
-k/64 what a sum of k terms loses: mostly a unit, but units without end where many equal terms are all rounded the same
-way, as in a saturated network. e_f′ is unbounded where z is so close to a kink that rounding may put it on the other
+and where both factors of a product have errors, u times the product of these. δ₀ is δ(L) for y = 0, and s = 1 + k/64 is
+the loss of a sum of k terms: mostly one unit, but many units where many equal terms are all rounded the same way, as in
+a saturated network. e_f′ is unbounded where z is so close to a kink that rounding may put it on the other
 side. The 1 stands for functions that have lost their relative accuracy where they are near 0, such as gelu's z(1 +
 erf), or torch's derivative s(1-s) of a sigmoid; τ = (smallest normal number)/u for what underflows. Without the bound a
 correct gradient would be called wrong where its terms cancel: in networks that fit their data, and in saturated ones.
@@ -28,14 +28,14 @@ from xbackprop.nn.activations import ACTIVATIONS, IDENTITY, Activation
 from xbackprop.nn.backprop import Cache, deltas, forward
 from xbackprop.verification.problem import Problem
 
-UNITS = 16.0  # how many times its bound the error of an element may be
+UNITS = 16.0  # the largest error of an element, in multiples of its bound
 CLOSE = 16.0  # units of u e_z within which z may be on either side of a kink
-TERMS = 64  # of a sum, that lose a unit
-STEP = 2.0**-20  # of the differences that stand for derivatives that a user has not given
+TERMS = 64  # this many terms of a sum lose one unit
+STEP = 2.0**-20  # the step of differences in place of derivatives that a user has not given
 
 
 def rounding_bound(problem: Problem, dtype: np.dtype) -> list[tuple[np.ndarray, np.ndarray]]:
-    """u e for every ∂C/∂W_l and ∂C/∂b_l, in the shapes of the layers; dtype is the gradient's, u its spacing at 1."""
+    """Return u e for every ∂C/∂W_l and ∂C/∂b_l, in the shapes of the layers; u is the spacing of `dtype` at 1."""
     u = float(np.finfo(dtype).eps)
     underflow = float(np.finfo(dtype).tiny) / u
     layers, hidden, loss, X, y, share, alpha_over_n, l1_over_n, masks = problem
@@ -66,10 +66,10 @@ def rounding_bound(problem: Problem, dtype: np.dtype) -> list[tuple[np.ndarray, 
 
 
 def _undecided(f: Activation, z: np.ndarray, e: np.ndarray) -> np.ndarray:
-    """Whether z, known to within e, may be on either side of a kink.
+    """Return whether z, known to within e, may be on either side of a kink.
 
-    Exactly at a kink xbackprop's own are on the left. Where torch, or complex numbers, see a user's max or abs there,
-    nobody has promised; nor that a corner at 0 has been declared.
+    Exactly at a kink, xbackprop's own activations take the left side. For a user's max or abs, torch and complex
+    numbers may take either side, and a kink at 0 may not have been declared.
     """
     own = ACTIVATIONS.get(f.name) is f
     undecided = np.zeros(z.shape, dtype=bool)
@@ -79,7 +79,7 @@ def _undecided(f: Activation, z: np.ndarray, e: np.ndarray) -> np.ndarray:
 
 
 def tangent_scale(problem: Problem, cache: Cache, direction: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    """Jv (n, n_L) with every term of it made positive, to which the rounding of Jv is relative."""
+    """Return Jv (n, n_L) with every term made positive: the scale of the rounding error of Jv."""
     moved = np.zeros_like(cache.h[0])
     masks = problem.masks
     activations = [*problem.activations, IDENTITY]
@@ -100,7 +100,7 @@ def _forward_errors(layers, activations, cache, underflow):  # type: ignore[no-u
 
 
 def _output_error(loss, z, y, share, delta, e_z):  # type: ignore[no-untyped-def]
-    without = np.nan_to_num(loss.value_and_delta(xp, z, np.zeros_like(y), share)[1])  # y = 0 may be no target at all
+    without = np.nan_to_num(loss.value_and_delta(xp, z, np.zeros_like(y), share)[1])  # y = 0 need not be a valid target
     error = _lost(z.shape[1]) * (np.abs(delta) + np.abs(without) + np.abs(delta - without))
     for k in range(z.shape[1]):  # |∂δ/∂z| e_z, a column of the Jacobian at a time
         along = np.zeros_like(z)
@@ -115,7 +115,7 @@ def _output_error(loss, z, y, share, delta, e_z):  # type: ignore[no-untyped-def
 
 
 def _curvature(f, z, h):  # type: ignore[no-untyped-def]
-    """|f″|, roughly where f has none of its own."""
+    """Return |f″|, by differences if the activation has no d2f."""
     if f.d2f is not None:
         return np.abs(f.d2f(xp, z, h))
     step = STEP * np.maximum(np.abs(z), 1.0)
@@ -123,5 +123,5 @@ def _curvature(f, z, h):  # type: ignore[no-untyped-def]
 
 
 def _lost(terms: int) -> float:
-    """How many units a sum of so many terms loses."""
+    """Return the error of a sum of this many terms, in units of u."""
     return 1.0 + terms / TERMS

@@ -1,4 +1,4 @@
-"""One gradient at one point: every method that can run there, and the results that they give together."""
+"""Check one gradient at one point: run every method that can run there, and combine their results to a `Run`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from xbackprop.verification.network import NetworkGradient, network_gradient
 from xbackprop.version import __version__
 
 SCATTER = 2000  # elements of a tensor that a report keeps
-CURVE_ELEMENTS, FEW = 24, 2  # that the curves are measured on; and where the other methods sample as well
+CURVE_ELEMENTS, FEW = 24, 2  # elements that the curves are measured on; and the number if the methods sample
 CURVE_STEPS = np.logspace(-1, -12, 23)
 COMPLEX_STEPS = np.array([1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-8, 1e-10, 1e-12, 1e-20, 1e-100, 1e-200])
 CHANGES = "the gradient is another one when it is computed again"
-#: The methods that run when nothing else is asked for.
+#: The methods that run by default.
 DEFAULT = tuple(name for name, method in METHODS.items() if method.default)
-#: From the least accurate slopes to the most accurate ones.
+#: The methods that give slopes, from the least to the most accurate.
 SLOPE_PRECEDENCE = sorted(METHODS, key=lambda name: METHODS[name].slope_precedence)
 
 
@@ -57,17 +57,17 @@ def run_methods(
 ) -> Run:
     """Check the gradient of `objective` at θ by every method that can run there.
 
-    The gradient is the one that trains: through the backend's overrides and into reused buffers. C is the generic one
-    on the same library. A float32 gradient meets the oracle and the dot product as it is; the other methods need
-    float64 and look at the same lines in float64.
+    The gradient is that of training: with the backend's overrides and into reused buffers. C is computed by the generic
+    functions on the same library. The oracle and the dot product check a float32 gradient itself; the other methods
+    need float64 and check the same code in float64.
 
     Parameters
     ----------
-    theta : (P,), and batch : as the objective takes them.
-    methods : out of METHODS; by default DEFAULT.
-    seed : of random directions and samples. memory : bytes that a stack of moved parameters may take.
+    theta, batch : θ (P,) and the samples, as the objective takes them.
+    methods : names out of METHODS; by default DEFAULT.
+    seed : the seed of random directions and samples. memory : the bytes that a stack of moved parameters may take.
     pictures : whether to measure the curves that a report draws.
-    place : names of the run's place, beside backend, dtype and α.
+    place : entries of `Run.place` beside backend, dtype and α.
     """
     began = time.perf_counter()
     backend = objective.backend
@@ -99,7 +99,7 @@ def run_methods(
 def run_each(
     methods: Iterable[Method], asked: Collection[str], claim: GradientClaim, network: NetworkGradient | None = None
 ) -> tuple[dict[str, MethodResult], list[str]]:
-    """The results of those of `methods` that are asked for, or stand in for one; and why some could not run."""
+    """Run those of `methods` that are asked for or stand in for one; return their results, and why some cannot run."""
     names, results, notes = set(asked), {}, []
     for method in methods:
         if method.name in names and method.check is not None:
@@ -112,7 +112,7 @@ def run_each(
 
 
 def _doubted(result: MethodResult) -> MethodResult:
-    """The same of a gradient that changes: never a PASS, and a FAIL where it fails without that."""
+    """Return a result with every verdict but FAIL as INCONCLUSIVE, for a gradient that is not repeatable."""
     return result._replace(
         findings=[
             f if f.verdict is Verdict.FAIL else replace(f, verdict=Verdict.INCONCLUSIVE, reason=CHANGES)
@@ -135,8 +135,11 @@ def _notes(network: NetworkGradient, asked: Collection[str]) -> list[str]:
 
 
 def measure_curves(claim: GradientClaim, results: Mapping[str, MethodResult]) -> Curves:
-    """The curves that a report draws: ‖slopes - ∇C‖ / ‖∇C‖ over a few elements of θ for every kind of difference and
-    every step, and Taylor remainders. ∇C is the complex step's, where C carries it, or else the gradient under test."""
+    """Measure the curves that a report draws: errors against the step, and Taylor remainders.
+
+    The error is ‖slopes - ∇C‖ / ‖∇C‖ over a few elements of θ, for every kind of difference and every step. ∇C is the
+    complex step's if it could run, otherwise the gradient under test.
+    """
     taylor = {name: curve for result in results.values() for name, curve in result.taylor.items()}
     elements, everything = claim.elements, len(claim.elements) == len(claim.gradient)
     number = min(len(elements), CURVE_ELEMENTS if everything else FEW)
@@ -176,9 +179,9 @@ def make_run(
     n: int | None = None,
     doubt: str = "",
 ) -> Run:
-    """The run that these results make up.
+    """Combine the results of the methods to a `Run`.
 
-    n : the number of samples, for the diagnosis. doubt : why no finding counts, if so.
+    n : the number of samples, for the diagnosis. doubt : the reason why no finding counts; empty if they count.
     """
     findings = [f for result in results.values() for f in result.findings]
     if doubt:
@@ -231,7 +234,7 @@ def _summary(
 
 
 def make_header(facts: Mapping[str, str], seed: int) -> dict[str, str]:
-    """The facts, and everything that a reader needs to do it again."""
+    """Return the facts with everything that a reader needs to repeat the verification: versions, platform, seed."""
     torch = sys.modules.get("torch")
     tf32 = {"tf32": "on" if torch.backends.cuda.matmul.allow_tf32 else "off"} if torch else {}
     return {

@@ -1,4 +1,4 @@
-"""The methods of verification, one module each with its record, and the list of them all."""
+"""The methods of verification: a module for each, with its `Method` record, and the list of all."""
 
 from xbackprop.verification.findings import Method
 from xbackprop.verification.methods import complex_step, dot_product, oracle, paper, reference, richardson, taylor

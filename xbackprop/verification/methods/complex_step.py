@@ -1,4 +1,4 @@
-"""The complex step: ∂C/∂θ_p = Im C(θ + ih e_p) / h with h = 1e-200, right to rounding, since nothing is subtracted.
+"""The complex step: ∂C/∂θ_p = Im C(θ + ih e_p) / h with h = 1e-200, exact up to rounding: nothing is subtracted.
 
 It moves no real part, so it crosses no kink. It needs a C that is analytic piece by piece: |z|, max and the like must
 choose by Re z, as `special` does. A function that drops the imaginary part (an abs somewhere) would give slopes of
@@ -16,7 +16,7 @@ from xbackprop.verification.methods import richardson
 
 TOLERANCE = 1e-12  # of the largest derivative of the tensor
 SMALLEST = float(np.finfo(np.float64).tiny) / COMPLEX_STEP / TOLERANCE
-AGREEMENT = 1e-6  # a slope that differs from the differences by more of itself, and of their error, is no slope
+AGREEMENT = 1e-6  # a slope must agree with differences to this part of itself, beside their error
 
 
 def check(claim: GradientClaim) -> MethodResult:
@@ -57,11 +57,11 @@ def check(claim: GradientClaim) -> MethodResult:
 
 
 def _require_imaginary_parts(claim: GradientClaim) -> None:
-    """CannotRun unless complex slopes along random directions agree with differences."""
+    """Raise CannotRun unless complex slopes along random directions agree with differences."""
     moves = claim.directions(claim.seed)
     try:
         carried = claim.complex_slopes(moves)
-    except Exception as error:  # whatever a library or a user's function raises when it meets complex numbers
+    except Exception as error:  # a library or a user's function may raise anything for complex numbers
         raise CannotRun(f"C does not take complex parameters: {type(error).__name__}: {error}") from error
     expected, uncertainty, _ = richardson.slopes(claim, moves)
     tolerance = AGREEMENT * np.abs(expected)

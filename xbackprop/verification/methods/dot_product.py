@@ -1,7 +1,7 @@
 """The dot-product test: ⟨Jv, w⟩ = ⟨v, Jᵀw⟩ for the logits' Jacobian J, forward mode on the left, backpropagation on the
-right. It holds to rounding at any point, kinks among them.
+right. Both sides agree to rounding at any point, also at kinks.
 
-It cannot see what both sides share, f′ among it. Claerbout, "Earth Soundings Analysis", 1992.
+It cannot detect an error that both sides share, as one in f′. Claerbout, "Earth Soundings Analysis", 1992.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def check(network: NetworkGradient) -> MethodResult:
             gap = abs(np.sum(forward * w) - v[where].astype(np.float64) @ backward[where])
             scale = float(np.sum(tangent_scale(problem, cache, layout.layers(np, v.astype(np.float64))) * np.abs(w)))
             figure = gap / (u * scale) if scale > 0 else (0.0 if gap == 0 else np.inf)
-            worst[name] = float(np.maximum(worst[name], figure))  # which keeps NaN
+            worst[name] = float(np.maximum(worst[name], figure))  # np.maximum keeps NaN
             moved[name] = moved[name] or not (scale == 0 and gap == 0)
 
     def judge(name: str, _: np.ndarray) -> Judgement:

@@ -32,18 +32,18 @@ def torch_gradient(
     l1_over_n: float = 0.0,
     masks: Sequence[np.ndarray] = (),
 ) -> tuple[float, list[tuple[np.ndarray, np.ndarray]]]:
-    """C and (∂C/∂W_l, ∂C/∂b_l) by torch.autograd on the CPU, in the dtype of what comes in.
+    """Compute C and (∂C/∂W_l, ∂C/∂b_l) by torch.autograd on the CPU, in the dtype of the arguments.
 
     C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|.
 
     Parameters
     ----------
     layers : (W_l, b_l), W_l (n_in, n_out) and b_l (n_out,) or (1, n_out).
-    activations : one per hidden layer; the f of a user's own one runs on tensors, and its df is not used.
-    loss : a name out of `LOSSES` or a `Loss`; of a user's own, C runs on tensors, and its δ is not used.
+    activations : one per hidden layer; for a user's own one, f is called with tensors, and df is not used.
+    loss : a name out of `LOSSES` or a `Loss`; for a user's own one, C is computed on tensors, and δ is not used.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
-    share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n, l1_over_n : α/n, λ/n. masks : of dropout, (n, n_l) for every hidden layer, or none.
+    share : the weight of each sample in the mean, 1/n or (n, 1).
+    alpha_over_n, l1_over_n : α/n, λ/n. masks : dropout masks (n, n_l), one per hidden layer, or () for none.
 
     Returns
     -------
@@ -81,13 +81,13 @@ def check(network: NetworkGradient) -> MethodResult:
 
     Raises
     ------
-    BackendError : if torch is not installed. CannotRun : if a function of the user's raises when it meets tensors.
+    BackendError : if torch is not installed. CannotRun : if a user's own function raises for tensors.
     """
     try:
         _, pairs = torch_gradient(*network.problem)
     except BackendError:
         raise
-    except Exception as error:  # whatever a user's own function raises
+    except Exception as error:  # a user's own function may raise anything
         raise CannotRun(f"torch cannot run a function of yours: {type(error).__name__}: {error}") from error
     numeric = np.concatenate([W.ravel() for W, _ in pairs] + [b.ravel() for _, b in pairs])
     gradient, rounding = network.gradient, network.rounding
@@ -112,7 +112,7 @@ def check(network: NetworkGradient) -> MethodResult:
 
 
 def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
-    """‖a - b‖ / ‖b‖; 0/0 is 0, anything else over 0 infinite."""
+    """Return ‖a - b‖ / ‖b‖: for b = 0 it is 0 if a = 0, and infinite otherwise."""
     difference, norm = np.linalg.norm(np.subtract(a, b)), np.linalg.norm(b)
     if norm == 0:
         return 0.0 if difference == 0 else np.inf
@@ -120,7 +120,7 @@ def relative_difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:
-    """Σ_x share_x loss(z, y)_x in torch's own functions; for a user's own loss, in the user's."""
+    """Return Σ_x share_x loss(z, y)_x by torch's own functions; a user's own loss is called with tensors."""
     import array_api_compat.torch as xp
     import torch
 
@@ -142,7 +142,7 @@ def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:
 
 
 def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
-    """torch's own function for one of `ACTIVATIONS`; for a user's, the user's f."""
+    """Return torch's own function for one of `ACTIVATIONS`, or the f of a user's own activation."""
     import array_api_compat.torch as xp
     import torch
 

@@ -5,9 +5,9 @@
 
 Perturbed parameter vectors are stacked along a leading axis, and one forward pass serves the whole stack. No
 difference is taken across a kink: where θ ± ε e_p puts some unit on another branch than θ does (relu's z > 0, say),
-the slope is taken on the side that stays on the branches of θ, with a step small enough that there is one; such
-elements are counted, held to the tolerance one by one, and left out of eq. 18. A unit exactly at a kink counts as on
-the left of it, as its derivative does.
+the slope is taken on the side that stays on the branches of θ, with a step so small that there is such a side; these
+elements are counted, compared with the tolerance one by one, and left out of eq. 18. A unit exactly at a kink counts as
+on the left of it, as its derivative does.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from xbackprop.verification.findings import Element, Method, MethodResult, Role,
 
 ETA = 1e-12
 EPSILON, TOLERANCE = 1e-5, 1e-7  # the paper's
-SHRINK = 4.0  # how the step shrinks, and how often, in search of a side without a kink
+SHRINK = 4.0  # the factor by which the step shrinks, and the number of steps, to find a side without a kink
 SHRINKS = 6
 
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """The result of the paper's check.
+    """The result of the paper's gradient check.
 
-    error : eq. 18 over all parameters whose differences cross no kink; `per_tensor` the same for each tensor.
-    crossed : how many crossed one and were checked on one side, and `crossed_in` every tensor; `undecided`, how many of
-        them had no side without.
-    wrong : the crossed elements whose one-sided slope disagrees.
+    error : eq. 18 over all parameters whose differences cross no kink; `per_tensor` has it for each tensor.
+    checked : the number of elements.
+    crossed : the number of elements whose difference crosses a kink, checked on one side; `crossed_in` has it for each
+        tensor. undecided : the number of those for which both sides have a kink.
+    wrong : the crossed elements whose one-sided slope disagrees with the gradient.
     worst : the element with the largest difference.
     """
 
@@ -47,7 +48,7 @@ class GradientCheck:
     crossed_in: Mapping[str, int] = field(default_factory=dict)
 
     def passed(self, tolerance: float) -> bool:
-        """Whether eq. 18 is below the tolerance, no crossed element is wrong, and not everything is undecided."""
+        """Return whether eq. 18 is below the tolerance, no crossed element is wrong, and some element was decided."""
         return self.error < tolerance and not self.wrong and self.undecided < self.checked
 
     def __str__(self) -> str:
@@ -60,15 +61,15 @@ class GradientCheck:
 
 
 def relative_error(numeric: np.ndarray, analytic: np.ndarray) -> float:
-    """Eq. 18."""
+    """Return the relative error of eq. 18."""
     norm = np.linalg.norm
     return float(norm(numeric - analytic) / (norm(numeric) + norm(analytic) + ETA))
 
 
 def paper_check(claim: GradientClaim, *, epsilon: float = EPSILON, tolerance: float = TOLERANCE) -> GradientCheck:
-    """Compare the gradient with the differences of C.
+    """Compare the gradient with central differences of C, as Section 6 of the paper does.
 
-    epsilon : the step ε. tolerance : the limit of crossed elements, one by one, relative to the norms in eq. 18.
+    epsilon : the step ε. tolerance : the largest error of a crossed element, relative to the norms in eq. 18.
     """
     rows = claim.elements
     analytic, numeric, crossed = claim.gradient[rows], *_central(claim, rows, epsilon)
@@ -102,7 +103,7 @@ def paper_check(claim: GradientClaim, *, epsilon: float = EPSILON, tolerance: fl
 
 
 def check(claim: GradientClaim) -> MethodResult:
-    """The same, tensor by tensor: the paper's figure, which correct deep and saturated networks may miss."""
+    """Apply the paper's check tensor by tensor; correct deep and saturated networks may exceed its tolerance."""
     result = paper_check(claim)
 
     def judge(name: str, mine: np.ndarray) -> Judgement:
@@ -119,7 +120,7 @@ def check(claim: GradientClaim) -> MethodResult:
 
 
 def _central(claim: GradientClaim, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """Eq. 17, divided by the step as it is once θ ± ε is rounded; and whether it crosses a kink."""
+    """Return eq. 17, divided by the difference of the rounded θ ± ε, and whether it crosses a kink."""
     numeric, crossed = np.empty(len(rows)), np.empty(len(rows), dtype=bool)
     point = claim.backend.to_host(claim.theta)[rows]
     done = 0
@@ -132,7 +133,7 @@ def _central(claim: GradientClaim, rows: np.ndarray, epsilon: float) -> tuple[np
 
 
 def _one_sided(claim: GradientClaim, rows: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
-    """The slope of second order on a side that stays on the branches of θ, and its step; 0 where there is none."""
+    """Return second-order slopes on a side that stays on the branches of θ, and the steps, 0 without such a side."""
     slopes, taken = np.zeros(len(rows)), np.zeros(len(rows))
     cost = claim.at_theta[0]
     for h in (epsilon / SHRINK**i for i in range(SHRINKS)):

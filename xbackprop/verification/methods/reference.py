@@ -1,7 +1,7 @@
-"""C(θ) in mpmath, to 50 digits, one number at a time: the check of the forward pass.
+"""Compute C(θ) in mpmath to 50 digits, one number at a time, to check the forward pass.
 
-Differences, complex steps and products show that the derivatives belong to the forward pass; that the forward pass
-is the paper's network, this shows. It shares no formula with `activations`, `losses` or `network`: everything is
+Differences, complex steps and products show that the derivatives belong to the forward pass; this shows that the
+forward pass is the paper's network. It shares no formula with `activations`, `losses` or `network`: everything is
 written as a textbook defines it, since numbers of mpmath neither overflow nor underflow. A sum that cancels in such a
 definition, as in log(1 + exp z) or in a softmax next to 1, keeps an absolute accuracy of 10^-digits; to see
 relative accuracy at 1e-300, ask for more digits. mpmath is imported when a function is called.
@@ -21,16 +21,16 @@ from xbackprop.verification.findings import CannotRun, Finding, Method, MethodRe
 from xbackprop.verification.network import NetworkGradient
 from xbackprop.verification.problem import Problem
 
-#: Up to here a gradient takes seconds. The functions themselves refuse nothing.
+#: Sizes up to which a gradient takes seconds; the functions below accept larger networks too.
 MAX_PARAMETERS = 200
 MAX_SAMPLES = 4
-TOLERANCE = 1e-12  # of the largest derivative of a tensor, and of C
+TOLERANCE = 1e-12  # relative to the largest derivative of a tensor, and to C
 
 Number = Any  # mpmath's mpf; mpmath has no annotations
 Network = list[tuple[list[list[Number]], list[Number]]]  # W_l as a list of rows and b_l, for l = 1 … L
 
 _TWO_PIECES = ("relu", "leaky_relu", "elu", "selu")  # one formula for z > 0 and another for z ≤ 0
-#: Values of z - y at which a loss goes from one formula to another.
+#: Values of z - y at which a loss changes from one formula to another.
 _LOSS_PIECES = {"absolute_error": (0,), "quantile": (0,), "huber": (-1, 1)}
 _SELU_SCALE = "1.0507009873554804934193349852946"
 _SELU_ALPHA = "1.6732632423543772848170429916717"
@@ -48,7 +48,7 @@ def reference_cost(
     masks: Sequence[np.ndarray] = (),
     digits: int = 50,
 ) -> Number:
-    """C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|, with z_l = h_{l-1} W_l + b_l and h_l = f_l(z_l).
+    """Compute C = Σ_x share_x loss(z_L, y)_x + α/(2n) Σ‖W_l‖² + λ/n Σ|W_l|, z_l = h_{l-1} W_l + b_l, h_l = f_l(z_l).
 
     Parameters
     ----------
@@ -56,13 +56,13 @@ def reference_cost(
     activations : one per hidden layer, names or rows of `ACTIVATIONS`.
     loss : a name out of `LOSSES`.
     X, y : (n, n_0) and (n, n_L), y one-hot for classes.
-    share : each sample's part of the mean, 1/n or (n, 1).
-    alpha_over_n, l1_over_n : α/n, λ/n. masks : of dropout, (n, n_l) for every hidden layer, or none.
-    digits : decimal digits to calculate with.
+    share : the weight of each sample in the mean, 1/n or (n, 1).
+    alpha_over_n, l1_over_n : α/n, λ/n. masks : dropout masks (n, n_l), one per hidden layer, or () for none.
+    digits : the decimal digits of the computation.
 
     Returns
     -------
-    C, an mpf. mpmath rounds what is calculated with it to the precision that is set outside, 15 digits by default.
+    C, an mpf. mpmath rounds further computations with it to the precision that is set there, 15 digits by default.
 
     Raises
     ------
@@ -86,14 +86,14 @@ def reference_gradient(
     masks: Sequence[np.ndarray] = (),
     digits: int = 50,
 ) -> tuple[Number, list[tuple[np.ndarray, np.ndarray]]]:
-    """C and (∂C/∂W_l, ∂C/∂b_l) by central differences, (C(θ + h e_p) - C(θ - h e_p)) / 2h.
+    """Compute C and (∂C/∂W_l, ∂C/∂b_l) by central differences, (C(θ + h e_p) - C(θ - h e_p)) / 2h.
 
     h is 10^(-digits/3), rounded to a power of two. That leaves an error of h²|C‴|/6 from the truncation and of
     about |C| 10^-digits / h from the rounding: 1e-33 at 50 digits where C and C‴ are of order one.
 
     No difference is taken across a kink: where θ ± h e_p puts a unit of relu, leaky relu or elu on another side of
-    z > 0 than θ does, the element is undecided and comes back as NaN. At 50 digits that takes a |z| of 1e-16 or less,
-    in practice a unit exactly at 0.
+    z > 0 than θ does, the element is undecided and NaN is returned for it. At 50 digits that takes a |z| of 1e-16 or
+    less, in practice a unit exactly at 0.
 
     Parameters, errors
     ------------------
@@ -111,7 +111,7 @@ def reference_gradient(
         h = mp.ldexp(1, -(mp.prec // 3))
 
         def slopes(parameters: list[Number]) -> list[float]:
-            """∂C/∂p for each of these parameters, which are a part of `network`."""
+            """Return ∂C/∂p for each of these parameters, which are a part of `network`."""
             found = []
             for i, value in enumerate(parameters):
                 parameters[i] = value + h
@@ -130,7 +130,7 @@ def reference_gradient(
 
 
 def check(network: NetworkGradient) -> MethodResult:
-    """Compare C and the gradient of a small network with the reference: the one check that sees a wrong forward pass.
+    """Compare C and the gradient of a small network with mpmath: the only check that detects a wrong forward pass.
 
     Raises
     ------
@@ -208,7 +208,7 @@ def _objective(
     l1_over_n: float,
     masks: Sequence[np.ndarray],
 ) -> Callable[[Network], tuple[Number, list[bool]]]:
-    """C of a network, and for every unit of a function in two pieces whether z > 0."""
+    """Return a function of a network that gives C, and for every unit of a function in two pieces whether z > 0."""
     functions, sample_cost = _functions(mp), _loss(mp, loss)
     names = [*(_name(activation, functions) for activation in activations), "identity"]
     shares = np.broadcast_to(np.reshape(share, (-1, 1)), (len(X), 1))
@@ -249,7 +249,7 @@ def _name(activation: str | Activation, known: Collection[str]) -> str:
 
 
 def _functions(mp: Any) -> dict[str, Callable[[Number], Number]]:
-    """f(z) of every activation, as defined."""
+    """Return f(z) of every activation, as a textbook defines it."""
     return {
         "identity": lambda z: z,
         "relu": lambda z: z if z > 0 else mp.mpf(0),
@@ -266,7 +266,7 @@ def _functions(mp: Any) -> dict[str, Callable[[Number], Number]]:
 
 
 def _loss(mp: Any, loss: str) -> Callable[[list[Number], list[Number]], Number]:
-    """The cost of one sample with the logits z and the target y, as defined."""
+    """Return the function (z, y) -> cost of one sample, with its logits z and target y, as a textbook defines it."""
 
     def cross_entropy(z: list[Number], y: list[Number]) -> Number:
         total = sum(mp.exp(v) for v in z)

@@ -1,13 +1,13 @@
-"""Adaptive differences: Richardson's extrapolation of central ones, each with an estimate of its own error.
+"""Adaptive differences: Richardson's extrapolation of central differences, each with an estimate of its error.
 
     D_h = (C(θ + h m) - C(θ - h m)) / 2h ,   R_h = (4 D_h - D_2h) / 3 = slope + O(h⁴) ,
     e_h = max(|R_h - R_2h|, |R_2h - R_4h| / 16, |R_h - R_k| for k < h, less its noise) + 3 noise(h) / h ,
 
-and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e. Where C is smooth the change from R_2h to R_h is fifteen times the
-error of R_h; it is taken whole, since an f″ that jumps leaves an error as large as the change. The second term is there
-because two R may agree by chance, the third because they agree on nonsense where h is larger than the distance to a
-kink that nobody has declared. Steps that put a unit on another branch are left out. Richardson, 1911; choosing h
-by the least estimate is Ridders', 1982.
+and of all h = 2⁻³ … 2⁻¹⁶ the one with the least e is taken. Where C is smooth the change from R_2h to R_h is fifteen
+times the error of R_h; all of it is taken, since an f″ that jumps leaves an error as large as the change. The second
+term is needed because two R may agree by chance, the third because they agree on a wrong value where h is larger than
+the distance to a kink that was not declared. Steps that put a unit on another branch are left out. Richardson, 1911;
+choosing h by the least estimate is Ridders', 1982.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from xbackprop.verification.claim import GradientClaim, Judgement, judge_tensors
 from xbackprop.verification.findings import Method, MethodResult, Role, Verdict
 
 STEPS = 2.0 ** -np.arange(3, 17)
-FIRST = slice(2, 8)  # the steps that are tried before the others: most slopes need no more
-SAFETY = 10.0  # how many of its own error estimates a slope may be off
-RELATIVE = 1e-7  # an error estimate above this share of the largest derivative tells too little
+FIRST = slice(2, 8)  # the steps that are tried first: most slopes need no others
+SAFETY = 10.0  # the largest error of a slope, in multiples of its own error estimate
+RELATIVE = 1e-7  # an error estimate above this share of the largest derivative is too large to decide
 
 
 def slopes(claim: GradientClaim, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The slope of C along every move; its error estimate, infinite where every step crosses a kink; and whether the
-    largest step crosses one."""
+    """Return the slope of C along every move, its error estimate, and whether the largest step crosses a kink.
+
+    The estimate is infinite for a move of which every step crosses a kink.
+    """
     numeric, error, crossed = _over(claim, moves, STEPS[FIRST])
     enough = 0.01 * RELATIVE * np.max(np.abs(numeric), initial=0.0, where=np.isfinite(error))
     more = np.flatnonzero(error > enough)
@@ -40,7 +42,7 @@ def _over(claim: GradientClaim, moves: np.ndarray, steps: np.ndarray) -> tuple[n
 
 
 def _best(claim: GradientClaim, moves: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """(3, moves): the slope of least error estimate, the estimate, and whether the largest step crosses a kink."""
+    """Return (3, moves): the slope of least error estimate, the estimate, whether the largest step crosses a kink."""
     central, crossed = [], []
     for h in steps:
         up, up_crossed = claim.evaluate(moves, h)
@@ -62,10 +64,10 @@ def _best(claim: GradientClaim, moves: np.ndarray, steps: np.ndarray) -> np.ndar
 
 
 def check(claim: GradientClaim) -> MethodResult:
-    """Compare the gradient with adaptive differences. Slopes come back as NaN where every step crosses a kink.
+    """Compare the gradient with adaptive differences; the slope is NaN for elements of which every step crosses a kink.
 
-    FAIL where an element is off by more than ten error estimates. INCONCLUSIVE where the estimates are too large to
-    tell.
+    A tensor is a FAIL if the error of an element is more than ten error estimates, and INCONCLUSIVE if the estimates
+    are too large to decide.
     """
     elements, analytic = claim.elements, claim.gradient[claim.elements]
     numeric, error, crossed = slopes(claim, elements)
@@ -77,7 +79,7 @@ def check(claim: GradientClaim) -> MethodResult:
         gap = np.where(np.isfinite(e), np.abs(analytic[mine] - slope), 0.0)  # the undecided are counted below
         with np.errstate(invalid="ignore", divide="ignore"):
             off = np.where(gap == 0, 0.0, gap / e)
-        off[np.isnan(off)] = np.inf  # a gradient that is not a number is wrong
+        off[np.isnan(off)] = np.inf  # a gradient of NaN is wrong
         vague = e > RELATIVE * max(scale, float(np.max(np.abs(slope), initial=0.0, where=np.isfinite(slope))))
         figure = float(np.max(off, initial=0.0))
         if figure > SAFETY:

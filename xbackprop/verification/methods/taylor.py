@@ -1,5 +1,5 @@
 """The Taylor remainder: along a random direction v, |(C(θ + hv) - C(θ - hv))/2 - h⟨g, v⟩| is O(h³) if g is the gradient
-of C, and O(h) if it is not. What is measured is the order.
+of C, and O(h) if it is not. The check measures the order.
 
 Farrell, Ham, Funke and Rognes, "Automated derivation of the adjoint of high-level transient finite element programs",
 SIAM J. Sci. Comput. 35, 2013, have the one-sided form, of orders 2 and 1.
@@ -16,16 +16,18 @@ from xbackprop.verification.findings import Method, MethodResult, Role, Verdict
 
 STEPS = 2.0 ** -np.arange(21)
 ORDER, WRONG_ORDER = 2.5, 1.5  # the median of the last slopes must reach the first; below the second, g is wrong
-FLOOR = 200.0  # times the noise of C: below it a remainder is rounding
+FLOOR = 200.0  # remainders below this multiple of the noise of C are taken for rounding
 SLOPES = 3
 SETTLED = 0.1  # the share of their distance from ⟨g, v⟩ by which the last slopes of C may differ, for a FAIL
 
 
 def remainders(claim: GradientClaim) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """|remainder| (steps, tensors), along a random direction of every tensor; the changes of C that it was made from;
-    whether the branches are those of θ; and ⟨g, v⟩."""
+    """Compute |remainder| (steps, tensors) along a random direction v of every tensor.
+
+    Return it with the changes of C that it was computed from, whether the branches are those of θ, and ⟨g, v⟩.
+    """
     moves = claim.directions(claim.seed)
-    ranges = [where for where, _ in claim.tensors.values()]  # one by one: a NaN stays in its tensor
+    ranges = [where for where, _ in claim.tensors.values()]  # one by one, so that a NaN stays in its tensor
     first_order = np.array([move[where] @ claim.gradient[where] for move, where in zip(moves, ranges, strict=True)])
     changes, same = [], []
     for h in STEPS:
@@ -66,7 +68,7 @@ def check(claim: GradientClaim) -> MethodResult:
 def _order(
     r: np.ndarray, slope: np.ndarray, smooth: np.ndarray, floor: np.ndarray, first_order: float
 ) -> tuple[Verdict, float, str]:
-    """The verdict on remainders r (steps,), their order, and the reason why it is no PASS."""
+    """Return the verdict on remainders r (steps,), their order, and the reason if it is not a PASS."""
     if not np.all(np.isfinite(r[smooth])):
         return Verdict.FAIL, float("nan"), "the remainder is not a number"
     kept = np.flatnonzero(smooth & (r > floor))

@@ -1,4 +1,4 @@
-"""A verification as text, JSON, pictures and an HTML page."""
+"""Write a verification as text, JSON, pictures and an HTML page."""
 
 from xbackprop.verification.report.report import Report
 

@@ -1,6 +1,7 @@
-"""The tables of a report, cell by cell, and how numbers, bounds, places and verdicts are written in them.
+"""Format the tables of a report, and the numbers, bounds, places and verdicts in them.
 
-Text and page show the same tables: `runs_table`, a line for every run, and `tensors_table`, a line for every tensor.
+Text and page show the same tables: `runs_table`, with a line for every run, and `tensors_table`, with a line for every
+tensor.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import NamedTuple
 
 from xbackprop.verification.findings import Element, Finding, Method, Role, Run, Verdict, worst_finding
 
-#: One character for a verdict, in tables.
+#: The characters for verdicts in tables.
 MARKS = {Verdict.PASS: "✓", Verdict.FAIL: "✗", Verdict.INCONCLUSIVE: "?", Verdict.VACUOUS: "∅"}
-#: Of more runs than these, only those that are no PASS are shown in full.
+#: With more runs than this, only those that are not a PASS are shown in full.
 FEW = 4
 
 
 class Cell(NamedTuple):
-    """A cell of a table; the verdict gives it its colour and its hint. anchor : of the section that tells more."""
+    """A cell of a table; the verdict decides its colour. anchor : the id of the section with details, to link to."""
 
     text: str
     verdict: Verdict | None = None
@@ -27,12 +28,12 @@ class Cell(NamedTuple):
 
     @property
     def mark(self) -> str:
-        """The verdict in one character."""
+        """The verdict as one character."""
         return MARKS[self.verdict] if self.verdict else ""
 
 
 class Column(NamedTuple):
-    """A column of a table. below : a second line of its head. left : whether it is text, which begins at the left."""
+    """A column of a table. below : the second line of its head. left : whether its cells are aligned to the left."""
 
     title: str
     cells: Sequence[Cell]
@@ -42,7 +43,7 @@ class Column(NamedTuple):
 
 
 def format_number(value: float) -> str:
-    """A number in at most seven characters or so: 2.83, 1.2e-16, a dash for NaN."""
+    """Write a number in at most about seven characters: 2.83, 1.2e-16, a dash for NaN."""
     x = float(value)
     if math.isnan(x):
         return "–"
@@ -52,7 +53,7 @@ def format_number(value: float) -> str:
 
 
 def format_bound(method: Method, bound: float) -> str:
-    """The limit of an error: "≤ 1e-12"; an order must be at least so large."""
+    """Write the limit of an error, as "≤ 1e-12", or "≥" for an order, which must be at least as large."""
     return f"{'≥' if method.at_least else '≤'} {_short(f'{float(bound):.3g}')}"
 
 
@@ -61,35 +62,35 @@ def _short(text: str) -> str:
 
 
 def format_element(worst: Element) -> str:
-    """An element of θ, with both of its derivatives."""
+    """Write an element of θ with its analytic and its numeric derivative."""
     name, position, analytic, numeric = worst
     return f"{name}{list(map(int, position))}, analytic {analytic:.9g}, numeric {numeric:.9g}"
 
 
 def format_counts(counts: Mapping[str, int]) -> str:
-    """ "7 crossed, 2 zero"."""
+    """Write counts as in "7 crossed, 2 zero"."""
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def with_version(place: Mapping[str, str]) -> dict[str, str]:
-    """A run's place, with "numpy 2.4.6" for the backend."""
+    """Return a run's place with the version in the backend's entry, as in "numpy 2.4.6"."""
     backend = f"{place.get('backend', '')} {place.get('version', '')}".strip()
     return {k: backend if k == "backend" else v for k, v in place.items() if k != "version"}
 
 
 def format_place(place: Mapping[str, str]) -> str:
-    """ "numpy 2.4.6, cpu, float64", and everything else with its name."""
+    """Write a place as in "numpy 2.4.6, cpu, float64"; other entries are written with their names."""
     plain = ("backend", "device", "dtype")
     return ", ".join(value if key in plain else f"{key} {value}" for key, value in with_version(place).items())
 
 
 def clean(text: str) -> str:
-    """No line breaks, tabs or terminal codes: names and reasons are other people's."""
+    """Remove line breaks, tabs and terminal codes, since names and reasons may come from other people's code."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def finding_cell(finding: Finding | None) -> Cell:
-    """The error of a finding, and a mark."""
+    """Return the cell with the error of a finding and its verdict."""
     if finding is None:
         return Cell("")
     hint = f"{finding.verdict}, limit {format_bound(finding.by, finding.bound)}"
@@ -97,12 +98,12 @@ def finding_cell(finding: Finding | None) -> Cell:
 
 
 def verdict_column(verdicts: Sequence[Verdict | None]) -> Column:
-    """The last column of a table."""
+    """Return the column of verdicts, the last one of a table."""
     return Column("verdict", [Cell(str(v or ""), v) for v in verdicts], left=True)
 
 
 def method_columns(groups: Sequence[Sequence[Finding]]) -> Iterator[Column]:
-    """A column for every method, with the worst of its findings in every group, and the bound where there is one."""
+    """Yield a column for every method, with its worst finding in every group, and its bound if it has one."""
     for method in {f.by.name: f.by for group in groups for f in group}.values():
         own = [[f for f in group if f.method == method.name] for group in groups]
         bounds = {format_bound(method, f.bound) for group in own for f in group}
@@ -111,7 +112,7 @@ def method_columns(groups: Sequence[Sequence[Finding]]) -> Iterator[Column]:
 
 
 def runs_table(runs: Sequence[Run]) -> tuple[str, list[Column]]:
-    """The part of their places that all runs share, in words; and a line for every run."""
+    """Return the part of the places that all runs share, in words, and a table with a line for every run."""
     places = [with_version(run.place) for run in runs]
     keys = [k for k in dict.fromkeys(k for p in places for k in p) if len({p.get(k) for p in places}) > 1]
     same = ", ".join(f"{key} {value}" for key, value in places[0].items() if key not in keys)
@@ -125,7 +126,7 @@ def runs_table(runs: Sequence[Run]) -> tuple[str, list[Column]]:
 
 
 def tensors_table(run: Run, number: int = 1) -> list[Column]:
-    """A line for every tensor of a run, and for findings on θ as a whole."""
+    """Return the table with a line for every tensor of a run, and one for findings on θ as a whole."""
     told = {t.name: t for t in run.tensors}
     names = list(dict.fromkeys([*told, *(f.tensor for f in run.findings)]))
     tensors = [told.get(name) for name in names]
@@ -140,5 +141,5 @@ def tensors_table(run: Run, number: int = 1) -> list[Column]:
 
 
 def advisory(method: Method, words: str) -> str:
-    """The words, for a method that does not decide."""
+    """Return the words for an advisory method, otherwise an empty text."""
     return words if method.role is Role.ADVISORY else ""

@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing beside it."""
+"""Write a report as one HTML file that needs no other files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEANING = {
     Verdict.VACUOUS: "All that was compared is zero, on both sides: nothing is shown by it. Never a pass.",
 }
 CSS = files(__package__).joinpath("page.css").read_text("utf-8")
-#: Opens the section that a link leads to, and everything for the printer; without it, sections are opened by hand.
+#: A script that opens the section of a link, and all sections for printing; without it, readers open them by hand.
 SCRIPT = """
 const show=()=>{const t=document.getElementById(location.hash.slice(1));
 for(let e=t;e;e=e.parentElement)if(e.tagName==="DETAILS")e.open=true;if(t)t.scrollIntoView()};
@@ -31,7 +31,7 @@ addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(
 
 
 def page(report: Results) -> str:
-    """The whole page."""
+    """Return the HTML page of a report."""
     runs, verdict, facts = report.runs, report.verdict, list(report.header.items())
     title = f"Gradient check{f' of {facts[0][1]}' if facts else ''}"
     draws = plots.available()
@@ -77,7 +77,7 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _table(columns: Sequence[Column]) -> str:
-    """The columns of a table, as text has them too."""
+    """Write the columns of `format` as an HTML table."""
     head = "".join(
         f"<th{' class=text' if c.left else ''}>{_escaped(c.title)}"
         f"{f'<small>{_escaped(c.below)}</small>' if c.below else ''}</th>"
@@ -96,7 +96,7 @@ def _cell(column: Column, cell: Cell) -> str:
 
 
 def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
-    """One run: its place, its pictures, its tensors."""
+    """Write the section of one run: its place, its pictures, its tensors."""
     folded = total > FEW and run.verdict is Verdict.PASS
     opening, closing = ("<details {}><summary>", "</summary>") if folded else ("<section {}>", "")
     title = (f"Run {number}: " if total > 1 else "") + write.format_place(run.place)
@@ -113,7 +113,7 @@ def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
     for i, tensor in enumerate(run.tensors, 1):
         anchor = f"run-{number}-tensor-{i}"
         yield from _tensor(run, tensor, anchor)
-        if draws and tensor.verdict is not Verdict.PASS:  # which the pictures of the run show well enough
+        if draws and tensor.verdict is not Verdict.PASS:  # for a PASS the pictures of the run are enough
             drawings = plots.panels(run.curves, [tensor], looks)
             del drawings["steps"]
             yield _pictures(anchor, drawings, f" of {tensor.name}")
@@ -129,7 +129,7 @@ def _pictures(anchor: str, drawings: Mapping[str, plots.Draw], of: str = "") -> 
 
 
 def _tensor(run: Run, tensor: TensorSummary, anchor: str) -> Iterator[str]:
-    """Everything that is known of one tensor; the section stays open."""
+    """Write the section of one tensor, with all its findings; the caller closes it."""
     opened = "" if tensor.verdict is Verdict.PASS else " open"
     yield f'<details id="{anchor}"{opened}><summary><code>{_escaped(tensor.name)}</code>{_verdict(tensor.verdict)}'
     yield f" <span class=aside>{_escaped(tensor.diagnosis)}</span></summary>"
@@ -145,7 +145,7 @@ def _tensor(run: Run, tensor: TensorSummary, anchor: str) -> Iterator[str]:
 
 
 def _findings_table(findings: Sequence[Finding]) -> list[Column]:
-    """A line for every method."""
+    """Return the table of a tensor's findings, with a line for every method."""
 
     def column(title: str, texts: Iterable[str], left: bool = False) -> Column:
         return Column(title, [Cell(text) for text in texts], left=left)

@@ -1,6 +1,6 @@
-"""The pictures of a report, with matplotlib: error against step, Taylor remainders, analytic against numeric.
+"""Draw the pictures of a report with matplotlib: error against step, Taylor remainders, analytic against numeric.
 
-The functions draw on axes that they are given. Nothing touches pyplot.
+The functions draw on the axes that they are given. Nothing uses pyplot, so a user's figures stay as they are.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from xbackprop.errors import BackendError
 from xbackprop.verification.findings import Curves, TensorSummary
 
 Points = Sequence[tuple[float, float]]
-Looks = Mapping[str, tuple[str, str]]  # of every tensor, its colour and its marker
+Looks = Mapping[str, tuple[str, str]]  # the colour and the marker of every tensor
 Draw = Callable[[Any], None]
 
-#: Paul Tol's "bright": told apart by the colour-blind, on white and on black. Markers tell apart what shares a colour.
+#: Paul Tol's "bright" colours, which the colour-blind can tell apart, on white and on black. Tensors that share a
+#: colour have different markers.
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
 MARKERS = ("o", "s", "^", "D")
 INK, FAINT, GRID = "#333333", "#8a8a8a", "#e4e4e4"
 LINES = {"central differences": COLOURS[0], "Richardson": COLOURS[2], "complex step": COLOURS[1]}
 PAPER_STEP = 1e-5
-LEAST = 1e-17  # relative errors below it, zero among them, are drawn here: it is less than rounding
-LEGEND = 9  # tensors that are named; the others are counted
-DOTS = 300  # elements of a tensor in a scatter
+LEAST = 1e-17  # smaller relative errors, such as zero, are drawn here, below rounding
+LEGEND = 9  # tensors that a legend names; the others are counted
+DOTS = 300  # elements of a tensor in a scatter plot
 
 STYLE = {
     **dict.fromkeys(["text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
@@ -44,7 +45,7 @@ SMALL = {"textcoords": "offset points", "fontsize": 8}
 
 
 def available() -> bool:
-    """Whether matplotlib is here."""
+    """Return whether matplotlib is installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
@@ -53,13 +54,13 @@ def available() -> bool:
 
 
 def picture(curves: Curves, tensors: Sequence[TensorSummary], wrong: Collection[str] = ()) -> Any:
-    """The three panels side by side, a matplotlib `Figure` that a notebook shows.
+    """Draw the three panels side by side, as a matplotlib `Figure` that a notebook shows.
 
-    wrong : the tensors to bring out.
+    wrong : the tensors to highlight.
 
     Raises
     ------
-    BackendError : without matplotlib.
+    BackendError : if matplotlib is not installed.
     """
     with _style():
         figure = _figure((13.5, 4.6), layout="constrained")
@@ -72,7 +73,7 @@ def picture(curves: Curves, tensors: Sequence[TensorSummary], wrong: Collection[
 def panels(
     curves: Curves, tensors: Sequence[TensorSummary], looks: Looks, wrong: Collection[str] = ()
 ) -> dict[str, Draw]:
-    """A function for each panel, by its name, that draws these tensors on axes."""
+    """Return, for the name of each panel, the function that draws it on given axes."""
     names = {t.name for t in tensors}
     taylor = {name: points for name, points in curves.taylor.items() if name in names}
     pairs = {t.name: list(zip(t.numeric, t.analytic, strict=False)) for t in tensors}
@@ -84,15 +85,15 @@ def panels(
 
 
 def looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of every tensor: another colour each, then the same with another marker."""
+    """Choose a colour and a marker for every tensor: all colours with one marker, then all with the next."""
     n = len(COLOURS)
     return {name: (COLOURS[i % n], MARKERS[i // n % len(MARKERS)]) for i, name in enumerate(dict.fromkeys(names))}
 
 
 def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
-    """Relative error against step: the V of central differences, the lower one of Richardson, the complex step's floor.
+    """Draw relative errors against the step for central differences, Richardson and the complex step.
 
-    The complex step goes on to steps of 1e-200, far off any axis; an arrow says so.
+    The complex step goes on to steps of 1e-200, far beyond the axis; an arrow shows this.
     """
     axes.set(title="Error of the numeric slope", xlabel="step h", ylabel="relative error of ∇C")
     real = [h for name, points in steps.items() if name != "complex step" for h, _ in _positive(points)]
@@ -101,7 +102,7 @@ def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
     left, right = min(real), max(real)
     axes.set_xlim(left / 2, right * 2)
     _scales(axes, "log")
-    for name, points in sorted(steps.items(), key=lambda item: item[0] != "complex step"):  # it lies below the others
+    for name, points in sorted(steps.items(), key=lambda item: item[0] != "complex step"):  # lowest curve
         shown = [(h, max(e, LEAST)) for h, e in _finite(points) if left <= h <= right]
         width = 2.8 if name == "complex step" else 1.3
         axes.plot(*_columns(shown), color=LINES.get(name, FAINT), marker="o", label=name, linewidth=width)
@@ -116,7 +117,7 @@ def draw_steps(axes: Any, steps: Mapping[str, Points]) -> None:
 
 
 def _on_to_the_left(axes: Any, points: Points, shown: Points, left: float) -> None:
-    """An arrow at the left edge for the steps that are smaller than the axis shows."""
+    """Draw an arrow at the left edge for steps that are smaller than the axis shows."""
     beyond = [(h, max(e, LEAST)) for h, e in _finite(points) if h < left]
     if not beyond:
         return
@@ -129,7 +130,7 @@ def _on_to_the_left(axes: Any, points: Points, shown: Points, left: float) -> No
 
 
 def draw_taylor(axes: Any, curves: Mapping[str, Points], looks: Looks, wrong: Collection[str] = ()) -> None:
-    """|remainder| against step for every tensor, and the slopes 1 and 3 beside them."""
+    """Draw |remainder| against the step for every tensor, and lines of slope 1 and 3 beside them."""
     axes.set(title="Taylor remainder", xlabel="step h along a random direction", ylabel="|remainder|")
     kept = {name: _positive(points) for name, points in curves.items()}
     every = [point for points in kept.values() for point in points]
@@ -152,7 +153,7 @@ def draw_taylor(axes: Any, curves: Mapping[str, Points], looks: Looks, wrong: Co
 
 
 def draw_scatter(axes: Any, pairs: Mapping[str, Points], looks: Looks, wrong: Collection[str] = ()) -> None:
-    """Analytic against numeric: elements that are right lie on the diagonal."""
+    """Draw analytic against numeric derivatives: elements that are right lie on the diagonal."""
     axes.set(title="Gradient, element by element", xlabel="numeric ∂C/∂θ", ylabel="analytic ∂C/∂θ")
     dots = {name: _thinned(_finite(points)) for name, points in pairs.items()}
     sizes = sorted(abs(v) for points in dots.values() for point in points for v in point if v != 0)
@@ -170,7 +171,7 @@ def draw_scatter(axes: Any, pairs: Mapping[str, Points], looks: Looks, wrong: Co
 
 
 def _scale(axes: Any, sizes: Sequence[float]) -> None:
-    """The same limits on both axes; logarithmic on both sides of a linear middle where sizes differ much."""
+    """Set the same limits on both axes, and a logarithmic scale around a linear middle if sizes differ much."""
     largest, small = sizes[-1], sizes[len(sizes) // 10]
     axes.set_aspect("equal", adjustable="box")
     if small > largest / 50:
@@ -189,7 +190,7 @@ def _scale(axes: Any, sizes: Sequence[float]) -> None:
 
 
 def _scales(axes: Any, scale: str, **options: float) -> None:
-    """Both axes in powers of ten, which are written as plain text: to parse formulas takes longer than all the rest."""
+    """Label both axes with powers of ten as plain text, since parsing formulas takes longer than all the rest."""
     axes.set_xscale(scale, **options)
     axes.set_yscale(scale, **options)
     axes.minorticks_off()
@@ -205,7 +206,7 @@ def _power_of_ten(x: float, _: Any = None) -> str:
 
 
 def _wrong_last(names: Mapping[str, Any], wrong: Collection[str]) -> list[str]:
-    return sorted(names, key=lambda name: name in wrong)  # what is drawn last lies on top
+    return sorted(names, key=lambda name: name in wrong)  # the last ones are drawn on top
 
 
 def _weight(name: str, wrong: Collection[str]) -> dict[str, float]:
@@ -215,7 +216,7 @@ def _weight(name: str, wrong: Collection[str]) -> dict[str, float]:
 
 
 def _legend(axes: Any, names: Sequence[str], looks: Looks, wrong: Collection[str]) -> None:
-    """The tensors below the axes, wrong ones first. Names are text: no "$" in them starts a formula."""
+    """Name the tensors below the axes, wrong ones first. Names are plain text: a "$" in them starts no formula."""
     from matplotlib.lines import Line2D
 
     if len(names) < 2:
@@ -248,7 +249,7 @@ def _positive(points: Points) -> list[tuple[float, float]]:
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """At most about DOTS of them, the furthest from the diagonal and the outermost among them."""
+    """Keep at most about DOTS points, among them the furthest from the diagonal and the outermost."""
     if len(points) <= DOTS:
         return points
     extreme = {max(points, key=lambda p: abs(p[1] - p[0])), min(points), max(points)}
@@ -261,7 +262,7 @@ def _columns(points: Points) -> tuple[list[float], list[float]]:
 
 @contextmanager
 def _style(**extra: Any) -> Iterator[None]:
-    """matplotlib's defaults and STYLE, whatever the user's settings are, and those again afterwards."""
+    """Context manager that sets matplotlib's defaults and STYLE, and restores the user's settings afterwards."""
     try:
         import matplotlib.style
     except ImportError as error:
@@ -274,7 +275,7 @@ def _figure(size: tuple[float, float], layout: Any = None) -> Any:
     from matplotlib.figure import Figure
 
     class Picture(Figure):  # type: ignore[misc]
-        def _repr_svg_(self) -> str:  # notebooks look for it; they know figures of pyplot's only
+        def _repr_svg_(self) -> str:  # notebooks call this; they show other figures only if pyplot made them
             out = io.StringIO()
             self.savefig(out, format="svg")
             return out.getvalue()
@@ -283,13 +284,13 @@ def _figure(size: tuple[float, float], layout: Any = None) -> Any:
 
 
 def svg(draw: Draw, name: str, label: str, height: float = 4.4) -> str:
-    """One panel as an <svg> element for a page: the same bytes for the same numbers.
+    """Draw one panel as an <svg> element for a page; the same numbers give the same bytes.
 
-    name : the beginning of its ids, which must differ within a page. label : its meaning, for those who cannot see it.
+    name : the prefix of its ids, which must be unique in a page. label : a description for those who cannot see it.
     Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
     """
     with _style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure = _figure((4.6, height))  # with margins of its own: to fit them to the texts takes most of the time
+        figure = _figure((4.6, height))  # fixed margins, since fitting them to the texts takes most of the time
         draw(figure.subplots())
         figure.subplots_adjust(left=0.17, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
         out = io.StringIO()
@@ -299,7 +300,7 @@ def svg(draw: Draw, name: str, label: str, height: float = 4.4) -> str:
 
 
 def _inline(text: str, name: str, label: str) -> str:
-    """A file of matplotlib's as an element: no prologue, no size, no ids but those that are used, under `name`."""
+    """Convert matplotlib's SVG file to an element: without prologue, size and unused ids; others start with `name`."""
     box = re.search(r'viewBox="([^"]*)"', text)
     body = text[text.index(">", text.index("<svg")) + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""The report of a verification, as text, JSON, pictures and a page."""
+"""`Report`: the results of a verification, with methods that write text, JSON, pictures and a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xbackprop.verification.findings import Element, Finding, Results, Verdict
 from xbackprop.verification.report import page, plots
 from xbackprop.verification.report.text import report_in_text, summary_of
 
-#: Of the JSON file; it grows when a reader of an older one would misread the newer.
+#: The version of the JSON file; it increases when a reader of the older form would misread the newer one.
 FORMAT = 1
 
 
@@ -33,9 +33,9 @@ class Report(Results):
         return "\n".join(line.rstrip() for line in report_in_text(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it: dictionaries, lists, text, numbers, None.
+        """Return all results in the types of JSON: dictionaries, lists, text, numbers, None.
 
-        Numbers that JSON does not have are text, "NaN", "Infinity", "-Infinity", which Python's `float` and
+        Numbers that JSON does not have are text: "NaN", "Infinity", "-Infinity", which Python's `float` and
         JavaScript's `Number` read. Keys are the names of the fields, and beside them "format", "verdict", "passed",
         "summary", "seconds" and "verdicts"; a run has its "verdict" too.
         """
@@ -51,19 +51,19 @@ class Report(Results):
         write_atomically(Path(path), f"{text}\n".encode())
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Write one HTML page that needs nothing beside it, atomically; without matplotlib it has no pictures."""
+        """Write one HTML page that needs no other files, atomically; without matplotlib it has no pictures."""
         write_atomically(Path(path), page.page(self).encode(errors="replace"))
 
     def plot(self, run: int = 0) -> Any:
-        """The pictures of one run: error against step, Taylor remainders, analytic against numeric.
+        """Draw the pictures of one run: error against step, Taylor remainders, analytic against numeric.
 
         Returns
         -------
-        A matplotlib `Figure` with three axes, which belongs to no window; a notebook shows it.
+        A matplotlib `Figure` with three axes, without a window; a notebook shows it.
 
         Raises
         ------
-        BackendError : without matplotlib. IndexError : if there is no such run.
+        BackendError : if matplotlib is not installed. IndexError : if there is no such run.
         """
         if not -len(self.runs) <= run < len(self.runs):
             raise IndexError(f"Report.plot: run must be one of {len(self.runs)}, counted from 0, got {run}")
@@ -77,7 +77,7 @@ def _fields(thing: Any) -> dict[str, Any]:
 
 
 def _plain(thing: Any) -> Any:
-    """The same for JSON: numbers of NumPy's become Python's, sequences lists."""
+    """Convert to the types of JSON: NumPy's numbers to Python's, sequences to lists."""
     if thing is None or isinstance(thing, bool):
         return thing
     if isinstance(thing, str):

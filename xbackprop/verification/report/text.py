@@ -1,4 +1,4 @@
-"""A report as a terminal shows it, and its verdict in one sentence."""
+"""Write a report as text for a terminal, and its verdict in one sentence."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from xbackprop.verification.findings import Element, Finding, Results, Role, Run
 from xbackprop.verification.report import format as write
 from xbackprop.verification.report.format import FEW, Cell, Column, clean, runs_table, tensors_table
 
-#: Columns of a terminal, and of a name in a table.
+#: The width of the text, and of a name in a table, in characters.
 WIDTH, NAME = 100, 24
-#: Of more than FEW runs, text shows in full those that are no PASS, up to MANY of them.
+#: With more than FEW runs, the text shows in full only those that are not a PASS, up to MANY of them.
 MANY = 8
 
 
 def summary_of(report: Results) -> str:
-    """The verdict in one sentence."""
+    """Return the verdict in one sentence."""
     return f"{report.verdict}: {_in_short(report)}; {report.seconds:.1f} s"
 
 
 def _in_short(report: Results) -> str:
-    """The grounds of the verdict: how much was looked at and by which methods, or where it is wrong, or missing."""
+    """Return the reason of the verdict: the extent of the checks and the methods, or the tensors that do not pass."""
     runs, verdict = report.runs, report.verdict
     concerned = [run for run in runs if run.verdict is verdict]
     if not runs:
@@ -35,7 +35,7 @@ def _in_short(report: Results) -> str:
     names = dict.fromkeys(t.name for run in concerned for t in run.tensors if t.verdict is verdict)
     if verdict is Verdict.FAIL:
         failed = [f for run in concerned for f in run.findings if any_failed([f])]
-        names |= dict.fromkeys(f.tensor for f in failed)  # be it on θ as a whole
+        names |= dict.fromkeys(f.tensor for f in failed)  # a finding may also be on θ as a whole
         by = ", by " + ", ".join(dict.fromkeys(f.by.title for f in failed)) if failed else ""
         return f"the gradient is wrong in {_few(names)}{by}{several}"
     if verdict is Verdict.INCONCLUSIVE:
@@ -50,13 +50,13 @@ def _in_short(report: Results) -> str:
 
 
 def _looked_at(run: Run) -> int:
-    """The elements that were compared, one by one, by some method that decides."""
+    """Count the elements that a decisive method compared one by one."""
     passing = [f for f in run.findings if f.by.role is Role.DECISIVE and f.verdict is Verdict.PASS]
     return sum(max((f.checked for f in passing if f.tensor == t.name), default=0) for t in run.tensors)
 
 
 def _methods_that_pass(runs: Sequence[Run]) -> Iterator[str]:
-    """The methods on which a PASS rests; with how often, where some of their findings are none."""
+    """Yield the methods that a PASS is based on, with the number of passes if not all their findings pass."""
     findings = [f for run in runs for f in run.findings if f.by.role is not Role.ADVISORY]
     for title in dict.fromkeys(f.by.title for f in findings):
         verdicts = [f.verdict for f in findings if f.by.title == title]
@@ -75,7 +75,7 @@ def _many(count: int, name: str) -> str:
 
 
 def report_in_text(report: Results) -> Iterator[str]:
-    """The lines of the report, none longer than WIDTH. "PASS" is said of the whole alone; of its parts, "pass"."""
+    """Yield the lines of the report, none longer than WIDTH. Only the whole is called "PASS"; its parts "pass"."""
     runs = report.runs
     facts = [f"{key} {value}" for key, value in report.header.items()]
     yield from _wrapped("", ": ".join(["gradient check", *facts[:1]]))
@@ -104,7 +104,7 @@ def _runs(runs: Sequence[Run]) -> Iterator[str]:
         columns = [c._replace(cells=[Cell(x.mark) for x in c.cells], below="") if c.of_method else c for c in columns]
     yield from _table(columns, keep=len([c for c in columns[:-1] if not c.of_method]))
     notes = Counter(note for run in runs if run.verdict is Verdict.PASS for note in dict.fromkeys(run.notes))
-    for note, count in notes.items():  # the other runs have theirs below
+    for note, count in notes.items():  # runs that are shown in full have their notes there
         yield from _wrapped("", f"note on {_many(count, 'run')}: {note}")
 
 
@@ -122,7 +122,7 @@ def _run(run: Run) -> Iterator[str]:
 
 
 def _problems(run: Run, tensor: str) -> Iterator[str]:
-    """The methods that do not pass a tensor, and their reasons."""
+    """Yield lines with the methods that do not pass a tensor, and their reasons."""
     findings = [f for f in run.findings if f.tensor == tensor]
     bad = [f for f in findings if f.verdict is not Verdict.PASS]
     told = next((t for t in run.tensors if t.name == tensor), None)
@@ -145,13 +145,13 @@ def _reasons(f: Finding, seen: list[Element]) -> Iterator[str]:
         yield f"{measure} {write.format_number(f.error)}, must be {write.format_bound(f.by, f.bound)}"
     if f.reason:
         yield f.reason
-    if f.worst is not None and f.worst not in seen:  # methods mostly agree on it
+    if f.worst is not None and f.worst not in seen:  # methods mostly agree on the worst element
         seen.append(f.worst)
         yield f"worst {write.format_element(f.worst)}"
 
 
 def _counted(run: Run) -> Iterator[str]:
-    """The counts of every method over all tensors, and how many elements it looked at where that is not all."""
+    """Yield a line with the counts of every method over all tensors, and the elements checked if not all were."""
     sizes = {t.name: math.prod(t.shape) for t in run.tensors}
     for method in {f.method: f.by for f in run.findings}.values():
         own = [f for f in run.findings if f.method == method.name]
@@ -171,26 +171,26 @@ def _word(verdict: str) -> str:
 
 
 def _clip(text: str, width: int = NAME) -> str:
-    """On one line, and with its middle left out where it is too long."""
+    """Write a text on one line, without its middle if it is too long."""
     text = clean(text)
     return text if len(text) <= width else f"{text[: width // 2]}…{text[width // 2 + 1 - width :]}"
 
 
 def _wrapped(indent: str, text: str) -> list[str]:
-    """The lines of a text, indented, the later ones a little further."""
+    """Break a text into indented lines, the later ones indented further."""
     return textwrap.wrap(
         clean(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
 
 
 def aligned(columns: Sequence[Column], texts: Sequence[str], widths: Sequence[int]) -> str:
-    """One line of a table, its texts as wide as the columns are."""
+    """Return one line of a table, with the texts padded to the widths of the columns."""
     cells = zip(columns, texts, widths, strict=True)
     return "  ".join(text.ljust(width) if column.left else text.rjust(width) for column, text, width in cells)
 
 
 def _lines(column: Column) -> list[str]:
-    """The head of a column, on as many lines as it has words, and its cells."""
+    """Return the lines of a column: its head, one word per line, and its cells."""
     below = [column.below] if column.below else []
     titles = column.title.split() if column.of_method else [_clip(column.title)]
     return [*titles, *below, *(_clip(_word(cell.text)) for cell in column.cells)]
@@ -201,7 +201,7 @@ def _width(column: Column) -> int:
 
 
 def _table(columns: Sequence[Column], keep: int) -> Iterator[str]:
-    """Columns side by side; where they do not all fit, in blocks that each begin with the first `keep` columns."""
+    """Write columns side by side; if they do not all fit, in blocks that each begin with the first `keep` columns."""
     lines, widths = [_lines(column) for column in columns], [_width(column) for column in columns]
     height = max(map(len, lines))
     rows = list(zip(*([""] * (height - len(own)) + own for own in lines), strict=True))
