@@ -21,7 +21,7 @@ _THETAS = ("best_theta", "last_theta")
 
 
 class Checkpoint(NamedTuple):
-    """The folder of checkpoints and their interval: `epochs`, or `minutes`, which comes first if it is given."""
+    """The folder of checkpoints and their interval: `epochs`, or instead `minutes`, if it is given."""
 
     folder: Path
     epochs: int = 1

@@ -151,7 +151,7 @@ def _reasons(f: Finding, seen: list[Element]) -> Iterator[str]:
 
 
 def _counted(run: Run) -> Iterator[str]:
-    """Yield a line with the counts of every method over all tensors, and the elements checked if not all were."""
+    """Yield for each method its counts over all tensors, and the elements it checked if it did not check all."""
     sizes = {t.name: math.prod(t.shape) for t in run.tensors}
     for method in {f.method: f.by for f in run.findings}.values():
         own = [f for f in run.findings if f.method == method.name]
