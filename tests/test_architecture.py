@@ -65,6 +65,29 @@ def test_imports_run_one_way():
     assert arrows > len(table)  # the script finds imports at all
 
 
+NAMED_TUPLES = {"_replace", "_asdict", "_make", "_fields"}  # public, for all their underscores
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_underscored_names_stay_in_their_module(module):
+    """A name with an underscore is imported by no other module, and but for `self` asked only where it is defined."""
+    loaded = PACKAGE / (module.removeprefix("xbackprop.").replace(".", "/") + ".py")
+    path = loaded if loaded.exists() else loaded.with_suffix("") / "__init__.py"
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree))
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    defined |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)}
+    ours = [n for n in nodes if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("xbackprop")]
+    imported = {alias.name for n in ours for alias in n.names if alias.name.startswith("_")}
+    of_others = (
+        n for n in nodes if isinstance(n, ast.Attribute) and ast.unparse(n.value) not in ("self", "cls", "super()")
+    )
+    asked = {n.attr for n in of_others if n.attr.startswith("_")} - NAMED_TUPLES - defined
+    imported, asked = ({name for name in names if not name.startswith("__")} for names in (imported, asked))
+    assert not imported
+    assert not asked
+
+
 def test_backends_stand_outside():
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
