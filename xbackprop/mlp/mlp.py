@@ -164,7 +164,7 @@ class MLP:
         """
         where, settings = "MLP.partial_fit", read_settings("MLP.partial_fit", vars(self))
         if settings.lbfgs or settings.plan.early_stopping:
-            raise ValueError(f"{where}: is for solvers that go step by step, without early_stopping")
+            raise ValueError(f"{where}: cannot be used with solver 'lbfgs' or with early_stopping")
         result = fit(where, settings, self._model, X, y, sample_weight, classes=classes, epochs=1)
         self._assign(result)
         if result.stop_reason == "diverged":

@@ -136,7 +136,7 @@ def read_model(
         targets = _targets(fitted["targets"], settings.values["task"], layers[-1][0].shape[1])
         names, curve = fitted["feature_names"], [np.nan if loss is None else loss for loss in fitted["loss_curve"]]
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"MLP.load: {path} has a configuration that makes no sense: {error!r}") from error
+        raise ModelFileError(f"MLP.load: {path} has a configuration that is not valid: {error!r}") from error
     layout = Layout([layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)])
     theta = home.asarray(layout.flatten(np, layers))
     objective = make_objective(settings, home, layout, targets)

@@ -141,7 +141,7 @@ def check(network: NetworkGradient) -> MethodResult:
     cost, analytic, P, n = claim.at_theta[0], claim.gradient, len(claim.gradient), len(problem.X)
     if P > MAX_PARAMETERS or n > MAX_SAMPLES:
         limits = f"{MAX_PARAMETERS} parameters and {MAX_SAMPLES} samples"
-        raise CannotRun(f"it is for up to {limits}, and here are {P:,} and {n:,}")
+        raise CannotRun(f"the reference is for up to {limits}, got {P:,} and {n:,}")
     try:
         true_cost, pairs = reference_gradient(*problem._replace(loss=problem.loss.name))  # type: ignore[arg-type]
     except ValueError as unknown:

@@ -17,8 +17,8 @@ from xbackprop.verification.report.text import summary_of
 MEANING = {
     Verdict.PASS: "A method that decides agrees, and no method that may decide disagrees.",
     Verdict.FAIL: "A method that may decide disagrees by more than its limit.",
-    Verdict.INCONCLUSIVE: "It could not be told, or not be run; the reason stands beside it. Never a pass.",
-    Verdict.VACUOUS: "All that was compared is zero, on both sides: nothing is shown by it. Never a pass.",
+    Verdict.INCONCLUSIVE: "It could not be decided or not be run; the reason is given beside it. It is never a pass.",
+    Verdict.VACUOUS: "All derivatives compared are zero on both sides, which shows nothing. It is never a pass.",
 }
 CSS = files(__package__).joinpath("page.css").read_text("utf-8")
 #: A script that opens the section of a link, and all sections for printing; without it, readers open them by hand.
