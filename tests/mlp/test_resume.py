@@ -111,7 +111,7 @@ def test_partial_fit_may_meet_the_classes_bit_by_bit(backend):
     assert net.score(X, y) > 0.6
     with pytest.raises(ValueError, match=r"^MLP\.partial_fit: y must have the labels of fit, 0, 1, 2, got"):
         net.partial_fit(X, y + 1)
-    with pytest.raises(ValueError, match=r"^MLP\.partial_fit: .*without early_stopping"):
+    with pytest.raises(ValueError, match=r"^MLP\.partial_fit: cannot be used with .*early_stopping"):
         MLP(early_stopping=True).partial_fit(X, y)
 
 

@@ -92,30 +92,29 @@ def to_device(
         conversion may overflow.
     first_row : the number of the first row of `x` in the user's table, for the error message.
     """
-    if is_sparse(x):
-        moved = x.astype(dtype, copy=False)
-        _check_finite(where, f"{name}.data", moved.data, x.data, 0)
+    sparse = is_sparse(x)
+    with backend.device_context():  # in which an overflow is no warning
+        moved = x.astype(dtype, copy=False) if sparse else transfer(x, backend_of(x), backend, dtype)
+    if known_finite and not (dtype == "float32" and "float64" in str(x.dtype)):
         return moved
     with backend.device_context():
-        moved = transfer(x, backend_of(x), backend, dtype)
-        if not known_finite or (dtype == "float32" and "float64" in str(x.dtype)):
-            _check_finite(where, name, moved, x, first_row)
+        index = _not_finite(moved.data if sparse else moved)
+    if index is not None:
+        value = (x.data if sparse else on_host(x))[index]
+        if sparse:  # the cell of the k-th stored number
+            index = (int(np.searchsorted(x.indptr, index[0], "right")) - 1, int(x.indices[index[0]]))
+        inexact = f" (infinite in {dtype})" if np.isfinite(value) else ""
+        place = (index[0] + first_row, *index[1:])
+        raise ValueError(f"{where}: {name} must be finite, got {value}{inexact} at {place}")
     return moved
 
 
-def _check_finite(where: str, name: str, x: Array, given: Array, first_row: int) -> None:
-    """Raise ValueError for the first NaN or infinity in `x`; the message has the number as it was `given`."""
+def _not_finite(x: Array) -> tuple[int, ...] | None:
+    """Return the index of the first NaN or infinity in `x`; None if there is none."""
     xp = array_api_compat.array_namespace(x)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if bool(xp.isfinite(xp.sum(x))):  # a sum is infinite where a number is: one pass, nothing stored
-            return
-        if bool(xp.all(xp.isfinite(x))):
-            return
-    index = _first_bad(on_host(x))
-    value = on_host(given)[index]
-    place = (index[0] + first_row, *index[1:])
-    inexact = "" if not np.isfinite(value) else f" (infinite in {str(x.dtype).rpartition('.')[2]})"
-    raise ValueError(f"{where}: {name} must be finite, got {value}{inexact} at {place}")
+    with np.errstate(over="ignore", invalid="ignore"):  # a sum is infinite where a number is: one pass, nothing stored
+        fine = bool(xp.isfinite(xp.sum(x)) or xp.all(xp.isfinite(x)))
+    return None if fine else _first_bad(on_host(x))
 
 
 def labels(where: str, y: Any, n: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +36,16 @@ _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", 
 _OF_SGD = ("invscaling", "adaptive")
 
 
+_MISSING = object()
+
+
+def _twin(estimator: Any) -> Any:
+    """Return an object with the same attributes; `copy.copy` would ask a subclass's `__getstate__` for them."""
+    twin = object.__new__(type(estimator))
+    vars(twin).update(vars(estimator))
+    return twin
+
+
 def step_by_step(estimator: Any) -> bool:
     """Return True if the solver of the estimator has `partial_fit`; raise AttributeError otherwise."""
     if estimator.solver == "lbfgs":
@@ -61,7 +70,8 @@ class BaseMLP(BaseEstimator):
     ) -> Self:
         """Train from new starting weights, or with `warm_start` from the present ones.
 
-        If anything raises, also the callback or the scorer, the estimator is as it was before the call.
+        If anything raises, also the callback or the scorer, the estimator is as it was before the call; but for weights
+        that are no longer finite, which are kept with the ValueError that reports them, as in scikit-learn.
 
         Parameters
         ----------
@@ -135,15 +145,16 @@ class BaseMLP(BaseEstimator):
         callback: Callable[[Epoch], None] | None = None,
     ) -> FitResult:
         """Train a copy of the estimator and take over its attributes at the end, so that an error changes nothing."""
-        name, done = type(self).__name__, copy.copy(self)
-        X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None)
+        name, depth, before, done = type(self).__name__, 4 if epochs is None else 5, dict(vars(self)), _twin(self)
+        X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None, stacklevel=depth)
         if start is not None and epochs is None and self._task == "classification":
             self._check_same_classes(y)
         given = self._network_settings()
         settings = read_settings(name, given)
         if isinstance(self.batch_size, int) and self.batch_size > X.shape[0]:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=3
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                stacklevel=depth - 1,
             )
         stopping = self.early_stopping and epochs is None
         result = fit(
@@ -151,19 +162,25 @@ class BaseMLP(BaseEstimator):
             split=self._split(X, y) if stopping else None,
             score=done._score(given, X, y) if stopping else None,
             callback=_print_epoch if callback is None and self.verbose else callback,
-            infinite_loss=True, known_finite=is_host_array(X),
+            infinite_loss=True, known_finite=is_host_array(X) and not get_config()["assume_finite"],
         )  # fmt: skip
         model = result.model
         if hasattr(done, "feature_names_in_"):  # the network was given an array
             model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
         done._publish(hold(given, model, result.n_iter), library_of(X))
-        self.__dict__.update(done.__dict__)
+        self._take_over(before, vars(done))
         if not bool(model.backend.xp.all(model.backend.xp.isfinite(model.theta))):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
                 " preprocessed."
             )
         return result
+
+    def _take_over(self, before: dict[str, Any], after: dict[str, Any]) -> None:
+        """Change the attributes that training has changed, and no others: a callback may have set some meanwhile."""
+        for name in before.keys() - after.keys():
+            self.__dict__.pop(name, None)
+        self.__dict__.update({name: value for name, value in after.items() if value is not before.get(name, _MISSING)})
 
     def _network_settings(self) -> dict[str, Any]:
         """Return the parameters of the estimator as settings of `MLP`."""
@@ -226,7 +243,7 @@ class BaseMLP(BaseEstimator):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         return function(name, self.network_.model_, X, known_finite=host)
 
-    def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool) -> tuple[Any, Any, Any]:
+    def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool, stacklevel: int) -> tuple[Any, Any, Any]:
         """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
         if is_host_array(X):
             X, y = validate_data(
@@ -238,6 +255,8 @@ class BaseMLP(BaseEstimator):
         else:
             X = tables.feature_table(type(self).__name__, X, None if reset else self.n_features_in_)
             y = np.asarray(y) if is_host_array(y) else y
+            if reset:
+                self.__dict__.pop("feature_names_in_", None)
         if is_sparse(y):
             y = y.toarray()
         if y.ndim == 2 and y.shape[1] == 1:
@@ -245,7 +264,7 @@ class BaseMLP(BaseEstimator):
                 "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
                 "(n_samples, ), for example using ravel().",
                 DataConversionWarning,
-                stacklevel=4,
+                stacklevel=stacklevel,
             )
             y = y[:, 0]
         if self._task == "classification":
@@ -290,12 +309,17 @@ class BaseMLP(BaseEstimator):
             return None
         scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
 
-        def score(model: Model, held_out: Data, rows: np.ndarray) -> float:
-            shown = copy.copy(self)
-            shown._publish(hold(given, model), library_of(X))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "X does not have valid feature names")  # X has none
-                return scorer(shown, pick(X, rows), pick(y, rows))
+        def score(rows: np.ndarray) -> Callable[[Model, Data], float]:
+            X_held_out, y_held_out = pick(X, rows), pick(y, rows)
+
+            def score_of(model: Model, held_out: Data) -> float:
+                shown = _twin(self)
+                shown._publish(hold(given, model), library_of(X))
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "X does not have valid feature names")  # X has none
+                    return scorer(shown, X_held_out, y_held_out)
+
+            return score_of
 
         return score
 

@@ -15,9 +15,10 @@ from xbackprop.mlp.model import Model
 from xbackprop.training.plan import Progress
 
 Split = Callable[["np.random.RandomState"], tuple[np.ndarray, np.ndarray]]  # rows to train on, rows to hold out
-#: ``score(model, held_out, rows)``: the score of a model on the held-out samples, the larger the better; `rows` are
-#: their row numbers in the user's table.
-Score = Callable[[Model, Data, np.ndarray], float]
+Evaluate = Callable[[Array], tuple[float, float]]  # θ -> score and loss of the held-out samples
+#: ``score(rows)``, for the held-out rows of the user's table, gives a function ``(model, held_out) -> score`` of these
+#: samples, the larger the better.
+Score = Callable[[np.ndarray], Callable[[Model, Data], float]]
 
 
 def split_rows(
@@ -40,8 +41,8 @@ def split_rows(
 
 
 def make_evaluator(
-    model: Model, held_out: Data, rows: np.ndarray, by_loss: bool, score: Score | None
-) -> Callable[[Array], tuple[float, float]]:
+    model: Model, held_out: Data, by_loss: bool, score: Callable[[Model, Data], float] | None
+) -> Evaluate:
     """Return a function ``evaluate(θ) -> score, loss`` of the held-out samples.
 
     by_loss : whether the score is -loss. score : a function to use in place of accuracy or R²; it is given a copy of
@@ -60,7 +61,7 @@ def make_evaluator(
         else:
             progress = replace(model.progress.copy(backend), rng=deepcopy(model.progress.rng))
             own = model._replace(theta=backend.copy(theta), progress=progress)
-            found = float(score(own, held_out, rows))
+            found = float(score(own, held_out))
         return (found if math.isfinite(found) else math.nan), loss
 
     return evaluate

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xbackprop.data import tables
 from xbackprop.data.dataset import Data
 from xbackprop.errors import ConvergenceWarning, DivergenceError
-from xbackprop.mlp.early_stopping import Score, Split, make_evaluator, split_rows
+from xbackprop.mlp.early_stopping import Evaluate, Score, Split, make_evaluator, split_rows
 from xbackprop.mlp.model import Model, continue_model, same_samples, start_model
 from xbackprop.mlp.resuming import make_saver, read_checkpoint
 from xbackprop.mlp.settings import Settings
 from xbackprop.training import lbfgs
 from xbackprop.training.loop import Epoch, print_epoch, train
-from xbackprop.training.plan import Plan
 
 Callback = Callable[[Epoch], None]
 
@@ -75,7 +75,8 @@ def fit(
             model, data = start_model(where, settings, stream, X, y, sample_weight, **how)
         else:
             data = same_samples(where, start, X, y, sample_weight, known_finite=known_finite)
-            model = continue_model(where, settings, start)
+            names = start.feature_names or tables.feature_names(X)  # of the first frame, where arrays came before it
+            model = continue_model(where, settings, start)._replace(feature_names=names)
         progress, n = model.progress, data.X.shape[0]
         if epochs is None:
             progress.first_epoch = progress.epoch
@@ -87,18 +88,31 @@ def fit(
             if progress.stop_reason == "converged" or progress.epoch >= last:
                 best = progress.best_theta
                 model = model if best is None else model._replace(theta=best)
-                return FitResult(model, progress.stop_reason, progress.epoch - progress.first_epoch)
+                return result_of(model)
         callback = callback or (print_epoch if settings.values["verbose"] else None)
         limit = settings.values["threads"]
         with model.backend.device_context(), nullcontext() if limit is None else model.backend.threads(limit):
             if settings.lbfgs:
                 theta, message = _minimise(settings, model, data, callback)
             else:
-                plan = replace(settings.plan, infinite_loss=infinite_loss)
-                saver = make_saver(settings, model, n, fingerprint)
-                theta, message = _train(where, settings, plan, model, data, epochs, split, score, callback, saver), ""
-    n_iter = progress.epoch - progress.first_epoch if epochs is None else epochs
-    return FitResult(model._replace(theta=theta), progress.stop_reason, n_iter, message)
+                evaluate, message = None, ""
+                if settings.plan.early_stopping:  # from here on only the two parts of the data are held
+                    data, evaluate = _hold_out(where, settings, model, data, split, score)
+                batch_size = min(data.X.shape[0], settings.plan.batch_size)
+                plan = replace(settings.plan, infinite_loss=infinite_loss, batch_size=batch_size)
+                first = model.theta if progress.last_theta is None else progress.last_theta
+                theta = train(
+                    model.objective, plan, first, progress, data.X, data.y, data.weight, epochs=epochs,
+                    evaluate=evaluate, callback=callback, after_epoch=make_saver(settings, model, n, fingerprint),
+                )  # fmt: skip
+    return result_of(model._replace(theta=theta), epochs, message)
+
+
+def result_of(model: Model, n_iter: int | None = None, message: str = "") -> FitResult:
+    """Return the result that a model shows; `n_iter` is by default the epochs since the call of `fit` began."""
+    progress = model.progress
+    epochs = progress.epoch - progress.first_epoch if n_iter is None else n_iter
+    return FitResult(model, progress.stop_reason, epochs, message)
 
 
 def report(where: str, settings: Settings, result: FitResult) -> None:
@@ -140,33 +154,15 @@ def _resumes(settings: Settings) -> bool:
     return bool(settings.values["resume"] and settings.checkpoint and settings.checkpoint.path.exists())
 
 
-def _train(
-    where: str,
-    settings: Settings,
-    plan: Plan,
-    model: Model,
-    data: Data,
-    epochs: int | None,
-    split: Split | None,
-    score: Score | None,
-    callback: Callback | None,
-    saver: Any,
-) -> Any:
-    """Train step by step, with a solver that takes minibatches; return θ."""
-    progress, evaluate = model.progress, None
-    if plan.early_stopping:
-        n = data.X.shape[0]
-        rows, held_out = split_rows(where, settings.values["validation_fraction"], progress, n, split)
-        progress.training_rows, progress.validation_rows = rows, held_out
-        by_loss = settings.values["scoring"] == "loss"
-        evaluate = make_evaluator(model, data.rows(held_out), held_out, by_loss, score)
-        data = data.rows(rows)
-    plan = replace(plan, batch_size=min(data.X.shape[0], plan.batch_size))
-    start = model.theta if progress.last_theta is None else progress.last_theta
-    return train(
-        model.objective, plan, start, progress, data.X, data.y, data.weight,
-        epochs=epochs, evaluate=evaluate, callback=callback, after_epoch=saver,
-    )  # fmt: skip
+def _hold_out(
+    where: str, settings: Settings, model: Model, data: Data, split: Split | None, score: Score | None
+) -> tuple[Data, Evaluate]:
+    """Split off the samples of early stopping; return those to train on, and the function that scores θ on the rest."""
+    fraction, progress = settings.values["validation_fraction"], model.progress
+    rows, held_out = split_rows(where, fraction, progress, data.X.shape[0], split)
+    progress.training_rows, progress.validation_rows = rows, held_out
+    by_loss = settings.values["scoring"] == "loss"
+    return data.rows(rows), make_evaluator(model, data.rows(held_out), by_loss, score and score(held_out))
 
 
 def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Any, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +13,11 @@ import numpy as np
 from xbackprop import validation
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
-from xbackprop.data.dataset import pick
+from xbackprop.data.dataset import Data, pick
 from xbackprop.errors import GradientCheckError
 from xbackprop.mlp import derivatives, model_file, prediction
 from xbackprop.mlp.early_stopping import Score
-from xbackprop.mlp.fitting import FitResult, fit, report
+from xbackprop.mlp.fitting import FitResult, fit, report, result_of
 from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, vector_of
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
@@ -46,12 +48,9 @@ class MLP:
     coefs_, intercepts_ : the weights W_1, …, W_L (n_in, n_out) and biases b_1, …, b_L (n_out,), in the backend's
         library: views of the parameter vector θ. Assigning lists of arrays replaces them.
     classes_ : the class labels, sorted, in the order of the columns of `predict_proba`.
-    loss_curve_ : the loss of each epoch, penalty included, averaged over its batches.
-    n_iter_ : the number of epochs of the last call of `fit`.
-    validation_scores_, validation_loss_curve_ : with `early_stopping`, score and loss of the held-out samples after
-        each epoch.
-    n_features_in_, n_outputs_ : the widths of the input and the output layer.
-    feature_names_in_ : the names of X's columns if X was a frame; else None.
+    loss_curve_, n_iter_ : the loss of each epoch, penalty included; the number of epochs of the last call of `fit`.
+    validation_scores_, validation_loss_curve_ : with `early_stopping`, of the held-out samples after each epoch.
+    n_features_in_, n_outputs_, feature_names_in_ : the widths of input and output; the columns' names of a frame X.
 
     Raises
     ------
@@ -60,10 +59,8 @@ class MLP:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    >>> net = MLP((8,), learning_rate_init=0.05, random_state=0).fit(X, [0, 1, 1, 0])
-    >>> net.predict(X)
+    >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> MLP((8,), learning_rate_init=0.05, random_state=0).fit(X, y).predict(X)
     array([0, 1, 1, 0])
     """
 
@@ -150,8 +147,7 @@ class MLP:
         DivergenceError : if the loss or a weight became infinite or NaN; the weights are those from before that epoch.
         """
         where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
-        start = self._model if settings.values["warm_start"] else None
-        score = self._score(settings, y)
+        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, y)
         result = fit(where, settings, start, X, y, sample_weight, score=score, callback=callback)
         self._assign(result)
         report(where, settings, result)
@@ -175,7 +171,7 @@ class MLP:
         """Take shapes and classes from the data and draw the weights that `fit` would start from, without training."""
         settings = read_settings("MLP.initialize", vars(self))
         model, _ = start_model("MLP.initialize", settings, settings.rng(), X, y)
-        self._assign(FitResult(model, "", 0))
+        self._assign(result_of(model))
         return self
 
     def predict(self, X: Any) -> Array:
@@ -359,8 +355,8 @@ class MLP:
         ModelFileError : for a file that is damaged, or not xbackprop's.
         """
         given, model, curve = model_file.read_model(path, get_backend(backend or "numpy", device), activations, losses)
-        net = hold({**given, "backend": backend, "device": device}, model)
-        net.loss_curve_, net.n_iter_ = curve, len(curve)
+        net = cls(**given, backend=backend, device=device)
+        net._model, net.loss_curve_, net.n_iter_ = model, curve, len(curve)
         return net
 
     def __repr__(self) -> str:
@@ -375,8 +371,13 @@ class MLP:
         scoring = settings.values["scoring"]
         if not callable(scoring):
             return None
-        given = {name: getattr(self, name) for name in DEFAULTS}
-        return lambda model, held_out, rows: scoring(hold(given, model), held_out.X, pick(y, rows))
+
+        def score_of(y_held_out: Any, model: Model, held_out: Data) -> float:
+            net = copy.copy(self)
+            net._assign(result_of(model))
+            return float(scoring(net, held_out.X, y_held_out))
+
+        return lambda rows: partial(score_of, pick(y, rows))
 
     def _assign(self, result: FitResult) -> None:
         """Take over a trained network: the one place where training changes the object."""
@@ -392,8 +393,7 @@ def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> M
     """Return an `MLP` with these checked settings around a model that was trained for n_iter epochs."""
     net = MLP.__new__(MLP)
     vars(net).update(DEFAULTS, **given)
-    epochs = model.progress.epoch - model.progress.first_epoch if n_iter is None else n_iter
-    net._assign(FitResult(model, model.progress.stop_reason, epochs))
+    net._assign(result_of(model, n_iter))
     return net
 
 

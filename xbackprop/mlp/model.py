@@ -28,7 +28,7 @@ class Model(NamedTuple):
     objective, theta : C(θ), and θ (P,).
     targets : the conversion between y and the outputs.
     progress : the state of training.
-    settings : the settings that the network was made with, by name, see `Settings.values`; those of the `MLP` may
+    settings : the settings that the network was made with, as JSON; those of the `MLP` may
         change afterwards.
     feature_names : the names of X's columns if X was a frame; else None.
     """
@@ -101,7 +101,7 @@ def start_model(
     theta = backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
     progress = start_progress(backend, settings.plan, theta, rng)
     objective = make_objective(settings, backend, layout, data.targets)
-    return Model(objective, theta, data.targets, progress, values, tables.feature_names(X)), data
+    return Model(objective, theta, data.targets, progress, settings.to_json(), tables.feature_names(X)), data
 
 
 def same_samples(
@@ -127,7 +127,7 @@ def continue_model(where: str, settings: Settings, model: Model) -> Model:
     same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
     if not same or len(fresh.moments) != len(progress.state.moments):  # momentum was switched on or off
         progress.state = fresh
-    return model._replace(objective=objective, progress=progress, settings=settings.values)
+    return model._replace(objective=objective, progress=progress, settings=settings.to_json())
 
 
 def tensors_of(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:

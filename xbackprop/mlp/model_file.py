@@ -20,7 +20,7 @@ from xbackprop.data.targets import Targets
 from xbackprop.errors import ModelFileError
 from xbackprop.files import write_atomically
 from xbackprop.mlp.model import Model, make_objective
-from xbackprop.mlp.setting_table import SETTINGS, defaults_of
+from xbackprop.mlp.setting_table import defaults_of
 from xbackprop.mlp.settings import LOG_LOSS, read_settings
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.losses import LOSSES, Loss
@@ -55,7 +55,7 @@ def write(
         "feature_names": model.feature_names,
         "loss_curve": [loss if np.isfinite(loss) else None for loss in loss_curve],
     }
-    configuration = {"settings": settings_to_json(model.settings), "fitted": fitted, "progress": progress}
+    configuration = {"settings": model.settings, "fitted": fitted, "progress": progress}
     layers = [(model.backend.to_host(W), model.backend.to_host(b)) for W, b in model.layers()]
     write_tensors(path, layers, configuration, others or {})
 
@@ -141,7 +141,7 @@ def read_model(
     theta = home.asarray(layout.flatten(np, layers))
     objective = make_objective(settings, home, layout, targets)
     progress = start_progress(home, settings.plan, theta, settings.rng())
-    return given, Model(objective, theta, targets, progress, settings.values, names), curve
+    return given, Model(objective, theta, targets, progress, settings.to_json(), names), curve
 
 
 def _check_format(path: str | PathLike[str], metadata: Mapping[str, str]) -> None:
@@ -169,26 +169,6 @@ def _check_names(model: Model) -> None:
                 f"MLP.save: the {kind} {part.name!r} is not xbackprop's, and a file knows it by its name; give "
                 f"yours another name"
             )
-
-
-def settings_to_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that belong into a file, in the types of JSON."""
-    return {s.name: _to_json(values[s.name], s.default) for s in SETTINGS if s.in_files}
-
-
-def _to_json(value: Any, default: Any) -> Any:
-    """Convert a setting to JSON: activations and losses to names; functions and a `RandomState` to the default."""
-    if isinstance(value, Activation | Loss):
-        return value.name
-    if isinstance(value, tuple | list):
-        return [_to_json(v, None) for v in value]
-    if isinstance(value, Mapping):  # JSON's keys are text
-        return [[_to_json(label, None), _to_json(weight, None)] for label, weight in value.items()]
-    if callable(value) or isinstance(value, np.random.RandomState):
-        return default
-    if isinstance(value, float) and value == math.inf:
-        return "inf"
-    return value.item() if hasattr(value, "item") else value
 
 
 def settings_from_json(

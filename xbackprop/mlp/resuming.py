@@ -41,7 +41,7 @@ def read_checkpoint(where: str, settings: Settings, model: Model, n: int, finger
     backend, layout = model.backend, model.objective.layout
     numbers = configuration["progress"]
     sizes = (layers[0][0].shape[0], *(W.shape[1] for W, _ in layers))
-    ours, theirs = model_file.settings_to_json(model.settings), configuration["settings"]
+    ours, theirs = model.settings, configuration["settings"]
     differ = [name for name in FIXED if ours[name] != theirs.get(name)]
     if (sizes, numbers["rows"]) != (layout.sizes, n) or differ:
         raise ValueError(

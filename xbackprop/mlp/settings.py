@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,6 +55,10 @@ class Settings(NamedTuple):
     def lbfgs(self) -> bool:
         """Whether the solver is SciPy's L-BFGS, which takes all samples at once."""
         return bool(self.values["solver"] == "lbfgs")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings that belong into a file, as JSON has them."""
+        return {s.name: _to_json(self.values[s.name], s.default) for s in SETTINGS if s.in_files}
 
     def rng(self) -> np.random.RandomState:
         """Return the random number generator of a new run: the user's own `RandomState`, or a new one from the seed."""
@@ -169,3 +174,18 @@ def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
     if name == "quantile" and values["quantile"] != 0.5:
         return quantile_loss(values["quantile"])
     return None if name in ("auto", LOG_LOSS) else LOSSES[name]
+
+
+def _to_json(value: Any, default: Any) -> Any:
+    """Convert a setting to JSON: activations and losses to names; functions and a `RandomState` to the default."""
+    if isinstance(value, Activation | Loss):
+        return value.name
+    if isinstance(value, tuple | list):
+        return [_to_json(v, None) for v in value]
+    if isinstance(value, Mapping):  # JSON's keys are text
+        return [[_to_json(label, None), _to_json(weight, None)] for label, weight in value.items()]
+    if callable(value) or isinstance(value, np.random.RandomState):
+        return default
+    if isinstance(value, float) and value == math.inf:
+        return "inf"
+    return value.item() if hasattr(value, "item") else value

@@ -80,10 +80,10 @@ def train(
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
-        began = time.perf_counter()
-        before, stream, row_order = backend.copy(theta), progress.rng.get_state(), progress.row_order
-        epoch, samples, whole = progress.epoch, progress.samples, False
         try:
+            began = time.perf_counter()
+            before, restore = backend.copy(theta), progress.snapshot()
+            whole = False
             order = _next_order(progress, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
             theta, state, costs, rows = run_epoch(
@@ -93,11 +93,13 @@ def train(
             if not (finite or plan.infinite_loss):
                 progress.stop_reason = "diverged"
                 break
-            progress.state, progress.epoch, progress.samples = state, epoch + 1, samples + n
+            progress.state = state
+            progress.epoch += 1
+            progress.samples += n
             progress.loss_curve.append(loss)
             scored = evaluate(theta) if evaluate else None
-            whole = True
             _update_stopping(progress, plan, backend, theta, loss, scored)
+            whole = True
             if callback is not None:
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None))
             if not left:
@@ -109,10 +111,9 @@ def train(
         if progress.stop_reason:
             break
     if not whole:
-        theta, progress.state = before, plan.optimizer.start(backend, before)
-        progress.epoch, progress.samples, progress.row_order = epoch, samples, row_order
-        del progress.loss_curve[epoch:]
-        progress.rng.set_state(stream)
+        reason = progress.stop_reason
+        restore()
+        theta, progress.state, progress.stop_reason = before, plan.optimizer.start(backend, before), reason
     if progress.best_theta is None:
         return theta
     progress.last_theta = theta

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -103,6 +104,19 @@ class Progress:
     training_rows: np.ndarray | None = None
     validation_rows: np.ndarray | None = None
     stop_reason: str = ""
+
+    def snapshot(self) -> Callable[[], None]:
+        """Return a function that puts everything back as it is now, but for the arrays of the optimizer's state."""
+        fields = {**vars(self), "plateau": copy.copy(self.plateau)}
+        lengths, stream = [len(getattr(self, name)) for name in CURVES], self.rng.get_state()
+
+        def restore() -> None:
+            vars(self).update(fields)
+            self.rng.set_state(stream)
+            for name, length in zip(CURVES, lengths, strict=True):
+                del getattr(self, name)[length:]
+
+        return restore
 
     def copy(self, backend: Backend) -> Progress:
         """Return a copy to train on with, so that this one stays as it is; both share the random number generator."""
