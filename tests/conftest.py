@@ -5,6 +5,10 @@ test that does not take it would do the same work in every session of nox, so it
 nowhere else. `@pytest.mark.backends("jax")` is for a test that makes a backend of its own: it runs where that one is
 selected.
 
+`numpy-readonly` and `strict` run the same generic functions as JAX, whose arrays cannot be written either, and
+`strict-device1`, on which whatever fails on the default device fails too. Beside these they run the tests of the
+folders in CORE, where the arithmetic is; alone they run all.
+
 XBACKPROP_TEST_BACKENDS=numpy,torch   runs those backends only; with torch alone, the tests of the fixture alone.
 XBACKPROP_REQUIRE=cupy,torch-cuda     turns the skip of a backend that is not available into a failure.
 """
@@ -18,6 +22,10 @@ hypothesis.settings.register_profile("xbackprop", deadline=None, derandomize=Tru
 # JAX compiles every function for every shape anew: there, fewer of the shapes that hypothesis thinks of.
 hypothesis.settings.register_profile("compiled", hypothesis.settings.get_profile("xbackprop"), max_examples=12)
 hypothesis.settings.load_profile("compiled" if selected_backends() == ["jax"] else "xbackprop")
+
+#: Backends that run the core's tests alone where the other one runs all tests.
+VARIANTS = {"numpy-readonly": "numpy", "strict": "strict-device1"}
+CORE = {"arrays", "nn", "optim", "training"}
 
 
 def pytest_configure(config):
@@ -39,6 +47,9 @@ def pytest_collection_modifyitems(config, items):
         wanted = marker.args if marker else ("numpy",)
         assert set(wanted) <= set(BACKENDS), f"{item.nodeid}: no session runs {wanted}"
         here = "backend" in item.fixturenames or not set(wanted).isdisjoint(selected_backends())
+        name = item.callspec.params.get("backend") if hasattr(item, "callspec") else None
+        if VARIANTS.get(name) in selected_backends():
+            here = here and item.path.parent.name in CORE
         (kept if here else left_out).append(item)
     items[:] = kept
     if left_out:
