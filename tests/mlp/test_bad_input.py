@@ -330,7 +330,7 @@ def test_sparse_targets_and_weights_are_refused_with_a_hint():
 
 def test_a_sparse_table_is_checked_like_a_dense_one():
     sparse = pytest.importorskip("scipy.sparse", reason="scipy makes the sparse matrix")
-    with pytest.raises(ValueError, match=r"^MLP\.fit: X\.data must be finite, got nan"):
+    with pytest.raises(ValueError, match=r"^MLP\.fit: X must be finite, got nan at \(3, 1\)"):
         MLP().fit(sparse.csr_matrix(spoiled(np.nan)), LABELS)
     with pytest.raises(ValueError, match=r"^MLP\.predict: X must have shape \(n_samples, 2\), got"):
         MLP().initialize(X[:, :2], LABELS).predict(sparse.csr_matrix(X[:, :1]))
