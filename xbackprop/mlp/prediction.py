@@ -40,18 +40,12 @@ def predict(where: str, model: Model, X: Any, *, known_finite: bool = False) -> 
 
 def predict_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
     """Predict probabilities (n_samples, n_classes); raise ValueError for a regression."""
-    _check_classifier(where, model)
-    targets, loss = model.targets, model.objective.loss
-    function = lambda xp, z: targets.probabilities(xp, z, loss)  # noqa: E731
-    return _outputs(where, model, _table(where, model, X), function, known_finite=known_finite)
+    return _of_classes(where, model, X, model.targets.probabilities, known_finite)
 
 
 def predict_log_proba(where: str, model: Model, X: Any, *, known_finite: bool = False) -> Array:
     """Predict log-probabilities (n_samples, n_classes), from the logits; raise ValueError for a regression."""
-    _check_classifier(where, model)
-    targets, loss = model.targets, model.objective.loss
-    function = lambda xp, z: targets.log_probabilities(xp, z, loss)  # noqa: E731
-    return _outputs(where, model, _table(where, model, X), function, known_finite=known_finite)
+    return _of_classes(where, model, X, model.targets.log_probabilities, known_finite)
 
 
 def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -69,9 +63,12 @@ def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -
         return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
 
 
-def _check_classifier(where: str, model: Model) -> None:
+def _of_classes(where: str, model: Model, X: Any, function: Callable[..., Array], known_finite: bool) -> Array:
+    """Return function(xp, z_L, loss) for the rows of X; raise ValueError for a regression."""
     if model.targets.kind == "numbers":
         raise ValueError(f"{where}: a regression has no probabilities; call predict")
+    loss, X = model.objective.loss, _table(where, model, X)
+    return _outputs(where, model, X, lambda xp, z: function(xp, z, loss), known_finite=known_finite)
 
 
 def _table(where: str, model: Model, X: Any) -> Any:
