@@ -28,7 +28,8 @@ except ImportError as error:
     raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
 
 NAMESPACE = extended(jnp, erf=erf)
-jax.tree_util.register_static(Layout)  # compiled functions take it as it is
+for constant in (Layout, Objective):
+    jax.tree_util.register_static(constant)  # compiled functions take it as it is
 #: Rows times parameters of a step for which a turn of the loop takes four: below and above, one is as fast or faster.
 UNROLLED = range(2**17, 2**23)
 

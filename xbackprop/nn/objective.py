@@ -61,7 +61,7 @@ class Objective:
 
     backend: Backend
     layout: Layout
-    hidden: Sequence[Activation]
+    hidden: tuple[Activation, ...]
     loss: Loss
     alpha: float
     l1_ratio: float = 0.0

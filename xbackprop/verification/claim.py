@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Array, Backend, Namespace
 from xbackprop.verification.findings import Element, Finding, Method, Verdict
 
 #: From stacked parameters θ (S, P) to C (S,) and the side of its kinks that each unit is on: boolean arrays (S, …).
@@ -151,19 +151,12 @@ class GradientClaim:
         return self.backend.to_host(self.cost_and_branches(self._moved(theta, moves, h))[0])
 
     def _moved(self, theta: Array, moves: np.ndarray, h: complex) -> Array:
-        """Return θ + h m for every move m, stacked; columns in which no move lies are copied unchanged."""
+        """Return θ + h m for every move m, stacked."""
         xp, device = self.backend.xp, self.backend.device
         if moves.ndim == 2:
             return theta[None, :] + h * xp.asarray(moves, dtype=theta.dtype, device=device)
-        n, first, last = len(moves), int(moves.min()), int(moves.max()) + 1
-        chosen = xp.asarray(np.arange(first, last) == moves[:, None], device=device)
-        here, before, after = theta[first:last], theta[:first], theta[last:]
-        parts = [
-            xp.broadcast_to(before, (n, before.shape[0])),
-            xp.where(chosen, (here + h)[None, :], here[None, :]),
-            xp.broadcast_to(after, (n, after.shape[0])),
-        ]
-        return xp.concat(parts, axis=1)
+        place = xp.arange(theta.shape[0], device=device)
+        return self.backend.bind(_move_elements)(theta, place, xp.asarray(moves, device=device), h)
 
     def directions(self, seed: int) -> np.ndarray:
         """Return, for every tensor, a random direction of length 1 that moves it alone: (tensors, P)."""
@@ -171,6 +164,11 @@ class GradientClaim:
         for i, (where, _) in enumerate(self.tensors.values()):
             found[i, where] = _random_unit(where.stop - where.start, seed + i)
         return found
+
+
+def _move_elements(xp: Namespace, theta: Array, place: Array, elements: Array, h: complex) -> Array:
+    """Return θ + h e_p (k, P) for every p in `elements` (k,); `place` is 0 … P-1."""
+    return xp.where(elements[:, None] == place[None, :], (theta + h)[None, :], theta[None, :])
 
 
 def element_of(tensors: Tensors, p: int, analytic: float, numeric: float) -> Element:
