@@ -61,6 +61,10 @@ def minimal(session):
 #: that is not yet whole JAX warns, and then compiles by itself.
 EVERYTHING = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
 SHARING = ["-W", "ignore:Error reading persistent compilation cache:UserWarning"]
+#: Nearly all of JAX's time goes to compiling thousands of small programs that run a few times each, which XLA does
+#: faster when it optimises little. The tests of the compiled epoch and of training run as users run it.
+QUICKLY = {"XLA_FLAGS": "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"}
+AS_USED = ["tests/with_jax", "tests/training"]
 
 #: Where the session `environment` has put its programs.
 BIN = []
@@ -87,12 +91,17 @@ def tests(session, backend):
         if not required("cupy") and not has_gpu():
             session.skip("no NVIDIA GPU here: neither /proc/driver/nvidia/version nor nvidia-smi is there")
         session.run_install(str(Path(BIN[-1]) / "python"), "-m", "pip", "install", *INSTALL, ".[cupy-cuda13x]")
-    apart = ["--ignore", "tests/estimators", *(SHARING if backend == "jax" else ["--ignore", "tests/with_jax"])]
-    parallel = [] if backend == "cupy" else IN_PARALLEL
+    how = [] if backend == "cupy" else IN_PARALLEL
+    apart = ["tests/estimators"] if backend == "jax" else ["tests/estimators", "tests/with_jax"]
     variables = {"XBACKPROP_TEST_BACKENDS": BACKENDS[backend], **ONE_THREAD}
     if backend == "jax":
+        how = [*how, *SHARING]
         variables |= {"JAX_COMPILATION_CACHE_DIR": str(Path(BIN[-1]).parent / "xla"), **EVERYTHING}
-    run_pytest(session, *apart, *parallel, **variables)
+        if not session.posargs:  # which may name tests of either part
+            run_pytest(session, *AS_USED, *how, **variables)
+            apart += AS_USED
+            variables |= QUICKLY
+    run_pytest(session, *(f"--ignore={folder}" for folder in apart), *how, **variables)
 
 
 @nox.session(venv_backend="none", requires=["environment"])
