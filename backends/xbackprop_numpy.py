@@ -279,6 +279,10 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(CORES, thread_name_prefix="xbackprop")
 
 
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads, and would wait for them for ever
+    os.register_at_fork(after_in_child=_threads.cache_clear)
+
+
 class NumpyBackend(Backend):
     """NumPy on the host."""
 

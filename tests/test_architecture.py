@@ -106,6 +106,11 @@ def test_all_is_what_there_is():
         xbackprop.nothing  # noqa: B018
 
 
+def test_dir_lists_what_is_imported_later():
+    """Editors and notebooks complete names from it."""
+    assert set(xbackprop.__all__) <= set(dir(xbackprop))
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_everything_public_is_documented(module):
     if module == "xbackprop.__main__":

@@ -84,3 +84,33 @@ def test_a_worker_of_joblibs_takes_its_share_of_the_cores():
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert out.stdout.strip() == "1", out.stderr
+
+
+FORK = """
+import os, numpy as np
+import xbackprop_numpy
+from xbackprop.optim.optimizers import sgd_step
+
+xbackprop_numpy.CORES = 2
+backend = xbackprop_numpy.NumpyBackend()
+
+def update():
+    theta = np.ones(xbackprop_numpy.THREADED_SIZE)
+    with backend.threads(2):
+        (theta,) = backend.bind(sgd_step)(theta, np.ones_like(theta), 0.25)
+    assert (theta == 0.75).all()
+
+update()
+if not (child := os.fork()):
+    update()
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+update()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_makes_threads_of_its_own():
+    """The child's first update took the pool of its parent, whose threads it does not have, and waited for ever."""
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["0"]
