@@ -110,6 +110,21 @@ def estimators(session):
     run_pytest(session, "tests/estimators", *IN_PARALLEL, SCIPY_ARRAY_API="1", **ONE_THREAD)
 
 
+#: The tests that show whether a library of the standard will do.
+ANY_LIBRARY = ["tests/arrays", "tests/training", "tests/nn/test_objective.py", "tests/mlp/test_mlp.py",
+               "tests/verification/test_check_gradient.py"]  # fmt: skip
+
+
+@nox.session
+def dpnp(session):
+    """Not by default: a library that no backend of ours is for, on a device of its own, SYCL's for the CPU."""
+    session.install(*INSTALL, ".", "dpnp", "pytest", "hypothesis", "mpmath", "pytest-xdist")
+    lib = Path(session.bin).parent / "lib"  # where Intel's packages put what the system's loader does not find there
+    device = {"OCL_ICD_FILENAMES": str(lib / "libintelocl.so"), "LD_LIBRARY_PATH": str(lib)}
+    selected = {"XBACKPROP_TEST_BACKENDS": "dpnp", "XBACKPROP_REQUIRE": "dpnp"}
+    session.run("pytest", *IN_PARALLEL, *(session.posargs or ANY_LIBRARY), env={**selected, **device})
+
+
 @nox.session
 def campaign(session):
     """Not by default: every fault, every rule, torch's and jax's checkers too. Writes docs/verification.md's table."""

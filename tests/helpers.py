@@ -17,7 +17,8 @@ from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import Objective
 from xbackprop.nn.parameters import Layout
 
-BACKENDS = ("numpy", "numpy-readonly", "numba", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda")
+BACKENDS = ("numpy", "numpy-readonly", "numba", "strict", "strict-device1", "torch", "jax", "cupy", "torch-cuda",
+            "dpnp")  # fmt: skip
 DTYPES = ("float32", "float64")
 
 
@@ -73,6 +74,12 @@ def _make_backend(name: str) -> Backend:
     if name.startswith("strict"):
         strict = pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
         return Backend(strict, strict.Device("device1") if name == "strict-device1" else None)
+    if name == "dpnp":  # no backend of its own: any library of the standard
+        dpnp = pytest.importorskip("dpnp", reason="dpnp is not installed")
+        try:
+            return Backend(dpnp)
+        except Exception as error:  # dpctl's own, when it finds no SYCL device
+            pytest.skip(f"dpnp has no device here: {error}")
     if name in ("jax", "numba"):
         pytest.importorskip(name, reason=f"{name} is not installed")
         return backend_class(name)()

@@ -161,13 +161,18 @@ class Backend:
         """Return `x`, an array of this library or of NumPy, on this device; in the named dtype if there is one."""
         xp_dtype = None if dtype is None else getattr(self.xp, dtype)
         if is_host_array(x):
-            return self.xp.asarray(x, dtype=xp_dtype, device=self.device)
-        x = array_api_compat.to_device(x, self.device)
+            host = np.asarray(x)
+            host = host.astype(host.dtype.newbyteorder("="), copy=False)  # which not every library looks at
+            return self.xp.asarray(host, dtype=xp_dtype, device=self.device)
+        x = _moved(x, self.device)
         return x if xp_dtype is None else self.xp.astype(x, xp_dtype, copy=False)
 
     def to_host(self, x: Array) -> np.ndarray:
-        """Return `x` as a NumPy array. Waits for the device."""
-        return np.asarray(array_api_compat.to_device(x, _default_device(self.xp)))
+        """Return a copy of `x` as a NumPy array: by DLPack, or else from the library's default device. Waits for it."""
+        try:
+            return np.from_dlpack(x, device="cpu", copy=True)
+        except (AttributeError, BufferError, RuntimeError, TypeError, ValueError):  # NumPy 2.0 has no device=
+            return np.array(_moved(x, _default_device(self.xp)))
 
     def read(self, numbers: list[Array]) -> np.ndarray:
         """Return the numbers of arrays of one number each as a float64 NumPy array. Waits for the device once."""
@@ -194,7 +199,21 @@ def extended(xp: Namespace, **functions: Callable) -> Namespace:
 
 
 def _default_device(xp: Namespace) -> Any:
-    return xp.__array_namespace_info__().default_device()
+    """Return the library's default device, or None if it does not say."""
+    return xp.__array_namespace_info__().default_device() if hasattr(xp, "__array_namespace_info__") else None
+
+
+def device_of(x: Array) -> Any:
+    """Return the device of an array, or None if its library has none."""
+    try:
+        return array_api_compat.device(x)
+    except AttributeError:
+        return None
+
+
+def _moved(x: Array, device: Any) -> Array:
+    """Return `x` on a device of its library."""
+    return x if device_of(x) in (None, device) else array_api_compat.to_device(x, device)
 
 
 def is_host_array(x: Any) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import array_api_compat
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend, is_host_array, library_name
+from xbackprop.arrays.backend import Array, Backend, device_of, is_host_array, library_name
 from xbackprop.errors import BackendError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def backend_of(x: Any, device: Any = None) -> Backend:
     """Return a backend for the library of `x`, on the device of `x` unless another is given."""
     name = library_of(x)
     if device is None and not is_host_array(x):
-        device = array_api_compat.device(x)
+        device = device_of(x)
     if name in _installed():
         return backend_class(name)(device=device)  # type: ignore[call-arg]
     return Backend(array_api_compat.array_namespace(x), device)
