@@ -12,37 +12,39 @@ from xbackprop.optim.schedules import SCHEDULES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = [
+    (page.name, block)
+    for page in (
+        ROOT / "README.md",
+        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "verification")),
+    )
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 
 
-def test_the_blocks_run_one_after_the_other(tmp_path, monkeypatch):
+def promised(block):
+    """What the comments behind `print(...)` in a block say it prints; "..." stands for anything, ":" begins a remark."""
+    return [text.split(": ")[0] if "..." not in text else text for text in re.findall(r"print\(.*\)  # (.*)", block)]
+
+
+@pytest.mark.parametrize(("page", "block"), BLOCKS)
+def test_a_block_runs_alone_and_prints_what_it_says(page, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    pytest.importorskip("sklearn", reason="a block has its estimators' data")
-    namespace: dict = {}
-    assert len(BLOCKS) == 5
-    for number, block in enumerate(BLOCKS):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", category=UserWarning)  # that max_iter was reached
-            exec(compile(block, f"README block {number}", "exec"), namespace)
-
-
-def test_the_block_of_the_page_on_verification_runs():
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "verification.md").read_text(), re.DOTALL)
-    exec(compile(block, "verification.md", "exec"), {})
+    for library in ("sklearn", "array_api_strict"):
+        if library in block:
+            pytest.importorskip(library, reason=f"the block uses {library}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
+        exec(compile(block, page, "exec"), {})
+    printed = " ".join(capsys.readouterr().out.split())
+    expected = [re.escape(text).replace(r"\.\.\.", ".*") for text in promised(block)]
+    assert not expected or re.fullmatch(" ".join(expected), printed)
 
 
 def test_ci_runs_the_readme_s_test_command():
     command = "python -m pip install nox && nox"
     assert f"\n{command}\n" in README
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(f"\n{command}")
-
-
-def test_the_block_of_the_page_on_learning_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "learning.md").read_text(), re.DOTALL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        exec(compile(block, "learning.md", "exec"), {})
 
 
 def test_the_page_on_learning_has_a_row_for_everything():
