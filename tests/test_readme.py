@@ -23,7 +23,7 @@ BLOCKS = [
 
 
 def promised(block):
-    """What the comments behind `print(...)` in a block say it prints; "..." stands for anything, ":" begins a remark."""
+    """The texts that a block says its `print(...)` print: "..." stands for anything, and ":" begins a remark."""
     return [text.split(": ")[0] if "..." not in text else text for text in re.findall(r"print\(.*\)  # (.*)", block)]
 
 

@@ -158,6 +158,23 @@ def test_a_loss_of_ones_own(backend):
     assert set(report.verdicts.values()) == {Verdict.FAIL}
 
 
+def log_barrier(xp, z, y, share):
+    """C = Σ share (z - log z), which has no value for z ≤ 0."""
+    return xp.sum(share * (z - xp.log(z)), axis=(-2, -1)), share * (1.0 - 1.0 / z)
+
+
+def test_a_loss_that_has_no_value_everywhere(backend):
+    """Taylor's first steps lead out of its domain, where it is NaN."""
+    X, y = problem("regression")
+    for factor in (1.0, 1.01):
+        loss = Loss(lambda *a, c=factor: (log_barrier(*a)[0], c * log_barrier(*a)[1]), lambda xp, z: z, "barrier")
+        net = MLP((5,), activation="tanh", task="regression", loss=loss, backend=backend, random_state=0)
+        net.initialize(X, y).intercepts_ = [np.zeros(5), np.full(np.shape(y)[1], 0.7)]
+        net.coefs_ = [np.array(backend.to_host(net.coefs_[0])), 0.1 * np.array(backend.to_host(net.coefs_[1]))]
+        report = look(net, X, y)
+        assert report.passed == (factor == 1.0), str(report)
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_an_activation_that_carries_no_complex_numbers(backend, right):
     """Differences take the place of the complex step, and the report says so."""

@@ -12,7 +12,8 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array
 from xbackprop.arrays.discovery import backend_of
-from xbackprop.verification.check_gradient import check_gradient, float_array
+from xbackprop.verification.check_gradient import check_at_point
+from xbackprop.verification.point import Point, float_array, on_host
 from xbackprop.verification.report.report import Report
 
 DRAWS = 12
@@ -41,7 +42,7 @@ def check_jvp(f: Callable[[Array], Array], jvp: Callable[[Array, Array], Array],
     """
 
     def slope(at: Array, v: Array, w: np.ndarray) -> float:
-        return float(np.sum(_on_host("check_jvp: jvp(x, v)", jvp(at, v), w.shape) * w))
+        return float(np.sum(_shaped("check_jvp: jvp(x, v)", jvp(at, v), w.shape) * w))
 
     return _check("check_jvp", f, slope, x, options)
 
@@ -58,7 +59,7 @@ def check_vjp(f: Callable[[Array], Array], vjp: Callable[[Array, Array], Array],
 
     def slope(at: Array, v: Array, w: np.ndarray) -> float:
         home = backend_of(at)
-        product = _on_host("check_vjp: vjp(x, w)", vjp(at, home.asarray(w)), tuple(at.shape))
+        product = _shaped("check_vjp: vjp(x, w)", vjp(at, home.asarray(w)), tuple(at.shape))
         return float(np.sum(product * home.to_host(v)))
 
     return _check("check_vjp", f, slope, x, options)
@@ -76,7 +77,7 @@ def _check(
     ws = [rng.standard_normal(shape) for _ in range(DRAWS)]
 
     def term(at: Array, w: np.ndarray) -> complex:
-        return complex(np.sum(_on_host(f"{where}: f(x)", f(at), shape) * w))
+        return complex(np.sum(_shaped(f"{where}: f(x)", f(at), shape) * w))
 
     still = [term(home.copy(x), w) for w in ws]
 
@@ -94,12 +95,13 @@ def _check(
     def slopes(t: np.ndarray) -> np.ndarray:
         return np.array([slope(home.copy(x), v, w) for v, w in zip(vs, ws, strict=True)])
 
-    return check_gradient(total, slopes, np.zeros(DRAWS), **options)
+    described = f"{getattr(f, '__qualname__', type(f).__name__)}, x {tuple(x.shape)}"
+    return check_at_point(described, total, slopes, Point(where, "products", np.zeros(DRAWS)), **options)
 
 
-def _on_host(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _shaped(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Return `value` on the host; raise ValueError if it has another shape."""
-    found = np.asarray(backend_of(value).to_host(value))
+    found = on_host(value)
     if found.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {found.shape}")
     return found

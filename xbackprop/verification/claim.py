@@ -59,6 +59,8 @@ class GradientClaim:
     floats_per_point : the numbers that C stores for one θ of a stack, beside θ.
     memory : the bytes that a stack may take.
     element_costs : a quicker function for C(θ + h e_p), or None.
+    black_box : whether C is a function of which nothing is known: it may have kinks that are not declared, and work in
+        few digits. A right gradient of it must not fail, nor may a small element hide behind a large one.
     """
 
     backend: Backend
@@ -73,6 +75,7 @@ class GradientClaim:
     floats_per_point: int = 0
     memory: int = STACK_BYTES
     element_costs: ElementCosts | None = None
+    black_box: bool = False
 
     @cached_property
     def elements(self) -> np.ndarray:
@@ -101,16 +104,26 @@ class GradientClaim:
         for i, (where, _) in enumerate(self.tensors.values()):
             axes[i, rng.randint(where.start, where.stop)] = 1.0
         found = [self._noise_around(point) for point in (np.zeros(axes.shape[1]), *self.directions(0), *axes)]
-        return found[0], max(found)
+        return max(found[0], self._smallest_change() if self.black_box else 0.0), max(found)
+
+    def _smallest_change(self) -> float:
+        """Return the smallest change of C near θ that is not 0: a function that rounds changes by jumps."""
+        _, direction = line(self.backend.to_host(self.theta))
+        steps = np.outer(2.0 ** -np.arange(53), [-1.0, 1.0]).ravel()
+        parts = [self.evaluate(chosen, 1.0) for chosen in self.stacks(np.outer(steps, direction))]
+        costs, crossed = (np.concatenate(part) for part in zip(*parts, strict=True))
+        changes = np.abs(costs - self.at_theta[0])[~crossed]
+        return float(np.min(changes[changes > 0])) if np.any(changes > 0) else 0.0
 
     def _noise_around(self, point: np.ndarray) -> float:
         """Measure the noise of C around θ + point: the largest over lines of different spacing that meet no kink."""
         steps, direction = line(self.backend.to_host(self.theta))
         parts = [self.evaluate(point + np.outer(chosen, direction), 1.0) for chosen in self.stacks(steps)]
         costs, crossed = (np.reshape(np.concatenate(part), (len(SPACINGS), -1)) for part in zip(*parts, strict=True))
-        smooth = np.all(crossed == crossed[:, :1], axis=1)
+        finite = np.isfinite(costs)
+        smooth = np.all((crossed == crossed[:, :1]) & finite, axis=1)
         noise = np.where(smooth, difference_noise(costs.T), 0.0)
-        return max(EPS * float(np.max(np.abs(costs))), float(np.max(noise)))
+        return max(EPS * float(np.max(np.abs(costs), initial=0.0, where=finite)), float(np.max(noise)))
 
     def resolution(self, changes: np.ndarray) -> np.ndarray:
         """Return the smallest change that C can show, u or u|C|, where `changes` are 0 (at log 1, say); else 0."""
@@ -126,14 +139,20 @@ class GradientClaim:
             yield moves[first : first + size]
 
     def evaluate(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return C(θ + h m) for every move m, and whether some unit is then on another branch than at θ.
+        """Return C(θ + h m) for every move m, and whether it tells nothing of C at θ.
+
+        It does not where some unit is on another branch than at θ, nor where C is not finite.
 
         moves : (k,) numbers of elements p, for m = e_p; or (k, P) directions.
         """
+        costs, crossed = self._costs_and_crossings(moves, float(h))
+        return costs, crossed | ~np.isfinite(costs)
+
+    def _costs_and_crossings(self, moves: np.ndarray, h: float) -> tuple[np.ndarray, np.ndarray]:
         if self.element_costs is not None and moves.ndim == 1:
-            return self.element_costs(moves, float(h))
+            return self.element_costs(moves, h)
         xp, device = self.backend.xp, self.backend.device
-        costs, branches = self.cost_and_branches(self._moved(self.theta, moves, float(h)))
+        costs, branches = self.cost_and_branches(self._moved(self.theta, moves, h))
         crossed = xp.zeros(costs.shape, dtype=xp.bool, device=device)
         for there, here in zip(branches, self.at_theta[1], strict=True):
             crossed = crossed | xp.any(there != here, axis=tuple(range(1, there.ndim)))
@@ -236,7 +255,9 @@ def difference_noise(values: np.ndarray) -> np.ndarray:
     A smooth function vanishes in these differences; independent errors remain, with binom(10, 5) times their variance.
     Moré and Wild, "Estimating computational noise", SIAM J. Sci. Comput. 33, 2011.
     """
-    return np.sqrt(np.mean(np.diff(values, 5, axis=0) ** 2, axis=0) / math.comb(10, 5))
+    exponent = np.max(np.frexp(values)[1], axis=0)  # so that no square overflows
+    differences = np.diff(np.ldexp(values, -exponent), 5, axis=0)
+    return np.ldexp(np.sqrt(np.mean(differences**2, axis=0) / math.comb(10, 5)), exponent)
 
 
 def _random_unit(n: int, seed: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from xbackprop.verification.claim import NONE, GradientClaim, Judgement, judge_tensors
 from xbackprop.verification.findings import Method, MethodResult, Role, Verdict
+from xbackprop.verification.methods import richardson
 
 STEPS = 2.0 ** -np.arange(21)
 ORDER, WRONG_ORDER = 2.5, 1.5  # the median of the last slopes must reach the first; below the second, g is wrong
@@ -49,6 +50,9 @@ def check(claim: GradientClaim) -> MethodResult:
     found, changes, same, first_order = remainders(claim)
     floors = FLOOR * np.maximum(claim.noise(STEPS)[:, None], claim.resolution(changes))
     names = list(claim.tensors)
+    kinked = np.zeros(len(names), dtype=bool)
+    if claim.black_box:
+        kinked = np.isfinite(richardson.one_sided_slopes(claim, claim.directions(claim.seed))[0])
 
     def judge(name: str, _: np.ndarray) -> Judgement:
         i = names.index(name)
@@ -56,6 +60,8 @@ def check(claim: GradientClaim) -> MethodResult:
         verdict, order, reason = _order(
             found[:, i], changes[:, i] / STEPS, smooth, floors[:, i], float(abs(first_order[i]))
         )
+        if verdict is Verdict.FAIL and kinked[i]:
+            verdict, reason = Verdict.INCONCLUSIVE, "C has a kink at θ"
         return Judgement(verdict, order, reason, {"crossed": int((~smooth).sum())}, checked=len(STEPS))
 
     curves = {

@@ -20,9 +20,22 @@ from xbackprop.verification.report.text import report_in_text, summary_of
 FORMAT = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report(Results):
-    """The result of `xbackprop.verify` and the other checks: `passed`, `verdict`, `verdicts`, and views of the rest."""
+    """The result of `xbackprop.verify` and the other checks: `passed`, `verdict`, `verdicts`, and views of the rest.
+
+    It is true if it has passed, so that ``assert check_gradient(...)`` asserts that.
+    """
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        """Return the verdict and the diagnoses in one line, which pytest shows for an assertion that fails."""
+        told = [f"{t.name}: {t.diagnosis}" for run in self.runs for t in run.tensors if t.diagnosis]
+        if not told and not self.passed:
+            told = [f"{f.tensor}: {f.reason}" for run in self.runs for f in run.findings if f.reason][:1]
+        return f"<Report {'; '.join([self.summary, *told])}>"
 
     @property
     def summary(self) -> str:
