@@ -17,7 +17,7 @@ try:
     from cupyx.scipy.special import erf
 except ImportError as error:
     raise BackendError(
-        "backend 'cupy' needs CuPy, which is not installed: pip install 'xbackprop[cupy-cuda12x]' (or cupy-cuda13x)"
+        "backend 'cupy' needs CuPy, which is not installed: pip install cupy-cuda12x (or cupy-cuda13x)"
     ) from error
 
 NAMESPACE = extended(array_api_compat.cupy, erf=erf)

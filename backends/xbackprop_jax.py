@@ -25,7 +25,7 @@ try:
     import jax.numpy as jnp
     from jax.scipy.special import erf
 except ImportError as error:
-    raise BackendError("backend 'jax' needs JAX, which is not installed: pip install 'xbackprop[jax]'") from error
+    raise BackendError("backend 'jax' needs JAX, which is not installed: pip install jax") from error
 
 NAMESPACE = extended(jnp, erf=erf)
 for constant in (Layout, Objective):

@@ -26,7 +26,7 @@ from xbackprop_numpy import NumpyBackend, first_of
 try:
     import numba
 except ImportError as error:
-    raise BackendError("backend 'numba' needs Numba, which is not installed: pip install 'xbackprop[numba]'") from error
+    raise BackendError("backend 'numba' needs Numba, which is not installed: pip install numba") from error
 
 
 def _kernel(function: Callable) -> Callable:

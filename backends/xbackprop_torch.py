@@ -22,9 +22,7 @@ try:
     import array_api_compat.torch
     import torch
 except ImportError as error:
-    raise BackendError(
-        "backend 'torch' needs PyTorch, which is not installed: pip install 'xbackprop[torch]'"
-    ) from error
+    raise BackendError("backend 'torch' needs PyTorch, which is not installed: pip install torch") from error
 
 
 def _maximum(x: Array, y: Array | float) -> Array:

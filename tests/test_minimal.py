@@ -39,7 +39,7 @@ print("trained")
 
 
 def test_a_library_that_is_missing_is_named_with_what_to_install():
-    for name, hint in (("torch", "pip install 'xbackprop[torch]'"), ("cupy", "pip install 'xbackprop[cupy-cuda12x]'")):
+    for name, hint in (("torch", "pip install torch"), ("cupy", "pip install cupy-cuda12x")):
         done = run(f"import xbackprop; xbackprop.MLP(backend={name!r})")
         assert done.returncode != 0
         assert f"backend {name!r}" in done.stderr
@@ -50,11 +50,11 @@ def test_the_command_lists_what_is_there_and_why_the_rest_is_not():
     done = run("from xbackprop.cli.main import main; raise SystemExit(main(['backends']))")
     assert done.returncode == 0, done.stderr
     assert "numpy" in done.stdout
-    assert "pip install 'xbackprop[torch]'" in done.stdout
+    assert "pip install torch" in done.stdout
 
 
 def test_a_data_set_of_scikit_learn_says_what_to_install():
     done = run("from xbackprop.cli.main import main; raise SystemExit(main(['train', 'digits']))")
     assert done.returncode == 2
-    assert "pip install 'xbackprop[sklearn]'" in done.stderr
+    assert "pip install scikit-learn" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,29 +1,18 @@
 """Model files: what is written comes back, bit for bit, on any backend; what is damaged or foreign is refused."""
 
-import json
 import os
 import pickle
-import warnings
 
 import numpy as np
 import pytest
-from helpers import problem, weights_of
-from safetensors import safe_open
-from safetensors.numpy import save_file
+from helpers import problem
+from model_files import assert_same_network, contents, fitted
 
 import xbackprop
 from xbackprop import MLP, Activation, ModelFileError
-from xbackprop.mlp import model_file
+from xbackprop.mlp import tensor_file
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
-
-
-def fitted(task="classification", y=None, **settings):
-    X, given_y = problem(task)
-    net = MLP(**{"hidden_layer_sizes": (6, 5), "task": task, "max_iter": 3, "random_state": 0, **settings})
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        return net.fit(X, given_y if y is None else y)
 
 
 @pytest.fixture
@@ -31,34 +20,8 @@ def path(tmp_path):
     return tmp_path / "net.safetensors"
 
 
-def contents(path):
-    """Tensors and metadata, read by safetensors alone."""
-    with safe_open(path, "np") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118, it is no mapping
-
-
 def assert_same_file(one, other):
-    """The same tensors and metadata; in which order safetensors writes the latter is its own affair."""
-    (tensors, metadata), (other_tensors, other_metadata) = contents(one), contents(other)
-    assert metadata == other_metadata
-    assert tensors.keys() == other_tensors.keys()
-    for name, tensor in tensors.items():
-        assert tensor.dtype == other_tensors[name].dtype
-        np.testing.assert_array_equal(tensor, other_tensors[name])
-
-
-def rewritten(path, change):
-    """The file again, after change(tensors, configuration) has had its way."""
-    tensors, metadata = contents(path)
-    configuration = json.loads(metadata["configuration"])
-    change(tensors, configuration)
-    save_file(tensors, path, {**metadata, "configuration": json.dumps(configuration)})
-
-
-def assert_same_network(one, other):
-    for a, b in zip(weights_of(one), weights_of(other), strict=True):
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
+    assert one.read_bytes() == other.read_bytes()
 
 
 @tasks
@@ -180,10 +143,10 @@ def test_strided_weights_are_stored_right(path):
     """safetensors writes what lies in memory, whatever the strides say (its issue 825)."""
     rng = np.random.RandomState(0)
     W, b = rng.standard_normal((3, 5)).T, rng.standard_normal((1, 8))[:, ::-2][:, :3]
-    model_file.write_tensors(path, [(W, b)], {}, {})
+    tensor_file.write_tensors(path, {"coefs.0": W, "intercepts.0": b}, {})
     tensors, _ = contents(path)
     np.testing.assert_array_equal(tensors["coefs.0"], W)
-    np.testing.assert_array_equal(tensors["intercepts.0"], b[0])
+    np.testing.assert_array_equal(tensors["intercepts.0"], b)
 
 
 def test_tensors_have_the_documented_names_and_shapes(path):
@@ -191,7 +154,7 @@ def test_tensors_have_the_documented_names_and_shapes(path):
     net.save(path)
     tensors, metadata = contents(path)
     assert metadata["format"] == "xbackprop"
-    assert int(metadata["format_version"]) == model_file.FORMAT_VERSION
+    assert int(metadata["format_version"]) == tensor_file.FORMAT_VERSION
     for l in range(3):
         np.testing.assert_array_equal(tensors[f"coefs.{l}"], net.coefs_[l])
         np.testing.assert_array_equal(tensors[f"intercepts.{l}"], net.intercepts_[l])
@@ -259,102 +222,3 @@ def test_no_pickle_is_written_or_read(path, monkeypatch):
     net = fitted()
     net.save(path)
     assert_same_network(MLP.load(path), net)
-
-
-# Reading what is no good.
-
-
-def refused(path, message):
-    with pytest.raises(ModelFileError, match=rf"^MLP\.load: .*{path.name}.*{message}"):
-        MLP.load(path)
-
-
-@pytest.mark.parametrize("part", [0, 1, 7, 8, 9, 100, 0.5, 0.9, -9, -1], ids=str)
-def test_a_file_cut_short(part, path):
-    fitted().save(path)
-    whole = path.read_bytes()
-    length = round(part * len(whole)) if isinstance(part, float) else part
-    path.write_bytes(whole[:length])
-    refused(path, "damaged or cut short")
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"a,b\n1,2\n", b"\x89PNG\r\n\x1a\n" + bytes(100), pickle.dumps({"coefs_": [1.0]}), bytes(64), b"\xff" * 64],
-    ids=["text", "image", "pickle", "zeros", "ones"],
-)
-def test_a_file_of_another_kind(content, path):
-    path.write_bytes(content)
-    refused(path, "no safetensors file")
-
-
-@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
-def test_a_safetensors_file_from_elsewhere(metadata, path):
-    save_file({"weight": np.ones((2, 2))}, path, metadata)
-    refused(path, "not of xbackprop")
-
-
-@pytest.mark.parametrize("version", ["2", "10", "1.5", "", "new"])
-def test_a_newer_format_is_refused_in_words(version, path):
-    fitted().save(path)
-    tensors, metadata = contents(path)
-    save_file(tensors, path, {**metadata, "format_version": version})
-    refused(path, f"format version {version!r}.*reads up to 1.*upgrade xbackprop")
-
-
-def put(where, value):
-    """A change of one entry of the configuration."""
-
-    def change(tensors, configuration):
-        *folders, last = where.split(".")
-        for folder in folders:
-            configuration = configuration[folder]
-        configuration[last] = value
-
-    return change
-
-
-def spoil(name, array):
-    return lambda tensors, configuration: tensors.__setitem__(name, array)
-
-
-CHANGES = {
-    "a tensor missing": lambda tensors, configuration: tensors.pop("coefs.1"),
-    "the last layer missing": lambda tensors, configuration: (tensors.pop("coefs.2"), tensors.pop("intercepts.2")),
-    "a weight that is NaN": spoil("intercepts.0", np.full(6, np.nan)),
-    "a shape that does not fit": spoil("coefs.1", np.ones((6, 4))),
-    "another dtype": spoil("coefs.1", np.ones((6, 5), dtype=np.float32)),
-    "integers": spoil("coefs.1", np.ones((6, 5), dtype=np.int64)),
-    "settings missing": lambda tensors, configuration: configuration.pop("settings"),
-    "fitted missing": lambda tensors, configuration: configuration.pop("fitted"),
-    "an unknown setting": put("settings.colour", 0.5),
-    "a setting that makes no sense": put("settings.max_iter", -1),
-    "other layer sizes": put("settings.hidden_layer_sizes", [6]),
-    "a class missing": put("fitted.targets.classes.values", [0, 1]),
-    "no classes for a classification": put("fitted.targets.classes", None),
-    "labels of a dtype that there is not": put("fitted.targets.classes.dtype", "nonsense"),
-    "configuration of another kind": put("settings", [1, 2]),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_a_file_with_parts_missing_or_wrong(change, path):
-    fitted().save(path)
-    rewritten(path, CHANGES[change])
-    refused(path, "")
-
-
-def test_a_configuration_that_is_no_json(path):
-    fitted().save(path)
-    tensors, metadata = contents(path)
-    save_file(tensors, path, {**metadata, "configuration": "{"})
-    refused(path, "missing or wrong")
-
-
-def test_files_that_are_not_there(path, tmp_path):
-    with pytest.raises(FileNotFoundError, match=path.name):
-        MLP.load(path)
-    with pytest.raises(OSError, match=tmp_path.name):
-        MLP.load(tmp_path)
-    with pytest.raises(FileNotFoundError):
-        fitted().save(tmp_path / "no such folder" / "net.safetensors")

@@ -286,7 +286,7 @@ def test_a_run_on_other_data_is_refused(backend, tmp_path):
     settings = {**FULL, "backend": backend, "max_iter": 2}
     quiet(MLP(checkpoint=tmp_path, **settings).fit, X, y)
     for others in ((-X, y), (X, (y + 1) % 3), (X[::-1].copy(), y[::-1].copy())):
-        with pytest.raises(ValueError, match="of another run: its data were others"):
+        with pytest.raises(ValueError, match="of another run: its samples, weights or classes were others"):
             MLP(checkpoint=tmp_path, resume=True, **settings).fit(*others)
 
 

@@ -217,7 +217,7 @@ def _bundled(name: str, task: str | None = None) -> Dataset:
         from sklearn import datasets
     except ImportError as error:
         raise ImportError(
-            f"{name} comes with scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
+            f"{name} comes with scikit-learn, which is not installed: pip install scikit-learn"
         ) from error
     bunch: Any = getattr(datasets, f"load_{name}")()
     labels = getattr(bunch, "target_names", None)

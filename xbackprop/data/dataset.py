@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, is_sparse
 from xbackprop.arrays.discovery import backend_of
-from xbackprop.data import tables
+from xbackprop.data import digest, tables
 from xbackprop.data.batches import dense
 from xbackprop.data.targets import TargetRule, Targets, infer_targets
 from xbackprop.nn.objective import Batch, make_batch
@@ -34,16 +33,19 @@ class Data(NamedTuple):
         X = dense(self.backend, self.X) if is_sparse(self.X) else self.X
         return make_batch(self.backend, X, self.y, self.weight)
 
-    def fingerprint(self) -> np.ndarray:
-        """Return a few sums that differ for other rows or another order of the rows, to recognise the same data."""
-        sums = []
-        with self.backend.device_context():
-            for a in (self.X.data if is_sparse(self.X) else self.X, self.y, self.weight):
-                if a is not None:
-                    xp, device = (np, None) if isinstance(a, np.ndarray) else (self.backend.xp, self.backend.device)
-                    place = xp.reshape(xp.astype(xp.arange(math.prod(a.shape), device=device), a.dtype), a.shape)
-                    sums += [float(xp.sum(a)), float(xp.sum(a * a)), float(xp.sum(a * place))]
-        return np.array(sums)
+    def digest(self) -> str:
+        """Return a hash of X, y and the weights as they are trained on, to recognise the same data in the same order.
+
+        A sparse X has the digest of the dense one.
+        """
+        n, total = self.X.shape[0], 0
+        others = [self.backend.to_host(a) for a in (self.y, self.weight) if a is not None]
+        for start in range(0, n, digest.ROWS):  # a sparse X is made dense a few rows at a time
+            part = slice(start, min(start + digest.ROWS, n))
+            X = self.X[part].toarray() if is_sparse(self.X) else self.backend.to_host(self.X[part, ...])
+            total += digest.sum_of_row_hashes([X, *(a[part] for a in others)], start)
+        shapes = [tuple(a.shape) for a in (self.X, *others)]
+        return f"{self.dtype} {shapes} {total % 2 ** (8 * digest.SIZE):032x}"
 
     def rows(self, numbers: np.ndarray) -> Data:
         """Return the data of these rows only."""

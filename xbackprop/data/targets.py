@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop import validation
 from xbackprop.arrays.backend import Array, Namespace
 from xbackprop.arrays.discovery import on_host
 from xbackprop.data import tables
@@ -159,29 +158,64 @@ def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> t
         classes, _ = tables.classes_of(where, np.asarray(rule.classes), at_least)
         numbers = tables.class_numbers(where, labels, classes)
     weights = None if rule.weight is None else class_weights(where, rule.weight, classes, numbers)
-    if len(classes) <= 2 and (rule.log_loss or loss is BINARY):
-        targets = Targets("binary", classes, 1, True, rule.smoothing, weights)
-    elif loss is BINARY:
-        raise ValueError(
-            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {len(classes)}"
-        )
-    else:
-        targets = Targets("classes", classes, len(classes), True, rule.smoothing, weights)
+    kind = _kind_of_labels(where, rule, len(classes))
+    targets = Targets(kind, classes, 1 if kind == "binary" else len(classes), True, rule.smoothing, weights)
     return targets, *targets._class_rows(numbers, dtype)
 
 
-def class_weights(where: str, weight: Any, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+def _kind_of_labels(where: str, rule: TargetRule, n_classes: int) -> str:
+    """Return "binary" if the loss gives the classes a single output, and "classes" if it gives each its own."""
+    binary = rule.loss is BINARY
+    if binary and n_classes > 2:
+        raise ValueError(
+            f"{where}: the loss {BINARY.name!r} is for two classes, or for labels in columns, got {n_classes}"
+        )
+    return "binary" if n_classes <= 2 and (rule.log_loss or binary) else "classes"
+
+
+def continue_targets(where: str, rule: TargetRule, former: Targets, y: Any) -> Targets:
+    """Return the targets with which a trained network goes on: its classes, and the present weights and smoothing.
+
+    Raises
+    ------
+    ValueError : if the present settings give the outputs another meaning than those that the network was trained with.
+    """
+    if former.classes is None or rule.task == "regression":
+        _check_same_kind(where, former, (former.classes is None) == (rule.task == "regression"), f"task={rule.task!r}")
+        if rule.loss is LOSSES["poisson"]:
+            tables.counts(where, tables.targets(where, y, len(y), former.n_outputs))
+        return former
+    loss = "log_loss" if rule.log_loss else "auto" if rule.loss is None else rule.loss.name
+    if former.kind == "multilabel":
+        _check_same_kind(where, former, rule.loss is not LOSSES["cross_entropy"], f"loss={loss!r}")
+        return former._replace(smoothing=rule.smoothing)
+    kind = _kind_of_labels(where, rule, len(former.classes))
+    _check_same_kind(where, former, kind == former.kind, f"loss={loss!r}")
+    weights = None
+    if rule.weight is not None:
+        labels = on_host(y)
+        numbers = tables.class_numbers(where, tables.labels(where, labels, labels.size), former.classes)
+        weights = class_weights(where, rule.weight, former.classes, numbers)
+    return former._replace(smoothing=rule.smoothing, weights=weights)
+
+
+def _check_same_kind(where: str, former: Targets, same: bool, setting: str) -> None:
+    if not same:
+        raise ValueError(
+            f"{where}: the network was trained with {former.n_outputs} outputs for {former.kind}, to which {setting} "
+            f"gives another meaning; train a new network, with warm_start=False"
+        )
+
+
+def class_weights(where: str, weight: str | Mapping, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Return a weight per class (K,), from a mapping (1 for labels that it lacks) or "balanced": n / (K n_k)."""
-    if isinstance(weight, str) and weight == "balanced":
+    if isinstance(weight, str):
         counts = np.bincount(numbers, minlength=len(classes))
         return np.divide(len(numbers), len(classes) * counts, out=np.zeros(len(classes)), where=counts > 0)
-    if not isinstance(weight, Mapping):
+    absent = [label for label in weight if label not in classes.tolist()]
+    unweighted = [label for label in classes.tolist() if label not in weight]
+    if absent and unweighted:  # a misspelt label; where all have a weight, a part of the data may lack a class
         raise ValueError(
-            f"{where}: class_weight must be 'balanced', a mapping of labels to weights or None, got {weight!r}"
+            f"{where}: class_weight has the label {absent[0]!r}, which is not in y, and none for {unweighted[0]!r}"
         )
-    unknown = [label for label in weight if label not in classes.tolist()]
-    if unknown:
-        raise ValueError(f"{where}: class_weight has the label {unknown[0]!r}, which is not in y")
-    return np.array(
-        [validation.non_negative(where, f"class_weight[{c!r}]", weight.get(c, 1.0)) for c in classes.tolist()]
-    )
+    return np.array([weight.get(label, 1.0) for label in classes.tolist()])

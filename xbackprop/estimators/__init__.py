@@ -9,7 +9,7 @@ try:
     import sklearn  # noqa: F401
 except ImportError as error:
     raise ImportError(
-        "xbackprop's estimators need scikit-learn, which is not installed: pip install 'xbackprop[sklearn]'"
+        "xbackprop's estimators need scikit-learn, which is not installed: pip install scikit-learn"
     ) from error
 
 from xbackprop.estimators.classifier import MLPClassifier

@@ -23,7 +23,7 @@ from xbackprop.arrays.backend import Array, is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
-from xbackprop.mlp import prediction
+from xbackprop.mlp import model_file, prediction
 from xbackprop.mlp.early_stopping import Score, Split
 from xbackprop.mlp.fitting import FitResult, fit
 from xbackprop.mlp.mlp import DEFAULTS, MLP, hold
@@ -57,6 +57,13 @@ def _print_epoch(epoch: Epoch) -> None:
     print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
     if epoch.score is not None:
         print(f"Validation score: {epoch.score:f}")
+
+
+def _has_settled_on_numbers(model: Model) -> bool:
+    """Return whether the weights that training keeps are finite, and the loss or the score that they were kept for."""
+    progress, xp = model.progress, model.backend.xp
+    kept = [progress.best_score] if progress.best_theta is not None else progress.loss_curve[-1:]
+    return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
 class BaseMLP(BaseEstimator):
@@ -117,13 +124,16 @@ class BaseMLP(BaseEstimator):
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, as `MLP.save` does: no pickle, readable by every backend, and by `MLP.load` too."""
         check_is_fitted(self)
-        self.network_.save(path)
+        model, given = self.network_.model_, self.get_params(deep=False)
+        if isinstance(self.scoring, str):
+            model = model._replace(settings={**model.settings, "scoring": self.scoring})
+        model_file.save(f"{type(self).__name__}.save", path, model, given)
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> Self:
         """Read an estimator from a file that `save` wrote; the options are those of `MLP.load`."""
         network = MLP.load(path, **options)
-        settings = vars(network)
+        settings = {**vars(network), "scoring": network.model_.settings["scoring"]}  # the name of a scorer
         if settings["task"] != cls._task:
             raise ValueError(f"{cls.__name__}.load: {path} has a {settings['task']}")
         estimator = cls(**{name: settings[name] for name in cls().get_params()})
@@ -169,10 +179,10 @@ class BaseMLP(BaseEstimator):
             model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
         done._publish(hold(given, model, result.n_iter), library_of(X))
         self._take_over(before, vars(done))
-        if not bool(model.backend.xp.all(model.backend.xp.isfinite(model.theta))):
+        if not _has_settled_on_numbers(model):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
-                " preprocessed."
+                " preprocessed, or learning_rate_init be smaller."
             )
         return result
 
@@ -204,12 +214,17 @@ class BaseMLP(BaseEstimator):
         self.n_outputs_, self.n_iter_ = network.n_outputs_, network.n_iter_
         self.n_layers_, self.t_ = len(network.coefs_) + 1, progress.samples
         self.out_activation_ = _OUTPUTS.get(model.objective.loss.output.__name__, "custom")
-        self.loss_curve_, self.loss_ = network.loss_curve_, (network.loss_curve_ or [np.inf])[-1]
+        self.loss_ = progress.loss_curve[-1] if progress.loss_curve else np.inf
         stopping = self.early_stopping and self.solver != "lbfgs"
         self.best_loss_ = None if stopping else progress.plateau.best
-        self.validation_scores_ = list(progress.validation_scores) if stopping else None
-        self.validation_loss_curve_ = list(progress.validation_losses) if stopping else None
+        self.validation_scores_ = progress.validation_scores.tolist() if stopping else None
+        self.validation_loss_curve_ = progress.validation_losses.tolist() if stopping else None
         self.best_validation_score_ = progress.best_score if stopping else None
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The loss of each epoch, as a list of the caller's own."""
+        return self.network_.loss_curve_
 
     @property
     def coefs_(self) -> list[Array]:

@@ -95,6 +95,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_epochs: int = 1,
         checkpoint_minutes: float | None = None,
+        checkpoint_required: bool = False,
         resume: bool = False,
         backend: str | Backend | None = None,
         device: Any = None,

@@ -56,10 +56,12 @@ def make_evaluator(
         loss = float(backend.to_host(cost))
         if by_loss:
             return -loss, loss
+        if not math.isfinite(loss):  # scikit-learn's scorers raise for predictions that are not finite
+            return math.nan, loss
         if score is None:
             found = float(backend.to_host(targets.score(backend.xp, z, batch.y, objective.loss, held_out.weight)))
         else:
-            progress = replace(model.progress.copy(backend), rng=deepcopy(model.progress.rng))
+            progress = replace(model.progress.copy(backend.copy), rng=deepcopy(model.progress.rng))
             own = model._replace(theta=backend.copy(theta), progress=progress)
             found = float(score(own, held_out))
         return (found if math.isfinite(found) else math.nan), loss

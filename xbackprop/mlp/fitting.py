@@ -70,19 +70,27 @@ def fit(
     """
     stream = settings.rng() if start is None else start.progress.rng
     with _restored_on_error(stream):
+        if epochs is not None and settings.values["class_weight"] == "balanced":
+            raise ValueError(
+                f"{where}: class_weight='balanced' needs all the samples at once; give the weight of each label"
+            )
         if start is None:
             how = {"classes": classes, "known_finite": known_finite}
             model, data = start_model(where, settings, stream, X, y, sample_weight, **how)
         else:
-            data = same_samples(where, start, X, y, sample_weight, known_finite=known_finite)
+            model = continue_model(where, settings, start, y)
+            data = same_samples(where, model, X, y, sample_weight, known_finite=known_finite)
             names = start.feature_names or tables.feature_names(X)  # of the first frame, where arrays came before it
-            model = continue_model(where, settings, start)._replace(feature_names=names)
+            model = model._replace(feature_names=names)
         progress, n = model.progress, data.X.shape[0]
         if epochs is None:
             progress.first_epoch = progress.epoch
-        fingerprint = data.fingerprint() if settings.checkpoint else None
+            recognised = settings.values["warm_start"] or settings.checkpoint
+            digest, progress.digest = progress.digest, data.digest() if recognised else ""
+            if start is not None:
+                model = _begin_again(settings, start, model, same_data=bool(digest) and digest == progress.digest)
         if start is None and epochs is None and _resumes(settings):
-            model = read_checkpoint(where, settings, model, n, fingerprint)
+            model = read_checkpoint(where, settings, model, n)
             progress = model.progress
             last = progress.first_epoch + settings.plan.max_iter
             if progress.stop_reason == "converged" or progress.epoch >= last:
@@ -103,7 +111,7 @@ def fit(
                 first = model.theta if progress.last_theta is None else progress.last_theta
                 theta = train(
                     model.objective, plan, first, progress, data.X, data.y, data.weight, epochs=epochs,
-                    evaluate=evaluate, callback=callback, after_epoch=make_saver(settings, model, n, fingerprint),
+                    evaluate=evaluate, callback=callback, after_epoch=make_saver(where, settings, model, n),
                 )  # fmt: skip
     return result_of(model._replace(theta=theta), epochs, message)
 
@@ -154,6 +162,19 @@ def _resumes(settings: Settings) -> bool:
     return bool(settings.values["resume"] and settings.checkpoint and settings.checkpoint.path.exists())
 
 
+def _begin_again(settings: Settings, start: Model, model: Model, same_data: bool) -> Model:
+    """Return the model with what a new call of `fit` may keep of the run before: on the same data, all but patience.
+
+    On other data, or by another rule of stopping, the best loss, the best score and the held-out samples mean nothing.
+    """
+    rules = ("early_stopping", "validation_fraction", "scoring")
+    if not same_data or any(start.settings[name] != model.settings[name] for name in rules):
+        model.progress.begin_anew()
+    elif start.progress.stop_reason == "converged":
+        model.progress.plateau.count = 0
+    return model
+
+
 def _hold_out(
     where: str, settings: Settings, model: Model, data: Data, split: Split | None, score: Score | None
 ) -> tuple[Data, Evaluate]:
@@ -161,13 +182,20 @@ def _hold_out(
     fraction, progress = settings.values["validation_fraction"], model.progress
     rows, held_out = split_rows(where, fraction, progress, data.X.shape[0], split)
     progress.training_rows, progress.validation_rows = rows, held_out
-    by_loss = settings.values["scoring"] == "loss"
-    return data.rows(rows), make_evaluator(model, data.rows(held_out), by_loss, score and score(held_out))
+    by_loss, parts = settings.values["scoring"] == "loss", (data.rows(rows), data.rows(held_out))
+    for part, use in zip(parts, ("to train on", "held out"), strict=True):
+        if part.weight is not None and not bool(part.backend.xp.any(part.weight > 0)):
+            raise ValueError(
+                f"{where}: all {part.X.shape[0]} samples {use} by early_stopping have the weight 0; leave out samples "
+                f"without weight, or choose another validation_fraction or random_state"
+            )
+    return parts[0], make_evaluator(model, parts[1], by_loss, score and score(held_out))
 
 
 def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Any, str]:
     """Train by SciPy's L-BFGS on all rows at once; return θ and SciPy's message."""
     n, progress, plan = data.X.shape[0], model.progress, settings.plan
+    progress.begin_anew()  # an earlier run by steps may have left its best θ
     began = time.perf_counter()
 
     def note(cost: float) -> None:

@@ -18,7 +18,7 @@ from xbackprop.errors import GradientCheckError
 from xbackprop.mlp import derivatives, model_file, prediction
 from xbackprop.mlp.early_stopping import Score
 from xbackprop.mlp.fitting import FitResult, fit, report, result_of
-from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, vector_of
+from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, with_weights
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
 from xbackprop.nn.activations import Activation
@@ -112,6 +112,7 @@ class MLP:
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_epochs: int = 1,
         checkpoint_minutes: float | None = None,
+        checkpoint_required: bool = False,
         resume: bool = False,
         backend: str | Backend | None = None,
         device: Any = None,
@@ -144,7 +145,7 @@ class MLP:
 
         Raises
         ------
-        DivergenceError : if the loss or a weight became infinite or NaN; the weights are those from before that epoch.
+        DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before.
         """
         where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
         start, score = self._model if settings.values["warm_start"] else None, self._score(settings, y)
@@ -272,16 +273,13 @@ class MLP:
 
     @property
     def coefs_(self) -> list[Array]:
-        """W_1 … W_L: views of θ, so that writing into one changes the network, if its library allows writing.
-
-        Assigning a list of arrays of any library in these shapes makes a new θ.
-        """
+        """W_1 … W_L: views of θ, writing into which changes the network; the list can be assigned, from any library."""
         model = self._fitted("MLP.coefs_")
         return tensors_of(model, model.theta)[0]
 
     @coefs_.setter
     def coefs_(self, arrays: Sequence[Array]) -> None:
-        self._set_theta("MLP.coefs_", arrays, self.intercepts_)
+        self._model = with_weights("MLP.coefs_", self._fitted("MLP.coefs_"), arrays, self.intercepts_)
 
     @property
     def intercepts_(self) -> list[Array]:
@@ -291,11 +289,7 @@ class MLP:
 
     @intercepts_.setter
     def intercepts_(self, arrays: Sequence[Array]) -> None:
-        self._set_theta("MLP.intercepts_", self.coefs_, arrays)
-
-    def _set_theta(self, where: str, coefs: Sequence[Array], intercepts: Sequence[Array]) -> None:
-        model = self._fitted(where)
-        self._model = model._replace(theta=vector_of(where, model, ("coefs_", "intercepts_"), coefs, intercepts))
+        self._model = with_weights("MLP.intercepts_", self._fitted("MLP.intercepts_"), self.coefs_, arrays)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -304,6 +298,11 @@ class MLP:
         if classes is None:
             raise AttributeError("MLP.classes_: a regression has no classes")
         return classes
+
+    @property
+    def loss_curve_(self) -> list[float]:
+        """The loss of each epoch, penalty included, as a list of the caller's own."""
+        return self._fitted("MLP.loss_curve_").progress.loss_curve.tolist()
 
     @property
     def n_features_in_(self) -> int:
@@ -330,8 +329,8 @@ class MLP:
         return self._fitted("MLP.model_")
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write a safetensors file atomically: the weights, and as metadata the configuration in JSON; no pickle."""
-        model_file.write(path, self._fitted("MLP.save"), self.loss_curve_)
+        """Write a safetensors file atomically: weights and settings, no pickle; a warning names functions left out."""
+        model_file.save("MLP.save", path, self._fitted("MLP.save"), vars(self))
 
     @classmethod
     def load(
@@ -354,9 +353,10 @@ class MLP:
         ------
         ModelFileError : for a file that is damaged, or not xbackprop's.
         """
-        given, model, curve = model_file.read_model(path, get_backend(backend or "numpy", device), activations, losses)
+        home = get_backend(backend or "numpy", device)
+        given, model = model_file.read_model("MLP.load", path, home, activations, losses)
         net = cls(**given, backend=backend, device=device)
-        net._model, net.loss_curve_, net.n_iter_ = model, curve, len(curve)
+        net._model, net.n_iter_ = model, len(model.progress.loss_curve)
         return net
 
     def __repr__(self) -> str:
@@ -382,11 +382,10 @@ class MLP:
     def _assign(self, result: FitResult) -> None:
         """Take over a trained network: the one place where training changes the object."""
         self._model, progress = result.model, result.model.progress
-        self.loss_curve_ = list(progress.loss_curve)
         self.n_iter_ = result.n_iter
         if self.early_stopping:
-            self.validation_scores_ = list(progress.validation_scores)
-            self.validation_loss_curve_ = list(progress.validation_losses)
+            self.validation_scores_ = progress.validation_scores.tolist()
+            self.validation_loss_curve_ = progress.validation_losses.tolist()
 
 
 def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> MLP:

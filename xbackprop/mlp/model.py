@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, dtype_name
-from xbackprop.arrays.discovery import get_backend
+from xbackprop.arrays.discovery import get_backend, transfer
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, read_samples
-from xbackprop.data.targets import TargetRule, Targets
+from xbackprop.data.targets import TargetRule, Targets, continue_targets
 from xbackprop.errors import NotFittedError
 from xbackprop.mlp.settings import Settings
 from xbackprop.nn.initializers import draw_layers
@@ -75,6 +76,14 @@ def make_objective(settings: Settings, backend: Backend, layout: Layout, targets
     )
 
 
+def target_rule(settings: Settings, classes: Any = None) -> TargetRule:
+    """Return the settings by which y is read; classes : all the classes, if y may lack some."""
+    values = settings.values
+    return TargetRule(
+        values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"]
+    )
+
+
 def start_model(
     where: str,
     settings: Settings,
@@ -93,9 +102,7 @@ def start_model(
     """
     values = settings.values
     backend = get_backend(values["backend"], values["device"], like=X)
-    rule = TargetRule(
-        values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"]
-    )
+    rule = target_rule(settings, classes)
     data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, known_finite=known_finite)
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
@@ -115,25 +122,56 @@ def same_samples(
     )  # fmt: skip
 
 
-def continue_model(where: str, settings: Settings, model: Model) -> Model:
-    """Return the network with its weights, the present settings, and a progress of its own."""
+def continue_model(where: str, settings: Settings, model: Model, y: Any) -> Model:
+    """Return the network with its weights, the present settings, and a progress of its own, to be trained on y.
+
+    Raises
+    ------
+    ValueError : for settings that the network cannot go on with: other layers, or another meaning of the outputs.
+    """
     layout = model.objective.layout
     if settings.sizes != layout.sizes[1:-1]:
         raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
-    objective = make_objective(settings, model.backend, layout, model.targets)
-    progress = model.progress.copy(model.backend)
+    targets = continue_targets(where, target_rule(settings), model.targets, y)
+    model = _moved(settings, model)
+    objective, progress = make_objective(settings, model.backend, layout, targets), model.progress
     fresh = settings.plan.optimizer.start(model.backend, model.theta)
     solvers = (settings.values["solver"], model.settings["solver"])
     same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
     if not same or len(fresh.moments) != len(progress.state.moments):  # momentum was switched on or off
         progress.state = fresh
-    return model._replace(objective=objective, progress=progress, settings=settings.to_json())
+    return model._replace(objective=objective, targets=targets, progress=progress, settings=settings.to_json())
+
+
+def _moved(settings: Settings, model: Model) -> Model:
+    """Return the network with copies of its arrays, in the dtype and on the backend that are set, if they are."""
+    values, source = settings.values, model.backend
+    named = values["backend"] is not None or values["device"] is not None
+    backend = get_backend(values["backend"], values["device"], like=model.theta) if named else source
+    dtype = values["dtype"] or model.dtype
+
+    def move(x: Array) -> Array:
+        return backend.copy(transfer(x, source, backend, dtype))
+
+    return model._replace(
+        theta=model.theta if (backend, dtype) == (source, model.dtype) else move(model.theta),
+        objective=replace(model.objective, backend=backend),
+        progress=model.progress.copy(move),
+    )
 
 
 def tensors_of(model: Model, vector: Array) -> tuple[list[Array], list[Array]]:
     """Split a vector like θ (P,) into lists like `MLP.coefs_` and `MLP.intercepts_`."""
     layers = model.objective.layout.layers(model.backend.xp, vector)
     return [W for W, _ in layers], [b[0, :] for _, b in layers]
+
+
+def with_weights(where: str, model: Model, coefs: Sequence[Array], intercepts: Sequence[Array]) -> Model:
+    """Return the network with other weights; its progress begins anew, since it was that of the former ones."""
+    theta = vector_of(where, model, ("coefs_", "intercepts_"), coefs, intercepts)
+    progress = model.progress.copy(model.backend.copy)
+    progress.begin_anew()
+    return model._replace(theta=theta, progress=progress)
 
 
 def vector_of(

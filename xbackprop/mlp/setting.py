@@ -16,7 +16,7 @@ import numpy as np
 from xbackprop.arrays.backend import Backend
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.optim.schedules import SCHEDULES
-from xbackprop.validation import dtype_of, fraction, integer, number, one_of
+from xbackprop.validation import dtype_of, fraction, integer, non_negative, number, one_of
 
 CLASSES = ("MLP", "MLPClassifier", "MLPRegressor")
 ESTIMATORS = CLASSES[1:]
@@ -122,6 +122,15 @@ def folder(where: str, name: str, value: Any) -> Any:
     if not (value is None or isinstance(value, str | PathLike)):
         raise ValueError(f"{where}: {name} must be a folder or None, got {value!r}")
     return value
+
+
+def class_weight(where: str, name: str, value: Any) -> Any:
+    """Check for "balanced", a mapping of labels to weights of at least 0, or None."""
+    if value is None or (isinstance(value, str) and value == "balanced"):
+        return value
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: {name} must be 'balanced', a mapping of labels to weights or None, got {value!r}")
+    return {label: non_negative(where, f"{name}[{label!r}]", weight) for label, weight in value.items()}
 
 
 def interval(where: str, name: str, value: Any) -> Any:

@@ -19,6 +19,7 @@ from xbackprop.mlp.setting import (
     at_least,
     backend,
     choice,
+    class_weight,
     closed,
     flag,
     folder,
@@ -79,10 +80,10 @@ SETTINGS: tuple[Setting, ...] = (
         "s in [0, 1), for classification: the targets become (1-s)·y + s/K for K classes, or (1-s)·y + s/2 where "
         "each output is a yes or no of its own. 0 leaves them as they are.",
         classes=("MLP", "MLPClassifier")),
-    Setting("class_weight", None, accept,
-        'Weights of the classes: "balanced" gives class k the weight n/(K·n_k); a mapping gives each label its '
-        "weight, 1 to labels that it lacks; None weighs all classes equally. Multiplies `sample_weight`; needs "
-        "one label per row.",
+    Setting("class_weight", None, class_weight,
+        'Weights of the classes: "balanced" gives class k the weight n/(K·n_k), for `fit` alone; a mapping gives each '
+        "label its weight, 1 to labels that it lacks; None weighs all classes equally. Multiplies `sample_weight`; "
+        "needs one label per row.",
         classes=("MLP", "MLPClassifier")),
     Setting("solver", "adam", choice(SOLVERS),
         'The optimizer: "adam", "adamw" (Adam with weight decay), "sgd", "rmsprop" or "adagrad" take a step per '
@@ -196,8 +197,10 @@ SETTINGS: tuple[Setting, ...] = (
             "scorer of scikit-learn, by its name or as a function (estimator, X, y) -> number, the larger the "
             "better."}),
     Setting("warm_start", False, flag,
-        "Whether `fit` goes on from the present weights, with the optimizer's state and the random numbers, as if"
-        " both calls were one run. False starts anew."),
+        "Whether `fit` goes on from the present weights, with the optimizer's state and the random numbers, on the "
+        "same data as if both calls were one run. On other data, and after a run that had converged, patience begins "
+        "anew. Changed settings hold from now on; those that would give the outputs another meaning raise ValueError. "
+        "False starts anew."),
     Setting("checkpoint", None, folder,
         'Folder in which training writes "checkpoint.safetensors", a model file that also holds the state of the '
         "run, for `resume`. None writes none. Not for lbfgs.",
@@ -210,9 +213,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Write a checkpoint at the end of the first epoch that ends at least so many minutes after the last "
         "checkpoint. None, the default, counts epochs instead.",
         changes_on_resume=True),
+    Setting("checkpoint_required", False, flag,
+        "Whether training ends, with the weights of that epoch, if a checkpoint cannot be written, because the disk is "
+        "full, say. False only warns, and tries again when the next one is due.",
+        in_files=False),
     Setting("resume", False, flag,
         "Whether `fit` goes on from the file in the folder `checkpoint`, if there is one; it ends with the "
-        "weights of a run that was never stopped. A file with other settings or other data raises ValueError.",
+        "weights of a run that was never stopped. A file of other samples, weights or settings, also of another "
+        "`random_state` where one is given, raises ValueError; functions are not compared.",
         in_files=False),
     Setting("backend", None, backend,
         'Where to compute: "numpy", "numba", "torch", "jax", "cupy", the name of another installed backend, or a '
@@ -240,8 +248,7 @@ SETTINGS: tuple[Setting, ...] = (
         meanings=dict.fromkeys(ESTIMATORS,
             "Seed, a whole number below 2**32, of starting weights, shuffling, held-out samples and dropout; or a"
             " `numpy.random.RandomState`, which is drawn from; or None for NumPy's global generator, as in "
-            "scikit-learn."),
-        changes_on_resume=True),
+            "scikit-learn.")),
     Setting("verbose", False, flag,
         "Whether to print a line for each epoch: its loss, the score of held-out samples if any, samples per "
         "second.",

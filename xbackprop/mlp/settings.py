@@ -162,7 +162,9 @@ def _checkpoint(where: str, values: Mapping[str, Any]) -> Checkpoint | None:
         return None
     if values["solver"] == "lbfgs":
         raise ValueError(f"{where}: solver 'lbfgs' cannot be stopped and resumed; checkpoint must be None")
-    return Checkpoint(Path(folder), values["checkpoint_epochs"], values["checkpoint_minutes"])
+    return Checkpoint(
+        Path(folder), values["checkpoint_epochs"], values["checkpoint_minutes"], values["checkpoint_required"]
+    )
 
 
 def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
@@ -170,6 +172,10 @@ def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
     loss, task = values["loss"], values["task"]
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, tuple | list | int):  # scikit-learn's MLPRegressor has the loss as its first parameter
+        raise ValueError(
+            f"{where}: loss must be a name or an xbackprop.Loss; for layers write hidden_layer_sizes={loss!r}"
+        )
     name = one_of(where, "loss", loss, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else [])))
     if name == "quantile" and values["quantile"] != 0.5:
         return quantile_loss(values["quantile"])

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
+from xbackprop.files import remove_left_behind
 from xbackprop.optim.optimizers import State
-from xbackprop.training.plan import CURVES, Plan, Plateau, Progress
+from xbackprop.training.curve import Curve
+from xbackprop.training.plan import CURVES, THETAS, Plan, Plateau, Progress
 
 FILE = "checkpoint.safetensors"
 #: Fields of `Progress` and their names in files.
 _COUNTS = {"seed": "seed", "epoch": "epoch", "samples": "samples", "first_epoch": "begun", "stop_reason": "end"}
 _ROWS = {"row_order": "order", "training_rows": "kept", "validation_rows": "held_out"}
-_THETAS = ("best_theta", "last_theta")
+BEST_THETA = "progress.best_theta"  # the tensor with the best θ so far, with early stopping
 
 
 class Checkpoint(NamedTuple):
-    """The folder of checkpoints and their interval: `epochs`, or instead `minutes`, if it is given."""
+    """The folder of checkpoints, their interval, and whether training ends if one cannot be written.
+
+    The interval is `epochs`, or instead `minutes`, if it is given.
+    """
 
     folder: Path
     epochs: int = 1
     minutes: float | None = None
+    required: bool = False
 
     @property
     def path(self) -> Path:
@@ -34,14 +41,17 @@ class Checkpoint(NamedTuple):
 
 
 class Saver:
-    """Call ``write(θ, progress)`` after an epoch when a checkpoint is due, and after the last epoch."""
+    """Call ``write(θ, progress)`` after an epoch when a checkpoint is due, and after the last epoch.
 
-    def __init__(self, checkpoint: Checkpoint, write: Callable[[Array, Progress], None]) -> None:
-        self.checkpoint, self.write = checkpoint, write
+    A checkpoint that cannot be written is a RuntimeWarning, since training has lost nothing; if it is `required`,
+    training ends after this epoch.
+    """
+
+    def __init__(self, where: str, checkpoint: Checkpoint, write: Callable[[Array, Progress], None]) -> None:
+        self.where, self.checkpoint, self.write = where, checkpoint, write
         self.saved = time.monotonic()
         checkpoint.folder.mkdir(parents=True, exist_ok=True)
-        for left in checkpoint.folder.glob(f".{FILE}.*"):  # temporary files of a run that was killed while it wrote
-            left.unlink(missing_ok=True)
+        remove_left_behind(checkpoint.path)
 
     def __call__(self, theta: Array, progress: Progress) -> None:
         """Write a checkpoint after an epoch if it is due."""
@@ -50,9 +60,19 @@ class Saver:
             due = progress.epoch % self.checkpoint.epochs == 0
         else:
             due = time.monotonic() - self.saved >= 60.0 * minutes
-        if due or progress.stop_reason:
+        if not (due or progress.stop_reason):
+            return
+        try:
+            self.checkpoint.folder.mkdir(parents=True, exist_ok=True)  # it may have been removed meanwhile
             self.write(theta, progress)
-            self.saved = time.monotonic()
+        except OSError as error:
+            then = "training ends" if self.checkpoint.required else "training goes on"
+            reason = error.strerror or str(error)
+            message = f"{self.where}: {self.checkpoint.path} could not be written, and {then}: {reason}"
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+            if self.checkpoint.required:
+                progress.stop_reason = progress.stop_reason or "interrupted"
+        self.saved = time.monotonic()
 
 
 def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -65,11 +85,11 @@ def pack(backend: Backend, progress: Progress) -> tuple[dict[str, Any], dict[str
     }  # fmt: skip
     floats = [progress.rate_factor, progress.best_score, plateau.best, gauss]
     tensors = {"rng": np.asarray(keys), "floats": np.array(floats, dtype=np.float64)}
-    tensors |= {name: np.array(getattr(progress, name), dtype=np.float64) for name in CURVES}
+    tensors |= {name: np.array(getattr(progress, name).tolist(), dtype=np.float64) for name in CURVES}
     rows = {there: getattr(progress, name) for name, there in _ROWS.items()}
     tensors |= {there: a for there, a in rows.items() if a is not None}
     tensors |= {
-        name: backend.to_host(getattr(progress, name)) for name in _THETAS if getattr(progress, name) is not None
+        name: backend.to_host(getattr(progress, name)) for name in THETAS if getattr(progress, name) is not None
     }
     tensors |= {f"moments.{i}": backend.to_host(m) for i, m in enumerate(state.moments)}
     return numbers, {f"progress.{name}": a for name, a in tensors.items()}
@@ -86,8 +106,33 @@ def unpack(backend: Backend, plan: Plan, numbers: dict[str, Any], tensors: dict[
     n_moments = sum(name.startswith("moments.") for name in parts)
     moments = tuple(backend.copy(backend.asarray(parts[f"moments.{i}"])) for i in range(n_moments))
     restored: dict[str, Any] = {name: numbers[there] for name, there in _COUNTS.items()}
-    restored |= {name: parts[name].tolist() for name in CURVES}
+    restored |= {name: Curve(parts[name].tolist()) for name in CURVES}
     restored |= {name: parts.get(there) for name, there in _ROWS.items()}
-    restored |= {name: backend.copy(backend.asarray(parts[name])) for name in _THETAS if name in parts}
+    restored |= {name: backend.copy(backend.asarray(parts[name])) for name in THETAS if name in parts}
     state = State(numbers["t"], moments)
     return Progress(state, rng, plateau, rate_factor=rate_factor, best_score=best_score, **restored)
+
+
+def check_tensors(tensors: Mapping[str, np.ndarray], theta: np.ndarray, n: int, n_moments: int) -> None:
+    """Raise ValueError if the tensors are not those of `pack`, for this θ, n rows and so many moments."""
+    of_theta = [f"moments.{i}" for i in range(n_moments)]
+    of_theta += [name for name in THETAS if f"progress.{name}" in tensors]
+    expected = {
+        "rng": ("u", (624,)), "floats": ("f", (4,)), **dict.fromkeys(CURVES, ("f", (None,))),
+        **dict.fromkeys(of_theta, (theta.dtype.kind, theta.shape)),
+        **{name: ("iu", (None,)) for name in _ROWS.values() if f"progress.{name}" in tensors},
+    }  # fmt: skip
+    for name, (kinds, shape) in expected.items():
+        a = tensors.get(f"progress.{name}")
+        if a is None or a.dtype.kind not in kinds or a.ndim != len(shape) or (shape != (None,) and a.shape != shape):
+            got = "none" if a is None else f"{a.dtype} {a.shape}"
+            raise ValueError(f"the tensor progress.{name} must have the shape {shape}, got {got}")
+        if name in of_theta and a.dtype != theta.dtype:
+            raise ValueError(f"the tensor progress.{name} must be {theta.dtype}, got {a.dtype}")
+    parts = [tensors[f"progress.{name}"] for name in ("kept", "held_out") if f"progress.{name}" in tensors]
+    orders = [(np.concatenate(parts), n)] if parts else []
+    if "progress.order" in tensors:
+        orders.append((tensors["progress.order"], len(parts[0]) if parts else n))
+    for rows, count in orders:
+        if not np.array_equal(np.sort(rows), np.arange(count)):
+            raise ValueError(f"the rows of a run must be the numbers from 0 to {count - 1}, each once")

@@ -41,9 +41,7 @@ def minimise(
     try:
         from scipy.optimize import minimize
     except ImportError as error:
-        raise BackendError(
-            "solver 'lbfgs' needs SciPy, which is not installed: pip install 'xbackprop[sklearn]'"
-        ) from error
+        raise BackendError("solver 'lbfgs' needs SciPy, which is not installed: pip install scipy") from error
     backend, dtype = objective.backend, dtype_name(theta)
     workspace = objective.workspace(theta, batch.X.shape[0])
     reached = np.array(backend.to_host(theta), dtype=np.float64)

@@ -12,8 +12,10 @@ import numpy as np
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.optim.optimizers import Optimizer, State
 from xbackprop.optim.schedules import Schedule, TrainingTime, constant
+from xbackprop.training.curve import Curve
 
 CURVES = ("loss_curve", "validation_scores", "validation_losses")  # fields of a `Progress`
+THETAS = ("best_theta", "last_theta")  # and those that are None or like θ
 
 
 class Plateau:
@@ -84,6 +86,7 @@ class Progress:
     best_theta, best_score, last_theta : with early stopping, the best θ and its score, and the θ to go on from.
     training_rows, validation_rows : with early stopping, the rows to train on, and those held out.
     stop_reason : "max_iter", "converged", "diverged" or "interrupted"; empty while training goes on.
+    digest : of the data (`Data.digest`), or empty where nothing needs it.
     """
 
     state: State
@@ -95,34 +98,42 @@ class Progress:
     first_epoch: int = 0
     rate_factor: float = 1.0
     row_order: np.ndarray | None = None
-    loss_curve: list[float] = field(default_factory=list)
-    validation_scores: list[float] = field(default_factory=list)
-    validation_losses: list[float] = field(default_factory=list)
+    loss_curve: Curve = field(default_factory=Curve)
+    validation_scores: Curve = field(default_factory=Curve)
+    validation_losses: Curve = field(default_factory=Curve)
     best_theta: Array | None = None
     best_score: float = -np.inf
     last_theta: Array | None = None
     training_rows: np.ndarray | None = None
     validation_rows: np.ndarray | None = None
     stop_reason: str = ""
+    digest: str = ""
 
     def snapshot(self) -> Callable[[], None]:
         """Return a function that puts everything back as it is now, but for the arrays of the optimizer's state."""
-        fields = {**vars(self), "plateau": copy.copy(self.plateau)}
-        lengths, stream = [len(getattr(self, name)) for name in CURVES], self.rng.get_state()
+        fields, stream = {**vars(self), **self._own_curves(), "plateau": copy.copy(self.plateau)}, self.rng.get_state()
 
         def restore() -> None:
             vars(self).update(fields)
             self.rng.set_state(stream)
-            for name, length in zip(CURVES, lengths, strict=True):
-                del getattr(self, name)[length:]
 
         return restore
 
-    def copy(self, backend: Backend) -> Progress:
+    def copy(self, copy_array: Callable[[Array], Array]) -> Progress:
         """Return a copy to train on with, so that this one stays as it is; both share the random number generator."""
-        moments = tuple(map(backend.copy, self.state.moments))
-        curves: dict[str, Any] = {name: list(getattr(self, name)) for name in CURVES}
-        return replace(self, state=State(self.state.t, moments), plateau=copy.copy(self.plateau), **curves)
+        own = self._own_curves()
+        own |= {name: None if (a := getattr(self, name)) is None else copy_array(a) for name in THETAS}
+        state = State(self.state.t, tuple(map(copy_array, self.state.moments)))
+        return replace(self, state=state, plateau=copy.copy(self.plateau), **own)
+
+    def _own_curves(self) -> dict[str, Any]:
+        return {name: getattr(self, name).copy() for name in CURVES}
+
+    def begin_anew(self) -> None:
+        """Forget what was measured on other data: the best score, the patience, held-out rows, the rate's decrease."""
+        self.plateau = Plateau(self.plateau.tol, self.plateau.patience)
+        self.rate_factor, self.best_score = 1.0, -np.inf
+        self.best_theta = self.last_theta = self.row_order = self.training_rows = self.validation_rows = None
 
 
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:

@@ -56,9 +56,7 @@ def torch_gradient(
     try:
         import torch
     except ImportError as error:
-        raise BackendError(
-            "the oracle needs PyTorch, which is not installed: pip install 'xbackprop[torch]'"
-        ) from error
+        raise BackendError("the oracle needs PyTorch, which is not installed: pip install torch") from error
     functional = torch.nn.functional
 
     with torch.enable_grad(), one_thread():

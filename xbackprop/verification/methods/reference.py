@@ -183,9 +183,7 @@ def _mpmath() -> Any:
     try:
         from mpmath import mp
     except ImportError as error:
-        raise BackendError(
-            "the reference needs mpmath, which is not installed: pip install 'xbackprop[verify]'"
-        ) from error
+        raise BackendError("the reference needs mpmath, which is not installed: pip install mpmath") from error
     return mp
 
 

@@ -49,7 +49,7 @@ def page(report: Results) -> str:
         shared = f"<p>All of them: {_escaped(same)}.</p>" if same else ""
         parts.append(f'<section id="runs"><h2>{len(runs)} runs</h2>{shared}{_table(columns)}</section>')
     if not draws:
-        how = "<code>pip install 'xbackprop[plot]'</code>"
+        how = "<code>pip install matplotlib</code>"
         parts.append(f"<p class=aside>Pictures need matplotlib: {how}, then write this page again.</p>")
     for number, run in enumerate(runs, 1):
         parts += _run(run, number, len(runs), draws)

@@ -266,7 +266,7 @@ def _style(**extra: Any) -> Iterator[None]:
     try:
         import matplotlib.style
     except ImportError as error:
-        raise BackendError("pictures need matplotlib, which is not installed: pip install 'xbackprop[plot]'") from error
+        raise BackendError("pictures need matplotlib, which is not installed: pip install matplotlib") from error
     with matplotlib.style.context(["default", {**STYLE, **extra}]):
         yield
 
