@@ -321,3 +321,15 @@ def test_a_scorer_that_fails_leaves_the_estimator_as_it_was():
         net.set_params(early_stopping=True, scoring=scorer).fit(X_CANCER, Y_CANCER)
     for W, kept in zip(net.coefs_, before, strict=True):
         np.testing.assert_array_equal(W, kept)
+
+
+def test_a_target_far_from_unit_size_is_learned_with_scale_target():
+    X, y = load_diabetes(return_X_y=True)
+    how = {"random_state": 0, "max_iter": 50}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        plain, scaled = (
+            cross_val_score(xbackprop.MLPRegressor(**how, scale_inputs=True, scale_target=which), X, y, cv=3).mean()
+            for which in (False, True)
+        )
+    assert scaled > 0.35 > plain

@@ -27,6 +27,7 @@ def test_a_subclass_is_what_scoring_sees_and_load_gives(tmp_path):
     assert max(net.validation_scores_) <= 2.0
     net.scoring = lambda net, X, y: net.score(X, y) - net.limit
     assert max(net.fit(X, LABELS).validation_scores_) <= 0.7
+    net.scoring = None
     net.save(tmp_path / "net.safetensors")
     assert type(Own.load(tmp_path / "net.safetensors")) is Own
 

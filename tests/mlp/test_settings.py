@@ -59,7 +59,8 @@ def test_files_hold_the_settings_that_belong_there():
 #: For every setting that a checkpoint holds, another value.
 OTHERS = {
     "hidden_layer_sizes": (4,), "activation": "tanh", "task": "regression", "loss": "cross_entropy", "quantile": 0.4,
-    "label_smoothing": 0.1, "class_weight": "balanced", "solver": "sgd", "alpha": 0.5, "l1_ratio": 0.5,
+    "label_smoothing": 0.1, "class_weight": "balanced", "scale_inputs": True, "scale_target": True,
+    "solver": "sgd", "alpha": 0.5, "l1_ratio": 0.5,
     "weight_decay": 0.1, "dropout": 0.1, "clip_norm": 1.0, "checkpoint_activations": 1, "batch_size": 3,
     "learning_rate": "cosine", "learning_rate_init": 0.1, "power_t": 0.4, "step_epochs": 3, "step_factor": 0.5,
     "warmup": 1.0, "max_iter": 4, "max_fun": 3, "momentum": 0.5, "nesterovs_momentum": False, "beta_1": 0.8,
@@ -78,7 +79,9 @@ def test_there_is_another_value_of_every_setting_in_a_file():
 def test_a_run_resumes_with_another_value_where_the_table_says_so(setting, tmp_path):
     MLP((3,), max_iter=2, random_state=0, checkpoint=tmp_path).fit(X, LABELS)
     how = {"hidden_layer_sizes": (3,), "max_iter": 3, "random_state": 0, setting.name: OTHERS[setting.name]}
-    y = np.asarray(LABELS, dtype=float) if setting.name == "task" else LABELS
+    y = LABELS
+    if setting.name in ("task", "scale_target"):
+        how["task"], y = "regression", np.asarray(LABELS, dtype=float)
     net = MLP(**how, checkpoint=tmp_path, resume=True)
     if setting.changes_on_resume:
         assert len(net.fit(X, y).loss_curve_) == how["max_iter"]

@@ -15,7 +15,6 @@ from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli.devices import parse_device
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
 from xbackprop.cli.progress_bar import progress_bar
-from xbackprop.cli.scaling import Scale, fold_inputs, fold_outputs
 from xbackprop.cli.tables import hold_out, read_dataset
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.mlp import MLP
@@ -69,16 +68,12 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
     data = read_dataset(args.data, args.target, args.task)
     rows, held_out = hold_out(data, args.held_out, args.seed)
-    inputs = Scale.of(data.X[rows])
-    X, y = inputs.apply(data.X[rows]), data.y[rows]
-    outputs = Scale.of(y[:, None]) if data.task == "regression" else None
-    if outputs is not None:
-        y = outputs.apply(y)
+    X, y, regression = data.X[rows], data.y[rows], data.task == "regression"
     settings = _settings(args, data.task)
     net = MLP(args.hidden, **settings).initialize(X, y)
 
     backend = settings["backend"]
-    goal = f"{net.n_outputs_} classes" if outputs is None else f"regression of {data.target}"
+    goal = f"regression of {data.target}" if regression else f"{net.n_outputs_} classes"
     _report("data", f"{args.data}: {len(data.y):,} samples, {X.shape[1]} features, {goal}; {len(held_out)} held out")
     _report("network", f"{_shape(net)}, {args.activation}, {_n_parameters(net):,} parameters")
     _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}")
@@ -87,18 +82,16 @@ def run(args: argparse.Namespace) -> int:
     settled = _fit(net, X, y)
     seconds = time.perf_counter() - began
 
-    fold_inputs(net, inputs)
-    if outputs is not None:
-        fold_outputs(net, outputs)
     net.feature_names_in_ = data.features
     _report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {len(y) * net.n_iter_ / seconds:,.0f} samples/s")
     end = "settled" if settled else f"still falling at --max-iter {args.max_iter}"
-    _report("loss", f"{net.loss_curve_[-1]:.4g}, {end}")
+    units = f", in units of the standard deviation of {data.target}" if regression else ""
+    _report("loss", f"{net.loss_curve_[-1]:.4g}, {end}{units}")
     if args.out is not None:
         net.save(args.out)
     _report("model", str(args.out or "not saved: --out model.safetensors would keep it"))
     score = net.score(data.X[held_out], data.y[held_out])
-    print(f"held-out {'accuracy' if outputs is None else 'R2'} {score:.3f}")
+    print(f"held-out {'R2' if regression else 'accuracy'} {score:.3f}")
     return 0
 
 
@@ -107,6 +100,8 @@ def _settings(args: argparse.Namespace, task: str) -> dict[str, Any]:
     return {
         "activation": args.activation,
         "task": task,
+        "scale_inputs": True,
+        "scale_target": task == "regression",
         "solver": args.solver,
         "alpha": args.alpha,
         "batch_size": args.batch_size,

@@ -11,6 +11,7 @@ from xbackprop.arrays.backend import Array, Backend, is_sparse
 from xbackprop.arrays.discovery import backend_of
 from xbackprop.data import digest, tables
 from xbackprop.data.batches import dense
+from xbackprop.data.scaling import Scaling, standardise
 from xbackprop.data.targets import TargetRule, Targets, infer_targets
 from xbackprop.nn.objective import Batch, make_batch
 
@@ -18,7 +19,7 @@ from xbackprop.nn.objective import Batch, make_batch
 class Data(NamedTuple):
     """Samples on a backend's device: X (n, n_0), y (n, n_L), weights (n,) or None, all of one dtype.
 
-    A sparse X stays a sparse matrix, on the host. `targets` records how y was converted.
+    A sparse X stays a sparse matrix, on the host. `targets` records how y was converted, `inputs` how X was scaled.
     """
 
     backend: Backend
@@ -27,6 +28,7 @@ class Data(NamedTuple):
     y: Array
     weight: Array | None
     targets: Targets
+    inputs: Scaling | None = None
 
     def batch(self) -> Batch:
         """Return all rows as one batch."""
@@ -68,6 +70,7 @@ def read_samples(
     *,
     n_features: int | None = None,
     names: Sequence[str] | None = None,
+    inputs: Scaling | bool | None = None,
     known_finite: bool = False,
 ) -> Data:
     """Check X, y and the weights against each other, convert them and move them to the backend's device.
@@ -79,35 +82,57 @@ def read_samples(
     targets : the `Targets` of a network that has weights, or the `TargetRule` of a new one.
     dtype : "float32" or "float64"; None for the precision of X.
     n_features, names : the columns that the network was trained on; None for a new one.
+    inputs : the scaling of X; True measures it.
     known_finite : whether X and y have been checked for NaN and infinity already.
     """
     X = tables.feature_table(where, X, n_features, names)
     n, dtype = X.shape[0], tables.working_dtype(where, X, dtype)
+    scale_target = False
     if isinstance(targets, TargetRule):
+        scale_target = targets.scale
         targets, y, class_weight = infer_targets(where, targets, y, n, dtype)
     else:
         y, class_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
-    X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite)
-    encoded = targets.classes is not None  # one-hot rows made from labels, which are finite
-    y = read_targets(where, backend, dtype, y, known_finite or encoded)
+    scaling = inputs if isinstance(inputs, Scaling) else None
+    if inputs:
+        X, scaling = standardise(where, "X", X, scaling, known_finite=known_finite)
+    X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite or scaling is not None)
+    if scale_target:
+        targets = targets._replace(scaling=standardise(where, "y", y, None)[1])
+    y = read_targets(where, backend, dtype, y, targets, known_finite)
     if weight is not None:
         weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
     if class_weight is not None:
         with backend.device_context():
             by_class = backend.asarray(class_weight, dtype)
             weight = by_class if weight is None else weight * by_class
-    return Data(backend, dtype, X, y, weight, targets)
+    return Data(backend, dtype, X, y, weight, targets, scaling)
 
 
-def read_targets(where: str, backend: Backend, dtype: str, y: Array, known_finite: bool) -> Array:
+def read_targets(
+    where: str, backend: Backend, dtype: str, y: Array, targets: Targets, known_finite: bool = False
+) -> Array:
     """Convert y, as `Targets.encode` returns it, to an array (n, n_L) of the backend."""
+    known_finite = known_finite or targets.classes is not None  # one-hot rows made from labels, which are finite
+    if targets.scaling is not None:
+        y, _ = standardise(where, "y", y, targets.scaling, known_finite=known_finite)
     y = tables.to_device(where, "y", y, backend, dtype, known_finite=known_finite)
     return y[:, None] if y.ndim == 1 else y
 
 
-def read_rows(where: str, backend: Backend, dtype: str, X: Array, known_finite: bool, first_row: int = 0) -> Array:
-    """Convert rows of a table that `tables.feature_table` has checked to a dense array of the backend."""
+def read_rows(
+    where: str,
+    backend: Backend,
+    dtype: str,
+    X: Array,
+    inputs: Scaling | None,
+    known_finite: bool = False,
+    first_row: int = 0,
+) -> Array:
+    """Convert rows of a table that `tables.feature_table` has checked to a dense array of the backend, scaled."""
+    if inputs is not None:
+        X, _ = standardise(where, "X", X, inputs, known_finite=known_finite, first_row=first_row)
     X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite, first_row=first_row)
     return dense(backend, X) if is_sparse(X) else X
 

@@ -19,6 +19,7 @@ from xbackprop.arrays.backend import Array, Namespace
 from xbackprop.arrays.discovery import on_host
 from xbackprop.data import tables
 from xbackprop.data.metrics import accuracy, r2
+from xbackprop.data.scaling import Scaling
 from xbackprop.nn.activations import softplus
 from xbackprop.nn.losses import LOSSES, Loss, log_softmax
 
@@ -40,6 +41,7 @@ class Targets(NamedTuple):
     vector : whether y had one axis.
     smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 if every output is a binary decision of its own.
     weights : a weight for each class; None for equal weights.
+    scaling : how numbers are standardised, or None if they are not.
     """
 
     kind: str
@@ -48,6 +50,7 @@ class Targets(NamedTuple):
     vector: bool
     smoothing: float = 0.0
     weights: np.ndarray | None = None
+    scaling: Scaling | None = None
 
     @property
     def _two(self) -> bool:
@@ -124,7 +127,7 @@ class TargetRule(NamedTuple):
     loss : the loss that was chosen, or None. log_loss : whether two classes share one output, and a single class is
         allowed.
     classes : all the classes, if they are given beforehand; else None.
-    smoothing, weight : the settings `label_smoothing` and `class_weight`.
+    smoothing, weight, scale : the settings `label_smoothing`, `class_weight` and `scale_target`.
     """
 
     task: str
@@ -133,6 +136,7 @@ class TargetRule(NamedTuple):
     classes: Any = None
     smoothing: float = 0.0
     weight: Any = None
+    scale: bool = False
 
 
 def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, np.ndarray | None]:
@@ -182,6 +186,7 @@ def continue_targets(where: str, rule: TargetRule, former: Targets, y: Any) -> T
     """
     if former.classes is None or rule.task == "regression":
         _check_same_kind(where, former, (former.classes is None) == (rule.task == "regression"), f"task={rule.task!r}")
+        _check_same_kind(where, former, (former.scaling is not None) == rule.scale, f"scale_target={rule.scale}")
         if rule.loss is LOSSES["poisson"]:
             tables.counts(where, tables.targets(where, y, len(y), former.n_outputs))
         return former

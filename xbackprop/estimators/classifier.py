@@ -82,6 +82,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         class_weight: str | Mapping | None = None,
         label_smoothing: float = 0.0,
         scoring: str | Callable | None = None,
+        scale_inputs: bool = False,
         init: str = "sklearn",
         l1_ratio: float = 0.0,
         weight_decay: float | str = "auto",

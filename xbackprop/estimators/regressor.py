@@ -73,6 +73,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         max_fun: int = 15000,
         quantile: float = 0.5,
         scoring: str | Callable | None = None,
+        scale_inputs: bool = False,
+        scale_target: bool = False,
         init: str = "sklearn",
         l1_ratio: float = 0.0,
         weight_decay: float | str = "auto",

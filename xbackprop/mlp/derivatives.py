@@ -46,7 +46,7 @@ def jvp(model: Model, X: Any, coef_directions: Any, intercept_directions: Any) -
     X = tables.feature_table(where, X, model.n_features, model.feature_names)
     direction = vector_of(where, model, _DIRECTIONS, coef_directions, intercept_directions)
     with backend.device_context():
-        rows = read_rows(where, backend, model.dtype, X, known_finite=False)
+        rows = read_rows(where, backend, model.dtype, X, model.inputs)
         return transfer(derivatives.jvp(model.objective, model.theta, direction, rows), backend, backend_of(X))
 
 
@@ -64,6 +64,8 @@ def input_gradient(model: Model, X: Any, y: Any, sample_weight: Any) -> Array:
     batch = batch_of("MLP.input_gradient", model, X, y, sample_weight)
     with model.backend.device_context():
         gradient = derivatives.input_gradient(model.objective, model.theta, batch)
+        if model.inputs is not None:  # ∂x′/∂x = 1/σ
+            gradient = gradient / model.backend.asarray(model.inputs.deviation, model.dtype)
     return transfer(gradient, model.backend, backend_of(X))
 
 

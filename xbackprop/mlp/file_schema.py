@@ -6,6 +6,7 @@ damaged. Checks are those of `setting` and `validation`: ``check(where, name, va
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from xbackprop.data.targets import DEFAULT_LOSSES
 from xbackprop.mlp.setting import Check, at_least, choice, optional
 from xbackprop.mlp.setting_table import SETTINGS
-from xbackprop.validation import fraction, integer, non_negative
+from xbackprop.validation import fraction, integer, non_negative, number, positive
 
 
 def fields(description: Mapping[str, Check], optional_names: tuple[str, ...] = ()) -> Check:
@@ -77,6 +78,11 @@ def loss_or_nothing(where: str, name: str, value: Any) -> float:
     return np.nan if value is None else float(value)
 
 
+def finite(where: str, name: str, value: Any) -> float:
+    """Check for a finite number."""
+    return number(where, name, value, math.isfinite, "a finite number")
+
+
 def label(where: str, name: str, value: Any) -> Any:
     """Check for a label as JSON has it: a number, text, true or false."""
     if not isinstance(value, str | bool | Real):
@@ -111,6 +117,7 @@ def setting(where: str, name: str, value: Any) -> Any:
     return value
 
 
+SCALING = fields({"mean": list_of(finite), "deviation": list_of(positive)})
 #: The meaning of the outputs, the fields of `Targets`.
 TARGETS = {
     "kind": choice(DEFAULT_LOSSES),
@@ -119,8 +126,14 @@ TARGETS = {
     "vector": boolean,
     "smoothing": fraction,
     "weights": optional(list_of(non_negative)),
+    "scaling": optional(SCALING),
 }
-FITTED = {"targets": fields(TARGETS), "feature_names": optional(list_of(text)), "loss_curve": list_of(loss_or_nothing)}
+FITTED = {
+    "targets": fields(TARGETS, ("scaling",)),
+    "inputs": optional(SCALING),
+    "feature_names": optional(list_of(text)),
+    "loss_curve": list_of(loss_or_nothing),
+}
 #: The numbers of a run, in checkpoints alone; its tensors are described in `training.checkpoints`.
 PROGRESS = {
     "seed": below(2**32),
@@ -140,7 +153,7 @@ CONFIGURATION = fields(
         "settings": fields(
             dict.fromkeys([s.name for s in SETTINGS if s.in_files], setting), tuple(s.name for s in SETTINGS)
         ),
-        "fitted": fields(FITTED),
+        "fitted": fields(FITTED, ("inputs",)),
         "progress": optional(fields(PROGRESS, ("digest",))),
     }
 )

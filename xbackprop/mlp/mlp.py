@@ -79,6 +79,8 @@ class MLP:
         quantile: float = 0.5,
         label_smoothing: float = 0.0,
         class_weight: str | Mapping | None = None,
+        scale_inputs: bool = False,
+        scale_target: bool = False,
         solver: str = "adam",
         alpha: float = 1e-4,
         l1_ratio: float = 0.0,
@@ -242,8 +244,7 @@ class MLP:
 
         Parameters
         ----------
-        epsilon : the step of the central differences, eq. 17.
-        tolerance : the bound of the relative error, eq. 18.
+        epsilon, tolerance : the step of the central differences, eq. 17, and the bound of the relative error, eq. 18.
 
         Returns
         -------

@@ -12,6 +12,7 @@ from xbackprop.arrays.backend import Array, Backend, dtype_name
 from xbackprop.arrays.discovery import get_backend, transfer
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, read_samples
+from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import TargetRule, Targets, continue_targets
 from xbackprop.errors import NotFittedError
 from xbackprop.mlp.settings import Settings
@@ -32,6 +33,7 @@ class Model(NamedTuple):
     settings : the settings that the network was made with, as JSON; those of the `MLP` may
         change afterwards.
     feature_names : the names of X's columns if X was a frame; else None.
+    inputs : how X is standardised, or None if it is not.
     """
 
     objective: Objective
@@ -40,6 +42,7 @@ class Model(NamedTuple):
     progress: Progress
     settings: Mapping[str, Any]
     feature_names: list[str] | None = None
+    inputs: Scaling | None = None
 
     @property
     def backend(self) -> Backend:
@@ -80,8 +83,9 @@ def target_rule(settings: Settings, classes: Any = None) -> TargetRule:
     """Return the settings by which y is read; classes : all the classes, if y may lack some."""
     values = settings.values
     return TargetRule(
-        values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"]
-    )
+        values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"],
+        values["scale_target"],
+    )  # fmt: skip
 
 
 def start_model(
@@ -103,12 +107,14 @@ def start_model(
     values = settings.values
     backend = get_backend(values["backend"], values["device"], like=X)
     rule = target_rule(settings, classes)
-    data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, known_finite=known_finite)
+    how = {"inputs": values["scale_inputs"], "known_finite": known_finite}
+    data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, **how)
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
     progress = start_progress(backend, settings.plan, theta, rng)
     objective = make_objective(settings, backend, layout, data.targets)
-    return Model(objective, theta, data.targets, progress, settings.to_json(), tables.feature_names(X)), data
+    names = tables.feature_names(X)
+    return Model(objective, theta, data.targets, progress, settings.to_json(), names, data.inputs), data
 
 
 def same_samples(
@@ -118,7 +124,7 @@ def same_samples(
     """Convert samples for the network: to its backend, columns and classes, and to its dtype if none is given."""
     return read_samples(
         where, model.backend, model.targets, dtype or model.dtype, X, y, sample_weight,
-        n_features=model.n_features, names=model.feature_names, known_finite=known_finite,
+        n_features=model.n_features, names=model.feature_names, inputs=model.inputs, known_finite=known_finite,
     )  # fmt: skip
 
 
@@ -132,6 +138,11 @@ def continue_model(where: str, settings: Settings, model: Model, y: Any) -> Mode
     layout = model.objective.layout
     if settings.sizes != layout.sizes[1:-1]:
         raise ValueError(f"{where}: the network has hidden layers {layout.sizes[1:-1]}, got {settings.sizes}")
+    if settings.values["scale_inputs"] != (model.inputs is not None):
+        raise ValueError(
+            f"{where}: the network was trained with scale_inputs={model.inputs is not None}; train a new network, with "
+            f"warm_start=False"
+        )
     targets = continue_targets(where, target_rule(settings), model.targets, y)
     model = _moved(settings, model)
     objective, progress = make_objective(settings, model.backend, layout, targets), model.progress

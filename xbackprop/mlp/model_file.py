@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
+from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import Targets
 from xbackprop.errors import ModelFileError
 from xbackprop.mlp.file_schema import CONFIGURATION, pack_labels
@@ -62,11 +63,12 @@ def write(
     """
     _check_names(model)
     targets = model.targets._asdict()
-    for name, packed in (("classes", pack_labels), ("weights", np.ndarray.tolist)):
+    for name, packed in (("classes", pack_labels), ("weights", np.ndarray.tolist), ("scaling", _pack_scaling)):
         targets[name] = None if targets[name] is None else packed(targets[name])
     curve = model.progress.loss_curve.tolist()
     fitted = {
         "targets": targets,
+        "inputs": model.inputs and _pack_scaling(model.inputs),
         "feature_names": model.feature_names,
         "loss_curve": [loss if math.isfinite(loss) else None for loss in curve],
     }
@@ -123,6 +125,7 @@ def read_model(
         given = settings_from_json(where, path, contents.settings, activations, losses)
         settings, layout = read_settings(where, {**defaults_of(), **given}), contents.layout
         targets = _targets(contents.fitted["targets"], settings.values["task"], layout.sizes[-1])
+        inputs = _scaling(contents.fitted.get("inputs"), layout.sizes[0])
         theta: np.ndarray = layout.flatten(np, contents.layers)
         best = contents.others.get(BEST_THETA, theta)
         if (best.shape, best.dtype) != (theta.shape, theta.dtype):
@@ -132,7 +135,7 @@ def read_model(
     progress = start_progress(home, settings.plan, theta, settings.rng())
     progress.loss_curve = Curve(contents.fitted["loss_curve"])
     kept = {**settings.to_json(), "scoring": contents.settings.get("scoring")}
-    return given, Model(objective, theta, targets, progress, kept, contents.fitted["feature_names"])
+    return given, Model(objective, theta, targets, progress, kept, contents.fitted["feature_names"], inputs)
 
 
 def _check_names(model: Model) -> None:
@@ -198,11 +201,31 @@ def settings_from_json(
 def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
     """Rebuild the `Targets` from a file; raise ValueError if they do not suit the task."""
     classes, weights = packed["classes"], packed["weights"]
-    targets = Targets(**{**packed, "weights": None if weights is None else np.array(weights, dtype=np.float64)})
+    weights = None if weights is None else np.array(weights, dtype=np.float64)
+    scaling = _scaling(packed.get("scaling"), n_outputs)
+    targets = Targets(**{**packed, "weights": weights, "scaling": scaling})
     known = 0 if classes is None else len(classes)
     outputs = {"numbers": targets.n_outputs, "binary": 1}.get(targets.kind, known)
     fits = (targets.kind == "numbers") == (task == "regression") == (classes is None)
     too_many = targets.kind == "binary" and known > 2
-    if not fits or not outputs == n_outputs == targets.n_outputs or too_many or len(weights or ()) not in (0, known):
+    if (
+        not fits
+        or not outputs == n_outputs == targets.n_outputs
+        or too_many
+        or (weights is not None and len(weights) != known)
+    ):
         raise ValueError(f"{n_outputs} outputs of a {task}, the classes {classes} and the weights {weights}")
     return targets
+
+
+def _pack_scaling(scaling: Scaling) -> dict[str, list[float]]:
+    return {name: a.tolist() for name, a in scaling._asdict().items()}
+
+
+def _scaling(packed: Mapping[str, Any] | None, width: int) -> Scaling | None:
+    if packed is None:
+        return None
+    scaling = Scaling(**{name: np.array(values, dtype=np.float64) for name, values in packed.items()})
+    if {len(a) for a in scaling} != {width}:
+        raise ValueError(f"a scaling of {[len(a) for a in scaling]} columns for {width}")
+    return scaling

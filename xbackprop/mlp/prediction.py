@@ -27,6 +27,10 @@ def predict(where: str, model: Model, X: Any, *, known_finite: bool = False) -> 
         where, model, X, lambda xp, z: targets.predict_from_logits(xp, z, loss), known_finite=known_finite
     )
     if targets.kind == "numbers":
+        if targets.scaling is not None:
+            home = backend_of(X)
+            with home.device_context():
+                outputs = targets.scaling.undo(home.xp, outputs, home)
         return outputs[:, 0] if targets.vector else outputs
     if targets.kind == "multilabel":
         return outputs
@@ -54,7 +58,7 @@ def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -
     X = _table(where, model, X)
     n, backend, dtype = X.shape[0], model.backend, model.dtype
     y, _ = plain.encode(where, y, n, dtype)
-    y = read_targets(where, backend, dtype, y, plain.classes is not None)
+    y = read_targets(where, backend, dtype, y, plain)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     if weight is not None:
         weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
@@ -93,7 +97,7 @@ def _logits(
     with backend.device_context():
         for start in range(0, n, rows):
             part = X[start : start + rows] if is_sparse(X) else X[start : min(start + rows, n), ...]
-            x = read_rows(where, backend, model.dtype, part, known_finite, start)
+            x = read_rows(where, backend, model.dtype, part, model.inputs, known_finite, start)
             if n > rows and (buffers is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
                 buffers = objective.forward_buffers(theta, x.shape[0])
             z = forward(backend, layers, objective.activations, x, buffers=buffers).z[-1]

@@ -85,6 +85,13 @@ SETTINGS: tuple[Setting, ...] = (
         "label its weight, 1 to labels that it lacks; None weighs all classes equally. Multiplies `sample_weight`; "
         "needs one label per row.",
         classes=("MLP", "MLPClassifier")),
+    Setting("scale_inputs", False, flag,
+        "Whether to standardise X: (x - μ)/σ, with the mean and the standard deviation of each column in the training "
+        "data, which the network keeps and applies in float64. Not for sparse X."),
+    Setting("scale_target", False, flag,
+        "Whether to standardise the y of a regression for training; predictions are in the units of y. Losses and "
+        "derivatives are in standardised units. For losses whose output is linear.",
+        classes=("MLP", "MLPRegressor")),
     Setting("solver", "adam", choice(SOLVERS),
         'The optimizer: "adam", "adamw" (Adam with weight decay), "sgd", "rmsprop" or "adagrad" take a step per '
         "batch; \"lbfgs\" is SciPy's L-BFGS-B, which uses all samples at once and suits small data sets."),

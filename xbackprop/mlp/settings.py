@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop.mlp.setting_table import SETTINGS, TASK_LOSSES
+from xbackprop.mlp.setting_table import SETTINGS, TASK_LOSSES, TASKS
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.backprop import sqrt_layers
-from xbackprop.nn.losses import LOSSES, Loss, quantile_loss
+from xbackprop.nn.losses import LOSSES, Loss, linear, quantile_loss
 from xbackprop.optim.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, Optimizer, RMSProp
 from xbackprop.optim.schedules import make_schedule
 from xbackprop.training.checkpoints import Checkpoint
@@ -74,12 +74,19 @@ def read_settings(where: str, given: Mapping[str, Any]) -> Settings:
     plan = _plan(where, given, values, n_hidden)
     if values["solver"] == "lbfgs" and (any(plan.dropout) or plan.weight_decay or plan.clip_norm):
         raise ValueError(f"{where}: solver 'lbfgs' has no dropout, weight_decay or clip_norm; choose another solver")
+    loss = _loss(where, values)
+    if values["scale_target"]:
+        output = (loss or LOSSES[TASKS[values["task"]]]).output
+        if values["task"] != "regression" or output is not linear:
+            raise ValueError(
+                f"{where}: scale_target is for a regression with a linear output, got loss={given['loss']!r}"
+            )
     interval = values["checkpoint_activations"]
     return Settings(
         values=values,
         activations=activations,
         inits=_inits(values["init"], (*activations, output_like)),
-        loss=_loss(where, values),
+        loss=loss,
         log_loss=values["loss"] == LOG_LOSS if isinstance(values["loss"], str) else False,
         checkpoint_every=sqrt_layers(n_hidden + 1) if interval == "sqrt" else interval or 0,
         plan=plan,

@@ -1,0 +1,66 @@
+"""Standardise inputs and targets: x′ = (x - μ)/σ, column by column.
+
+μ and σ are kept beside the weights and applied in float64, before the numbers are rounded to the network's precision: a
+float32 network whose W₁ had taken them over, W₁/σ and b₁ - (μ/σ) W₁, would lose every digit of a column such as
+1.7e12 + 0 … 6e4.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xbackprop.arrays.backend import Array, Backend, is_sparse
+from xbackprop.arrays.discovery import backend_of
+from xbackprop.data import tables
+
+
+class Scaling(NamedTuple):
+    """Mean μ and standard deviation σ of each column (k,), on the host; σ is 1 for a constant column, to divide by."""
+
+    mean: np.ndarray
+    deviation: np.ndarray
+
+    @classmethod
+    def of(cls, x: Array, home: Backend) -> Scaling:
+        """Measure the columns of x (n,) or (n, k), an array of `home` in float64."""
+        xp = home.xp
+        with home.device_context():
+            mean = xp.mean(x, axis=0, keepdims=True)
+            apart = x - mean
+            largest = xp.max(xp.abs(apart), axis=0, keepdims=True)  # its square may be infinite, or zero
+            varies = xp.min(x, axis=0, keepdims=True) < xp.max(x, axis=0, keepdims=True)
+            largest = xp.where(varies, largest, xp.ones_like(largest))
+            deviation = largest * xp.sqrt(xp.mean((apart / largest) ** 2, axis=0, keepdims=True))
+            deviation = xp.where(varies, deviation, xp.ones_like(deviation))
+            return cls(home.to_host(mean).reshape(-1), home.to_host(deviation).reshape(-1))
+
+    def apply(self, x: Array, home: Backend) -> Array:
+        """Return (x - μ)/σ for x (n,) or (n, k), an array of `home` in float64."""
+        with home.device_context():
+            return (x - home.asarray(self.mean, "float64")) / home.asarray(self.deviation, "float64")
+
+    def undo(self, xp: Any, x: Array, home: Backend) -> Array:
+        """Return μ + σ x for x (n, k), in its own precision."""
+        mean, deviation = (xp.astype(home.asarray(a), x.dtype) for a in self)
+        return mean + deviation * x
+
+
+def standardise(
+    where: str, name: str, x: Array, scaling: Scaling | None, *, known_finite: bool = False, first_row: int = 0
+) -> tuple[Array, Scaling]:
+    """Return x in float64, standardised in its own library, and the scaling, which is measured if none is given.
+
+    known_finite, first_row : see `tables.to_device`, which checks x for NaN and infinity.
+
+    Raises
+    ------
+    ValueError : for a sparse matrix, which would lose its zeros.
+    """
+    if is_sparse(x):
+        raise ValueError(f"{where}: {name} must be dense to be standardised, got a sparse matrix")
+    home = backend_of(x)
+    x = tables.to_device(where, name, x, home, "float64", known_finite=known_finite, first_row=first_row)
+    scaling = scaling or Scaling.of(x, home)
+    return scaling.apply(x, home), scaling
