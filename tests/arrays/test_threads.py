@@ -114,3 +114,21 @@ def test_a_forked_child_makes_threads_of_its_own():
     """The child's first update took the pool of its parent, whose threads it does not have, and waited for ever."""
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["0"]
+
+
+def test_torch_takes_one_thread_for_small_steps_and_its_own_number_for_large_ones():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    before = torch.get_num_threads()
+    X, y = problem("classification", n=2000)
+    seen = {}
+    try:
+        torch.set_num_threads(2)
+        for batch_size, units in ((20, 8), (2000, 1000)):
+            net = xbackprop.MLP((units,), max_iter=1, batch_size=batch_size, backend="torch", tol=0.0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
+                net.fit(X, y, callback=lambda _, units=units: seen.__setitem__(units, torch.get_num_threads()))
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {8: 1, 1000: 2}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xbackprop import MLP
-from xbackprop.cli import main
+from xbackprop.cli import main, train
 from xbackprop.errors import GradientCheckError
 
 
@@ -89,17 +89,17 @@ def test_the_saved_network_takes_raw_columns_by_name(run, line, tmp_path):
     swapped = write_csv(tmp_path / "new.csv", ["comment", "noise", "x"], [["", "no number"], np.zeros(2), x])
     status, out, err = run("predict", model, swapped)
     assert (status, err) == (0, "")
-    np.testing.assert_allclose([float(y) for y in out.split()], 1e3 * x, rtol=1e-3)
-    assert out.split() == [str(y) for y in net.predict(np.column_stack([x, np.zeros(2)]))]
+    np.testing.assert_allclose([float(y) for y in out.split()[1:]], 1e3 * x, rtol=1e-3)
+    assert out.split() == ["prediction"] + [str(y) for y in net.predict(np.column_stack([x, np.zeros(2)]))]
 
 
 def test_predictions_are_labels_or_probabilities_on_the_screen_or_in_a_file(run, blobs, tmp_path):
     model, table = tmp_path / "model.safetensors", tmp_path / "out.csv"
     run("train", blobs, "--target", "kind", "--out", model, "--max-iter", 60)
     _, out, _ = run("predict", model, blobs)
-    assert out.splitlines() == ["cat", "dog", "eel"] * 30
+    assert out.splitlines() == ["prediction", *["cat", "dog", "eel"] * 30]
     assert run("predict", model, blobs, "--out", table) == (0, "", "")
-    assert table.read_text() == "prediction\n" + out
+    assert table.read_text() == out
     _, out, _ = run("predict", model, blobs, "--proba")
     rows = list(csv.reader(out.splitlines()))
     assert rows[0] == ["cat", "dog", "eel"]
@@ -236,3 +236,34 @@ def test_complexity_of_no_network_is_an_error(run, sizes, capsys):
         status, err = error.code, capsys.readouterr().err
     assert status == 2
     assert "sizes" in err.lower()
+
+
+def test_an_unknown_option_shows_the_usage_of_its_command(capsys):
+    for option in ("--colour=red", "--held=0.2"):  # an abbreviation is no option either
+        with pytest.raises(SystemExit) as caught:
+            main.main(["train", "iris", option])
+        err = capsys.readouterr().err
+        assert caught.value.code == 2
+        assert err.startswith("usage: xbackprop train ")
+        assert f"xbackprop train: error: unrecognized arguments: {option}" in err
+
+
+def test_a_time_in_milliseconds_is_learned_in_float32(run, tmp_path):
+    """The standardisation is applied in float64, before the digits are rounded away."""
+    t = np.linspace(0, 6e4, 300)
+    table = write_csv(tmp_path / "times.csv", ["t", "y"], [1.7e12 + t, np.sin(t / 2e4)])
+    model = tmp_path / "model.safetensors"
+    status, out, _ = run("train", table, "--target", "y", "--dtype", "float32", "--out", model, "--learning-rate", 0.01)
+    assert status == 0
+    assert float(out.split()[-1]) > 0.98
+    _, out, _ = run("predict", model, table)
+    np.testing.assert_allclose([float(y) for y in out.split()[1:]], np.sin(t / 2e4), rtol=0, atol=0.2)
+
+
+def test_threads_of_the_command(run, blobs, monkeypatch):
+    seen = []
+    monkeypatch.setattr(train, "MLP", lambda *a, **how: seen.append(how["threads"]) or MLP(*a, **how))
+    assert run("train", blobs, "--target", "kind", "--max-iter", 2, "--threads", 1)[0] == 0
+    assert set(seen) == {1}
+    status, _, err = run("train", blobs, "--target", "kind", "--threads", 0)
+    assert (status, "threads must be a whole number of at least 1, got 0" in err) == (2, True)

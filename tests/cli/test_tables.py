@@ -1,5 +1,9 @@
 """Tables: what a CSV file may look like, what it may not, and how rows are held out."""
 
+import os
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -185,4 +189,59 @@ def test_fractions_that_cannot_be_held_out():
 
 def test_lines_are_those_of_the_file(csv):
     table = read_csv(csv('a,y\n\n"two\nlines",1\n'))
-    assert (table.rows, table.lines) == ([["two\nlines", "1"]], [4])
+    assert (table.columns, table.lines) == ({"a": ("two\nlines",), "y": ("1",)}, [4])
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["007", "07", "7", "1e1"], ["007", "07", "7", "1e1"]),
+        (["10000000000000000000", "1"], ["10000000000000000000", "1"]),
+        (["9007199254740993", "9007199254740992"], [9007199254740993, 9007199254740992]),
+        (["-9223372036854775808", "5"], [-(2**63), 5]),
+        (["1.0", "2", "2.00"], [1, 2, 2]),
+        (["0.5", "1"], [0.5, 1.0]),
+        (["+1", "1"], ["+1", "1"]),
+        (["1_0", "10"], ["1_0", "10"]),
+    ],
+)
+def test_labels_that_differ_stay_different(csv, cells, expected):
+    data = read_dataset(csv("x,y\n" + "".join(f"1,{cell}\n" for cell in cells)), "y", "classification")
+    assert data.y.tolist() == expected
+
+
+def test_codes_with_leading_zeros_are_classes(csv):
+    data = read_dataset(csv("x,y\n" + "1,007\n2,010\n3,007\n4,010\n"), "y")
+    assert (data.task, sorted(set(data.y.tolist()))) == ("classification", ["007", "010"])
+
+
+def test_a_target_of_numbers_with_units_is_no_label(csv):
+    path = csv("x,y\n" + "".join(f"{i},{i}%\n" for i in range(80)))
+    with pytest.raises(
+        ValueError, match=r"column 'y' has 80 different texts in 80 rows, such as '0%': a regression must"
+    ):
+        read_dataset(path, "y")
+    assert read_dataset(path, "y", "classification").task == "classification"
+
+
+def test_a_pipe_is_read(csv, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("a,y\n1,0.5\n2,1.5\n",))
+    writer.start()
+    data = read_dataset(str(pipe), "y")
+    writer.join()
+    np.testing.assert_array_equal(data.X, [[1], [2]])
+
+
+def test_the_time_to_read_grows_with_the_cells_alone(csv):
+    """As many cells in 16 times as many columns take about as long."""
+
+    def seconds(rows, columns):
+        header = ",".join(f"c{i}" for i in range(columns))
+        path = csv(header + ",y\n" + ("0.25," * columns + "1.5\n") * rows, f"{columns}.csv")
+        began = time.perf_counter()
+        read_dataset(path, "y")
+        return time.perf_counter() - began
+
+    assert min(seconds(40, 2560) for _ in range(3)) < 4 * min(seconds(640, 160) for _ in range(3))

@@ -42,6 +42,7 @@ class Backend:
     | `compile` | once per epoch | return a function that runs many training steps |
     | `bind` | in every step | return the function that this backend runs |
     | `threads` | around `fit`, where threads are limited | limit the library's threads |
+    | `threads_for` | before `fit`, where the user sets no limit | say how many threads suit the steps |
     | `devices` | by ``xbackprop devices`` and by messages | list the names that `device` may have |
 
     Two backends must be equal if their steps do the same, since compilers look up a step by its value; a backend is
@@ -116,6 +117,10 @@ class Backend:
         except KeyError:
             bound = functools.partial(self.overrides.get(function, function), self.xp)
             return self._bound.setdefault(function, bound)
+
+    def threads_for(self, products: float) -> int | None:  # noqa: ARG002, libraries here know themselves
+        """Return the threads for steps of so many multiplications in a forward pass; None leaves it to the library."""
+        return None
 
     def threads(self, n: int) -> AbstractContextManager:
         """Return a context manager in which the library uses at most n threads; BackendError if it cannot."""

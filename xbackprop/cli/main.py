@@ -48,7 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     gone; 2 for errors that the user can correct; 130 after Ctrl-C.
     """
     try:
-        args = make_parser().parse_args(argv)
+        args, unknown = make_parser().parse_known_args(argv)
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")  # with the usage of this command alone
         status: int = args.run(args)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, `head` for example, has closed the pipe
@@ -75,7 +77,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"xbackprop {__version__}")
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
+        subparser = subparsers.add_parser(
+            name, help=command.HELP, description=command.HELP, allow_abbrev=False
+        )  # an abbreviation would mean another option as soon as there is one more
         command.add_arguments(subparser)
-        subparser.set_defaults(run=command.run)
+        subparser.set_defaults(run=command.run, parser=subparser)
     return parser

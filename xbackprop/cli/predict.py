@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the predictions, one row per line, or write them to a CSV file with a header."""
+    """Print the predictions as CSV, a header and one row per line, or write them to a file."""
     net = MLP.load(args.model, backend=args.backend, device=parse_device(args.device))
     X = read_features(args.data, net.feature_names_in_, net.n_features_in_)
     if args.proba:
@@ -37,7 +37,6 @@ def run(args: argparse.Namespace) -> int:
         header = ["prediction"] if values.shape[1] == 1 else [f"prediction {i + 1}" for i in range(values.shape[1])]
     with nullcontext(sys.stdout) if args.out is None else open(args.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if args.proba or args.out is not None:
-            writer.writerow(header)
+        writer.writerow(header)
         writer.writerows(values)
     return 0

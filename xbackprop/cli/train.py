@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_dtype(parser, "float64")
     add_place(parser)
+    add("--threads", type=int, metavar="N", help="most threads to train with (default: what suits the network)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,6 +109,7 @@ def _settings(args: argparse.Namespace, task: str) -> dict[str, Any]:
         "learning_rate_init": args.learning_rate,
         "max_iter": args.max_iter,
         "backend": get_backend(args.backend, parse_device(args.device)),
+        "threads": args.threads,
         "dtype": args.dtype,
         "random_state": args.seed,
     }

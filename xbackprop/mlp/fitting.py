@@ -98,7 +98,9 @@ def fit(
                 model = model if best is None else model._replace(theta=best)
                 return result_of(model)
         callback = callback or (print_epoch if settings.values["verbose"] else None)
-        limit = settings.values["threads"]
+        rows = n if settings.lbfgs else min(n, settings.plan.batch_size)
+        suitable = model.backend.threads_for(rows * model.objective.layout.n_weights)
+        limit = settings.values["threads"] or suitable
         with model.backend.device_context(), nullcontext() if limit is None else model.backend.threads(limit):
             if settings.lbfgs:
                 theta, message = _minimise(settings, model, data, callback)

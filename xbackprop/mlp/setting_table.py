@@ -239,8 +239,8 @@ SETTINGS: tuple[Setting, ...] = (
         in_files=False),
     Setting("threads", None, optional(COUNT),
         "Upper bound on the threads that training uses, for matrix products and updates; None leaves it to the "
-        "library. Where several networks train side by side, use cores divided by networks (joblib's workers do)."
-        " JAX raises BackendError.",
+        "library, but torch takes one for steps of less than two million multiplications. Where several networks train "
+        "side by side, use cores divided by networks (joblib's workers do). JAX raises BackendError.",
         in_files=False),
     Setting("dtype", None, optional(precision),
         '"float32" or "float64", the precision of weights and of all computation. None, the default, keeps that '
