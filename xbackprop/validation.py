@@ -23,9 +23,16 @@ def integer(where: str, name: str, value: Any, at_least: int) -> int:
 
 def number(where: str, name: str, value: Any, accept: Callable[[float], bool], expected: str) -> float:
     """Return `value` as a Python float, since a NumPy float64 would turn a float32 network into a float64 one."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not accept(float(value)):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real) or not accept(_float(value)):
         raise ValueError(f"{where}: {name} must be {expected}, got {value!r}")
     return float(value)
+
+
+def _float(value: Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return math.inf
 
 
 def positive(where: str, name: str, value: Any) -> float:

@@ -130,3 +130,12 @@ def test_functions_that_a_file_does_not_hold_are_named(tmp_path):
     outer = quiet(MLPClassifier((3,), scoring=lambda *_: 1.0, max_iter=2).fit, X, LABELS)
     with pytest.warns(UserWarning, match=r"^MLPClassifier\.save: .* does not hold scoring=<function"):
         outer.save(tmp_path / "outer.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore:A column-vector y")
+def test_tensors_of_labels_in_a_column_are_scored_as_they_are_fitted():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    x, y = torch.tensor(X), torch.tensor(LABELS)
+    for cls, target in ((MLPClassifier, y), (MLPRegressor, x[:, 0])):
+        net = quiet(cls(hidden_layer_sizes=(4,), max_iter=3, random_state=0).fit, x, target[:, None])
+        assert net.score(x, target[:, None]) == net.score(x, target)

@@ -102,7 +102,7 @@ def read_samples(
         targets = targets._replace(scaling=standardise(where, "y", y, None)[1])
     y = read_targets(where, backend, dtype, y, targets, known_finite)
     if weight is not None:
-        weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
+        weight = tables.weights_to_device(where, weight, backend, dtype)
     if class_weight is not None:
         with backend.device_context():
             by_class = backend.asarray(class_weight, dtype)

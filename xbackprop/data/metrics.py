@@ -1,16 +1,15 @@
-"""Accuracy and R², computed in the library and on the device of the predictions."""
+"""Accuracy and R² of predictions."""
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
 
 from xbackprop.arrays.backend import Array, Namespace
 
 
-def accuracy(xp: Namespace, correct: Array, weight: Array | None, dtype: Any) -> Array:
-    """Return the weighted accuracy Σ w [correct] / Σ w of booleans `correct` (n,)."""
-    correct = xp.astype(correct, dtype)
-    return xp.mean(correct) if weight is None else xp.sum(weight * correct) / xp.sum(weight)
+def accuracy(correct: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the weighted accuracy Σ w [correct] / Σ w of booleans (n,) on the host, in float64."""
+    return float(np.average(correct, weights=None if weight is None else weight.astype(np.float64)))
 
 
 def r2(xp: Namespace, y: Array, prediction: Array, weight: Array | None = None) -> Array:

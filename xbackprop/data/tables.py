@@ -93,7 +93,7 @@ def to_device(
     first_row : the number of the first row of `x` in the user's table, for the error message.
     """
     sparse = is_sparse(x)
-    with backend.device_context():  # in which an overflow is no warning
+    with backend.device_context(), np.errstate(over="ignore"):  # infinities are looked for below
         moved = x.astype(dtype, copy=False) if sparse else transfer(x, backend_of(x), backend, dtype)
     if known_finite and not (dtype == "float32" and "float64" in str(x.dtype)):
         return moved
@@ -173,6 +173,15 @@ def sample_weights(where: str, sample_weight: Any, n: int) -> Array:
     return w
 
 
+def weights_to_device(where: str, w: Array, backend: Backend, dtype: str) -> Array:
+    """Convert sample weights, checked above, to an array of the backend; raise ValueError if all become zero in it."""
+    w = to_device(where, "sample_weight", w, backend, dtype)
+    with backend.device_context():
+        if not bool(backend.xp.any(w > 0)):
+            raise ValueError(f"{where}: sample_weight must have some numbers that are positive in {dtype} too")
+    return w
+
+
 def working_dtype(where: str, X: Array, dtype: str | None) -> str:
     """Return the dtype to compute in: `dtype` if given, float32 for X in single or half precision, else float64."""
     if dtype is not None:
@@ -187,6 +196,8 @@ def _numeric(where: str, name: str, x: Any, columns: Sequence[str] | None) -> Ar
         xp = array_api_compat.array_namespace(x)
         if xp.isdtype(x.dtype, "complex floating"):
             raise ValueError(f"{where}: {name} must have real numbers, got {x.dtype}")
+        if "sparse" in (layout := str(getattr(x, "layout", ""))):  # torch's
+            raise ValueError(f"{where}: {name} must be dense or a sparse matrix of SciPy's, got the layout {layout}")
         return x
     if is_sparse(x):
         raise ValueError(f"{where}: {name} must be a dense array, got a sparse {type(x).__name__}; use .toarray()")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Namespace
+from xbackprop.arrays.backend import Array, Backend, Namespace
 from xbackprop.arrays.discovery import on_host
 from xbackprop.data import tables
 from xbackprop.data.metrics import accuracy, r2
@@ -110,15 +110,19 @@ class Targets(NamedTuple):
             return xp.concat([-softplus(xp, z), logs], axis=-1) if self._two else xp.zeros_like(z)
         return log_softmax(xp, z) if loss is LOSSES["cross_entropy"] else xp.log(self.probabilities(xp, z, loss))
 
-    def score(self, xp: Namespace, z: Array, y: Array, loss: Loss, weight: Array | None) -> Array:
+    def score(self, backend: Backend, z: Array, y: Array, loss: Loss, weight: Array | None) -> float:
         """Return the accuracy, for a multilabel target that of whole rows, or R²; y is as `encode` returned it."""
+        xp = backend.xp
         decided = self.predict_from_logits(xp, z, loss)
         if self.kind == "numbers":
-            return r2(xp, y, decided, weight)
+            return float(backend.to_host(r2(xp, y, decided, weight)))
         if self.kind == "multilabel":
-            return accuracy(xp, xp.all((decided > 0) == (y > 0.5), axis=-1), weight, z.dtype)
-        true = xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
-        return accuracy(xp, decided == true, weight, z.dtype)
+            correct = xp.all((decided > 0) == (y > 0.5), axis=-1)
+        else:
+            correct = decided == (
+                xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
+            )
+        return accuracy(backend.to_host(correct), None if weight is None else backend.to_host(weight))
 
 
 class TargetRule(NamedTuple):

@@ -53,6 +53,19 @@ def step_by_step(estimator: Any) -> bool:
     return True
 
 
+def _one_axis(y: Any, stacklevel: int) -> Any:
+    """Return y without its second axis if that has a single column, and warn, as scikit-learn does."""
+    if y.ndim != 2 or y.shape[1] != 1:
+        return y
+    warnings.warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
+        "(n_samples, ), for example using ravel().",
+        DataConversionWarning,
+        stacklevel=stacklevel,
+    )
+    return y[:, 0]
+
+
 def _print_epoch(epoch: Epoch) -> None:
     print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
     if epoch.score is not None:
@@ -120,6 +133,11 @@ class BaseMLP(BaseEstimator):
     def predict(self, X: Any) -> Array:
         """Predict labels, or numbers, for the rows of X, in the library and on the device of X."""
         return self._predicted(prediction.predict, "predict", X)
+
+    def _score_on_device(self, X: Any, y: Any, sample_weight: Any) -> float:
+        """Return the score for an X that is not on the host, computed where it is."""
+        check_is_fitted(self)
+        return self.network_.score(X, _one_axis(y, 4) if hasattr(y, "ndim") else y, sample_weight)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, as `MLP.save` does: no pickle, readable by every backend, and by `MLP.load` too."""
@@ -272,16 +290,7 @@ class BaseMLP(BaseEstimator):
             y = np.asarray(y) if is_host_array(y) else y
             if reset:
                 self.__dict__.pop("feature_names_in_", None)
-        if is_sparse(y):
-            y = y.toarray()
-        if y.ndim == 2 and y.shape[1] == 1:
-            warnings.warn(
-                "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-                "(n_samples, ), for example using ravel().",
-                DataConversionWarning,
-                stacklevel=stacklevel,
-            )
-            y = y[:, 0]
+        y = _one_axis(y.toarray() if is_sparse(y) else y, stacklevel + 1)
         if self._task == "classification":
             check_classification_targets(on_host(y))
         return X, y, sample_weight

@@ -9,7 +9,6 @@ from typing import Any, Self
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import _check_partial_fit_first_call
-from sklearn.utils.validation import check_is_fitted
 
 from xbackprop.arrays.backend import Array, Backend, is_host_array
 from xbackprop.arrays.discovery import on_host
@@ -127,8 +126,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """Return the accuracy, of whole rows for labels in columns."""
         if is_host_array(X):
             return super().score(X, y, sample_weight)
-        check_is_fitted(self)
-        return self.network_.score(X, y, sample_weight)
+        return self._score_on_device(X, y, sample_weight)
 
     def _publish(self, network: Any, library: str) -> None:
         super()._publish(network, library)

@@ -7,7 +7,6 @@ from os import PathLike
 from typing import Any
 
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
 from xbackprop.arrays.backend import Backend, is_host_array
 from xbackprop.estimators.base import BaseMLP
@@ -101,8 +100,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Return R² of the predictions."""
         if is_host_array(X):
             return super().score(X, y, sample_weight)
-        check_is_fitted(self)
-        return self.network_.score(X, y, sample_weight)
+        return self._score_on_device(X, y, sample_weight)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -36,7 +36,7 @@ def split_rows(
     order = progress.rng.permutation(n)
     count = math.ceil(fraction * n)
     if not 0 < count < n:
-        raise ValueError(f"{where}: validation_fraction={fraction} of {n} rows leaves none to train on")
+        raise ValueError(f"{where}: validation_fraction={fraction} of {n} rows holds out {min(count, n)} of them")
     return order[count:], order[:count]
 
 
@@ -59,7 +59,7 @@ def make_evaluator(
         if not math.isfinite(loss):  # scikit-learn's scorers raise for predictions that are not finite
             return math.nan, loss
         if score is None:
-            found = float(backend.to_host(targets.score(backend.xp, z, batch.y, objective.loss, held_out.weight)))
+            found = targets.score(backend, z, batch.y, objective.loss, held_out.weight)
         else:
             progress = replace(model.progress.copy(backend.copy), rng=deepcopy(model.progress.rng))
             own = model._replace(theta=backend.copy(theta), progress=progress)

@@ -61,10 +61,10 @@ def score(where: str, model: Model, X: Any, y: Any, sample_weight: Any = None) -
     y = read_targets(where, backend, dtype, y, plain)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     if weight is not None:
-        weight = tables.to_device(where, "sample_weight", weight, backend, dtype)
+        weight = tables.weights_to_device(where, weight, backend, dtype)
     z = _logits(where, model, X, linear)
     with backend.device_context():
-        return float(backend.to_host(plain.score(backend.xp, z, y, model.objective.loss, weight)))
+        return plain.score(backend, z, y, model.objective.loss, weight)
 
 
 def _of_classes(where: str, model: Model, X: Any, function: Callable[..., Array], known_finite: bool) -> Array:

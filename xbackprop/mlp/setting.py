@@ -15,6 +15,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Backend
 from xbackprop.nn.activations import ACTIVATIONS, Activation
+from xbackprop.nn.dropout import LEVELS
 from xbackprop.optim.schedules import SCHEDULES
 from xbackprop.validation import dtype_of, fraction, integer, non_negative, number, one_of
 
@@ -165,6 +166,14 @@ def inside(where: str, name: str, value: Any) -> float:
 def closed(where: str, name: str, value: Any) -> float:
     """Check for a number in [0, 1]."""
     return fraction(where, name, value, one_allowed=True)
+
+
+def dropout_rate(where: str, name: str, value: Any) -> float:
+    """Check for a number in [0, 1) that a multiple of 2⁻¹⁶ below 1 is nearest to, since rates are rounded to one."""
+    rate = fraction(where, name, value)
+    if round(rate * LEVELS) == LEVELS:
+        raise ValueError(f"{where}: {name} must be below 1 as a multiple of 2**-16, got {value!r}")
+    return rate
 
 
 def precision(where: str, name: str, value: Any) -> str:

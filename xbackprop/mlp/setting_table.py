@@ -21,6 +21,7 @@ from xbackprop.mlp.setting import (
     choice,
     class_weight,
     closed,
+    dropout_rate,
     flag,
     folder,
     inside,
@@ -105,7 +106,7 @@ SETTINGS: tuple[Setting, ...] = (
         "λ ≥ 0: before each step the weights, not the biases, are multiplied by 1 - ηλ, where η is the learning "
         'rate of the step; the gradient is left alone. "auto" is 0.01 for adamw, as in torch, and 0 for other '
         "solvers."),
-    Setting("dropout", 0.0, one_or_more(fraction, "a rate", (Real, str)),
+    Setting("dropout", 0.0, one_or_more(dropout_rate, "a rate", (Real, str)),
         "Probability in [0, 1) with which a hidden unit is left out of a training step; a number for all hidden "
         "layers, or a sequence with one for each. Predictions use all units. Rounded to a multiple of 2**-16."),
     Setting("clip_norm", None, optional(positive),

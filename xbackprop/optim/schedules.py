@@ -57,10 +57,18 @@ def make_schedule(learning_rate: str | Callable, power_t: float, step_epochs: in
     if callable(learning_rate):
         return lambda at: float(learning_rate(at.epoch, at.epochs))
     if learning_rate == "invscaling":
-        return lambda at: 1.0 / (at.samples + 1) ** power_t
+        return lambda at: 1.0 / _power(at.samples + 1, power_t)
     if learning_rate == "step":
-        return lambda at: step_factor ** (at.epoch // step_epochs)
+        return lambda at: _power(step_factor, at.epoch // step_epochs)
     return {"cosine": cosine, "one_cycle": one_cycle}.get(learning_rate, constant)
+
+
+def _power(base: float, exponent: float) -> float:
+    """Return base^exponent, infinite beyond the largest float, where Python raises OverflowError."""
+    try:
+        return float(base**exponent)
+    except OverflowError:
+        return math.inf
 
 
 def _between(start: float, end: float, done: float) -> float:
