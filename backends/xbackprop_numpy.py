@@ -330,6 +330,11 @@ class NumpyBackend(Backend):
         """Return the numbers as one array, without stacking them first."""
         return np.array(numbers, dtype=np.float64)
 
+    def asarray(self, x: Any, dtype: str | None = None) -> Array:
+        """Return `x` as an array in the machine's byte order; it shares memory with `x` if it can."""
+        x = np.asarray(x, dtype)
+        return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
     def to_host(self, x: Array) -> np.ndarray:
         """Return `x` itself."""
         return np.asarray(x)

@@ -139,3 +139,24 @@ def test_tensors_of_labels_in_a_column_are_scored_as_they_are_fitted():
     for cls, target in ((MLPClassifier, y), (MLPRegressor, x[:, 0])):
         net = quiet(cls(hidden_layer_sizes=(4,), max_iter=3, random_state=0).fit, x, target[:, None])
         assert net.score(x, target[:, None]) == net.score(x, target)
+
+
+def test_a_plain_array_takes_the_short_way_to_the_same_predictions():
+    """What scikit-learn's checks would return as it is, is not sent through them; all else is, errors included."""
+    net = quiet(MLPClassifier((4,), max_iter=3, random_state=0).fit, X, LABELS)
+    assert net._is_plain(X[:1])
+    expected = net.predict_proba(X[:1])
+    for other in (X[:1].tolist(), X[:1].astype(object), np.asfortranarray(np.repeat(X[:1], 2, axis=0))[:1]):
+        np.testing.assert_array_equal(net.predict_proba(other), expected)
+    for bad, words in (
+        (np.full((1, 4), np.nan), "contains NaN"),
+        (np.full((1, 4), np.inf), "contains infinity"),
+        (X[:1, :3], "X has 3 features, but MLPClassifier is expecting 4"),
+        (X[0], "Expected 2D array, got 1D array"),
+        (X[:0], "Found array with 0 sample"),
+        (np.array(1.0), "Expected 2D array, got scalar array"),
+        (1j * X[:1], "Complex data not supported"),
+    ):
+        assert not net._is_plain(bad)
+        with pytest.raises(ValueError, match=words):
+            net.predict(bad)

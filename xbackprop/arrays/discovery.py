@@ -44,7 +44,17 @@ def backend_class(name: str) -> type[Backend]:
     if name not in _installed():
         known = ", ".join(backend_names()) or "none (is xbackprop installed? pip install .)"
         raise BackendError(f"backend: unknown backend {name!r}; expected one of: {known}")
+    return _loaded(name)
+
+
+@functools.cache
+def _loaded(name: str) -> type[Backend]:
     return _installed()[name].load()
+
+
+@functools.cache
+def _on_host() -> Backend:
+    return backend_class("numpy")()  # type: ignore[call-arg]
 
 
 def library_of(x: Any) -> str:
@@ -56,8 +66,10 @@ def library_of(x: Any) -> str:
 
 def backend_of(x: Any, device: Any = None) -> Backend:
     """Return a backend for the library of `x`, on the device of `x` unless another is given."""
+    if device is None and is_host_array(x):
+        return _on_host()
     name = library_of(x)
-    if device is None and not is_host_array(x):
+    if device is None:
         device = device_of(x)
     if name in _installed():
         return backend_class(name)(device=device)  # type: ignore[call-arg]
