@@ -277,7 +277,7 @@ class BaseMLP(BaseEstimator):
         return function(name, self.network_.model_, X, known_finite=host)
 
     def _is_plain(self, X: Any) -> bool:
-        """Return whether X is such an array that scikit-learn's checks would return it as it is, after ten times as long."""
+        """Return whether X is such an array that scikit-learn's checks would return it as it is."""
         usual = type(X) is np.ndarray and X.dtype in (np.float64, np.float32) and X.ndim == 2 and len(X) > 0
         if not usual or X.shape[1] != self.n_features_in_ or hasattr(self, "feature_names_in_"):
             return False
