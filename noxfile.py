@@ -133,6 +133,13 @@ def campaign(session):
 
 
 @nox.session
+def stress(session):
+    """Not by default: files, tables, settings and running processes mistreated at random; `-- --tries 100` for less."""
+    session.install(*INSTALL, ".[sklearn]")
+    session.run("python", "tests/stress/stress.py", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Not by default: against scikit-learn, torch, JAX and the bare matrix products. Writes docs/benchmarks.md.
 

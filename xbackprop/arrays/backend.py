@@ -36,7 +36,7 @@ class Backend:
     | method | called | must |
     |---|---|---|
     | `asarray`, `to_host` | when data comes in and results go out | copy between NumPy and this device |
-    | `copy` | before training, and before every epoch | share no memory with its argument |
+    | `copy` | before training, and before epochs that `reuses_buffers` | share no memory with its argument |
     | `read` | once after every epoch | bring costs to the host, waiting for the device once |
     | `device_context` | around every computation | select device and precision |
     | `compile` | once per epoch | return a function that runs many training steps |

@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args, unknown = make_parser().parse_known_args(argv)
+        args.argv = list(sys.argv[1:] if argv is None else argv)  # for the head of a report
         if unknown:
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")  # with the usage of this command alone
         status: int = args.run(args)

@@ -25,18 +25,33 @@ def progress_bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
         yield _lines(max_iter)
 
 
+class Speed:
+    """Samples per second over the epochs so far, without the first if there are more: a compiler may work in it."""
+
+    def __init__(self) -> None:
+        self.samples, self.seconds, self.epochs = 0, 0.0, 0
+
+    def __call__(self, epoch: Epoch) -> float:
+        """Take one more epoch into account and return the speed."""
+        if self.epochs == 1:
+            self.samples, self.seconds = 0, 0.0
+        self.samples, self.seconds, self.epochs = (
+            self.samples + epoch.samples, self.seconds + epoch.seconds, self.epochs + 1,
+        )  # fmt: skip
+        return self.samples / self.seconds
+
+
 def _lines(max_iter: int) -> Callable[[Epoch], None]:
     """Return a callback that prints a line for the first epoch and after every tenth of the epochs."""
     step = -(-max_iter // LINES)
     width = len(str(max_iter))
-    samples, seconds = 0, 0.0
+    speed = Speed()
 
     def show(epoch: Epoch) -> None:
-        nonlocal samples, seconds
-        samples, seconds = samples + epoch.samples, seconds + epoch.seconds
+        rate = speed(epoch)
         if epoch.number == 1 or epoch.number % step == 0:
             number = f"{epoch.number:{width}}/{max_iter}"
-            print(f"epoch      {number}  loss {epoch.loss:<10.6g} {samples / seconds:>11,.0f} samples/s", flush=True)
+            print(f"epoch      {number}  loss {epoch.loss:<10.6g} {rate:>11,.0f} samples/s", flush=True)
 
     return show
 
@@ -53,14 +68,12 @@ def _bar(max_iter: int) -> Iterator[Callable[[Epoch], None]]:
         TextColumn("{task.description}"),
         TimeElapsedColumn(),
     )
-    samples, seconds = 0, 0.0
+    speed = Speed()
     with Progress(*columns) as bar:
         task = bar.add_task("", total=max_iter)
 
         def show(epoch: Epoch) -> None:
-            nonlocal samples, seconds
-            samples, seconds = samples + epoch.samples, seconds + epoch.seconds
-            text = f"loss {epoch.loss:<9.4g} {samples / seconds:>11,.0f} samples/s"
+            text = f"loss {epoch.loss:<9.4g} {speed(epoch):>11,.0f} samples/s"
             bar.update(task, completed=epoch.number, description=text)
 
         yield show

@@ -14,11 +14,12 @@ import numpy as np
 from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli.devices import parse_device
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
-from xbackprop.cli.progress_bar import progress_bar
+from xbackprop.cli.progress_bar import Speed, progress_bar
 from xbackprop.cli.tables import hold_out, read_dataset
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
+from xbackprop.training.loop import Epoch
 
 HELP = "train a network on a table, and score it on held-out rows"
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     data = read_dataset(args.data, args.target, args.task)
     rows, held_out = hold_out(data, args.held_out, args.seed)
     X, y, regression = data.X[rows], data.y[rows], data.task == "regression"
-    settings = _settings(args, data.task)
+    settings = settings_of(args, data.task)
     net = MLP(args.hidden, **settings).initialize(X, y)
 
     backend = settings["backend"]
@@ -80,11 +81,11 @@ def run(args: argparse.Namespace) -> int:
     _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}")
     _check_small_copy(args.hidden, settings, X, y)
     began = time.perf_counter()
-    settled = _fit(net, X, y)
+    settled, rate = _fit(net, X, y)
     seconds = time.perf_counter() - began
 
     net.feature_names_in_ = data.features
-    _report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {len(y) * net.n_iter_ / seconds:,.0f} samples/s")
+    _report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {rate:,.0f} samples/s")
     end = "settled" if settled else f"still falling at --max-iter {args.max_iter}"
     units = f", in units of the standard deviation of {data.target}" if regression else ""
     _report("loss", f"{net.loss_curve_[-1]:.4g}, {end}{units}")
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace, task: str) -> dict[str, Any]:
+def settings_of(args: argparse.Namespace, task: str) -> dict[str, Any]:
     """Return the settings of `MLP` that the options ask for, without the hidden layers."""
     return {
         "activation": args.activation,
@@ -126,20 +127,27 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
     _report("gradients", f"relative error {error:.1e}, limit {CHECK_TOLERANCE:.0e} ({copy})")
 
 
-def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> bool:
-    """Train; return whether the loss has settled before --max-iter."""
+def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> tuple[bool, float]:
+    """Train; return whether the loss has settled before --max-iter, and the samples per second."""
+    speed, rate = Speed(), 0.0
+
+    def note(epoch: Epoch) -> None:
+        nonlocal rate
+        rate = speed(epoch)
+        show(epoch)
+
     with progress_bar(net.max_iter) as show, warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # fit warns at its very end, so the network is trained
         try:
-            net.fit(X, y, callback=show)
+            net.fit(X, y, callback=note)
         except ConvergenceWarning:
-            return False
+            return False, rate
         except DivergenceError as error:  # in the words of the command's options
             raise DivergenceError(
                 f"the loss or a weight became infinite or NaN in epoch {net.n_iter_ + 1}; try a smaller "
                 f"--learning-rate than {net.learning_rate_init:g}"
             ) from error
-    return True
+    return True, rate
 
 
 def _report(label: str, text: str) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import importlib.util
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -14,6 +17,8 @@ from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.matrix import DTYPES, PARITY, Cell, matrix
+from xbackprop.cli.matrix_table import MatrixTable
+from xbackprop.cli.screen import clear_line, progress_line, terminal_width
 from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
@@ -21,9 +26,8 @@ from xbackprop.mlp.verify import verify
 from xbackprop.validation import one_of
 from xbackprop.verification.findings import Verdict
 from xbackprop.verification.methods import METHODS
-from xbackprop.verification.report.format import Column, finding_cell, verdict_column
 from xbackprop.verification.report.report import Report
-from xbackprop.verification.report.text import aligned
+from xbackprop.verification.report.text import WIDTH
 from xbackprop.verification.run import DEFAULT, make_header
 
 HELP = "verify gradients, on every backend or of a saved network"
@@ -74,10 +78,20 @@ def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[s
         thorough=args.thorough,
         seed=args.seed,
         pictures=args.html is not None,
+        progress=progress_line(),
     )
-    report = replace(report, not_run={**report.not_run, **not_run})
-    print(report)
+    report = replace(report, header=_header(report, args), not_run={**report.not_run, **not_run})
+    clear_line()
+    print(report.to_text(min(terminal_width(), WIDTH)))
     return report
+
+
+def _header(report: Report, args: argparse.Namespace) -> dict[str, str]:
+    """Return the head of the report with the files, the command and the date: what a reader of the page asks first."""
+    files = {"model": args.net, "data": args.data} if args.net is not None else {}
+    now = datetime.datetime.now(datetime.UTC)
+    when = {"command": f"xbackprop {shlex.join(args.argv)}", "date": f"{now:%Y-%m-%d %H:%M} UTC"}
+    return {**report.header, **files, **when}
 
 
 def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
@@ -86,21 +100,19 @@ def _matrix(args: argparse.Namespace, methods: list[str] | None, dtypes: list[st
     names = args.backends or ",".join(b.name for b in installed() if b.reason is None)
     homes, not_run = _places(names)
     asked = methods or [*DEFAULT, *(["differences"] if args.thorough else [])]
-    shown = [m for name, m in METHODS.items() if name in asked] + ([PARITY] if methods is None else [])
-    columns = [Column(title, [], left=True) for title in ("backend", "activation", "loss", "dtype")]
-    columns += [*(Column(m.title, []) for m in shown), verdict_column([])]
-    widths = (10, 10, 20, 7, *(len("complex step") for _ in shown), 0)
-    print(aligned(columns, [column.title for column in columns], widths))
+    shown = [m for name, m in METHODS.items() if name in asked and _is_here(m.needs)]
+    table = MatrixTable([*shown, *([PARITY] if methods is None else [])], terminal_width())
+    print(table.head())
     cells: list[Cell] = []
     how = {"dtypes": dtypes or DTYPES, "methods": methods, "thorough": args.thorough, "seed": args.seed}
     for device, backend in homes:
         for cell in matrix(backend, device, **how):
             cells.append(cell)
-            place = [f"{backend.name} {device}", cell.kind.activation.name, cell.kind.loss, cell.kind.dtype]
-            errors = [finding_cell(cell.worst(m.name)).text for m in shown]
-            print(aligned(columns, [*place, *errors, cell.verdict], widths), flush=True)
+            print(table.row(cell), flush=True)
     runs = [run for cell in cells for run in cell.runs]
-    report = Report(make_header({"matrix": f"{len(cells)} cells, {len(runs)} gradients"}, args.seed), runs, not_run)
+    header = make_header({"matrix": f"{len(cells)} cells, {len(runs)} gradients"}, args.seed)
+    report = Report(header, runs, not_run)
+    report = replace(report, header=_header(report, args))
     for name, reason in (aside if not args.backends else {}).items():
         print(f"not checked: {name}: {reason}")
     for line in _reasons(report):
@@ -124,6 +136,10 @@ def _reasons(report: Report) -> Iterator[str]:
             for finding in run.findings:
                 if finding.tensor == "θ" and finding.verdict is Verdict.FAIL:
                     yield f"FAIL: {where}: {finding.method}: {finding.reason}"
+
+
+def _is_here(package: str) -> bool:
+    return not package or importlib.util.find_spec(package) is not None
 
 
 def _places(text: str) -> tuple[list[tuple[str, Backend]], dict[str, str]]:

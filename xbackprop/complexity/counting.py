@@ -27,6 +27,15 @@ from xbackprop.nn.parameters import Layout
 from xbackprop.nn.penalty import add_penalty_gradient
 from xbackprop.optim.optimizers import OPTIMIZERS, Optimizer
 
+#: The fields of `Memory`, for the table.
+MEANINGS = {
+    "parameters": "θ, and its copy where steps write into it",
+    "gradients": "∂C/∂θ",
+    "state": "the optimizer's moments",
+    "activations": "X, and what the forward pass keeps",
+    "temporaries": "δ, y, and what is made on the way",
+}
+
 
 class Work(NamedTuple):
     """Number of operations.
@@ -41,7 +50,7 @@ class Work(NamedTuple):
 class Memory(NamedTuple):
     """Bytes held at the moment of a step when they are most.
 
-    parameters, gradients : θ with a copy of it, and g. state : the optimizer's moments.
+    parameters, gradients : θ, with a copy of it where steps write into it, and g. state : the optimizer's moments.
     activations : the arrays that the forward pass keeps, and X.
     temporaries : all others, such as δ_l, y, and the temporaries of f′ and of the optimizer's step.
     """
@@ -105,7 +114,7 @@ class Complexity:
             f"{'intensity':<14}{self.intensity:>16.1f} flops per byte, of the matrix products",
             "",
             f"{'memory':<14}{'bytes':>16}",
-            *(f"{name:<14}{size:>16,}" for name, size in self.memory._asdict().items()),
+            *(f"{name:<14}{size:>16,}  {MEANINGS[name]}" for name, size in self.memory._asdict().items()),
             f"{'all':<14}{self.memory.total:>16,}",
         ]
         return "\n".join(rows)

@@ -35,7 +35,8 @@ class StepMemory:
     def memory(self) -> tuple[float, float, float, float, float]:
         """Count parameters, gradients, optimizer state, activations and temporaries at the moment when they are most.
 
-        `training.train` keeps the θ from before the epoch, and where arrays are made anew the moments stay as well.
+        `training.train` keeps the θ from before the epoch: a copy where steps write into θ; where arrays are made anew,
+        θ itself, and the moments stay as well.
         """
         P, m = self.objective.layout.n_parameters, self.m
         fixed = self._buffers() + m * (self.sizes[0] + self.sizes[-1])  # X and y of the batch
@@ -45,7 +46,7 @@ class StepMemory:
         activations += self._buffers(deltas=False) + m * self.sizes[0]
         state = P * self.optimizer.n_moments
         before = 0 if self.reuses else state
-        return 2 * P, P, state + before, activations, fixed + most - activations
+        return (2 if self.reuses else 1) * P, P, state + before, activations, fixed + most - activations
 
     def _peaks(self) -> Iterator[tuple[float, float]]:
         """Yield the elements that the passes keep, and all others, at each moment that may be the largest."""

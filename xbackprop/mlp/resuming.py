@@ -11,12 +11,13 @@ from xbackprop.arrays.backend import Array
 from xbackprop.errors import ModelFileError
 from xbackprop.mlp import model_file
 from xbackprop.mlp.model import Model
-from xbackprop.mlp.setting_table import SETTINGS
+from xbackprop.mlp.setting_table import SETTINGS, defaults_of
 from xbackprop.mlp.settings import Settings
 from xbackprop.mlp.tensor_file import checked
 from xbackprop.training.checkpoints import Saver, check_tensors, pack, unpack
 from xbackprop.training.plan import Progress
 
+DEFAULTS = defaults_of()
 #: Settings that must be the same in the run that wrote a checkpoint and in the run that resumes it.
 FIXED = tuple(s.name for s in SETTINGS if s.in_files and not s.changes_on_resume)
 
@@ -49,7 +50,7 @@ def read_checkpoint(where: str, settings: Settings, model: Model, n: int) -> Mod
     if numbers is None:
         raise ModelFileError(f"{where}: {path} is a model file and not the checkpoint of a run")
     sizes, layout = contents.layout.sizes, model.objective.layout
-    differ = [name for name in FIXED if ours[name] != theirs.get(name)]
+    differ = [name for name in FIXED if ours[name] != theirs.get(name, DEFAULTS[name])]  # older files lack some
     if (
         ours["random_state"] is None and "random_state" in differ
     ):  # without a seed the run goes on with that of the file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +41,7 @@ def verify(
     seed: int = 0,
     memory: int = STACK_BYTES,
     pictures: bool = True,
+    progress: Callable[[str], None] | None = None,
 ) -> Report:
     """Check the gradient of a network against its cost, by methods that share none of its formulas.
 
@@ -57,6 +58,7 @@ def verify(
         ones, with the present α, with 0 and with one as large as n.
     seed : the seed of random directions and samples. memory : the bytes that a stack of moved parameters may take.
     pictures : whether to measure what `Report.plot` and `Report.to_html` draw.
+    progress : called with a line of text before each step of the work; `print` shows them.
 
     Returns
     -------
@@ -85,8 +87,11 @@ def verify(
             batch = _batch_at(home, data[dtype])
             for place, theta, alpha in _points(model, batch, thorough, seed):
                 objective = replace(model.objective, backend=home, alpha=alpha)
-                how = {"methods": asked, "seed": seed, "memory": memory, "pictures": pictures, "place": place}
-                runs.append(run_methods(objective, home.asarray(theta, dtype), batch, **how))  # type: ignore[arg-type]
+                run = run_methods(
+                    objective, home.asarray(theta, dtype), batch, methods=asked, seed=seed, memory=memory,
+                    pictures=pictures, place=place, progress=progress,
+                )  # fmt: skip
+                runs.append(run)
     if methods is not None:
         not_run |= {name: reason for run in runs for name, reason in _missing(asked or (), run).items()}
     return Report(_header(model, next(iter(data.values())), seed), runs, not_run)

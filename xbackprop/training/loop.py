@@ -82,7 +82,8 @@ def train(
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
         try:
             began = time.perf_counter()
-            before, restore = backend.copy(theta), progress.snapshot()
+            # steps that write into their arguments would leave nothing to return to
+            before, restore = backend.copy(theta) if backend.reuses_buffers else theta, progress.snapshot()
             whole = False
             order = _next_order(progress, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)

@@ -49,7 +49,8 @@ class Method:
         its findings are made elsewhere.
     at_least : whether the figure must reach the bound, as an order must, and not stay below it.
     counted : the things that `Finding.checked` counts: "elements", "steps" or "draws".
-    default : whether it runs by default. stand_in : the method that runs where this one cannot.
+    needs : the package that must be installed for it. default : whether it runs by default.
+    stand_in : the method that runs where this one cannot.
     slope_precedence : of two methods that give slopes, the slopes of the one with the larger number are shown.
     """
 
@@ -62,6 +63,7 @@ class Method:
     of_network: bool = False
     at_least: bool = False
     counted: str = "elements"
+    needs: str = ""
     default: bool = True
     stand_in: str = ""
     slope_precedence: int = 0

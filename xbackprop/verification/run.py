@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +33,7 @@ from xbackprop.verification.methods.paper import EPSILON
 from xbackprop.verification.network import NetworkGradient, network_gradient
 from xbackprop.version import __version__
 
+Progress = Callable[[str], None]
 SCATTER = 2000  # elements of a tensor that a report keeps
 CURVE_ELEMENTS, FEW = 24, 2  # elements that the curves are measured on; and the number if the methods sample
 CURVE_STEPS = np.logspace(-1, -12, 23)
@@ -54,6 +55,7 @@ def run_methods(
     memory: int = STACK_BYTES,
     pictures: bool = False,
     place: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Run:
     """Check the gradient of `objective` at θ by every method that can run there.
 
@@ -68,15 +70,20 @@ def run_methods(
     seed : the seed of random directions and samples. memory : the bytes that a stack of moved parameters may take.
     pictures : whether to measure the curves that a report draws.
     place : entries of `Run.place` beside backend, dtype and α.
+    progress : called with a line of text before each step of the work.
     """
     began = time.perf_counter()
     backend = objective.backend
     asked = set(DEFAULT if methods is None else methods)
     with backend.device_context(), one_thread(batch.X.shape[0] * objective.layout.n_weights):
         network = network_gradient(objective, theta, batch, seed, memory)
-        results, not_run = run_each(METHODS.values(), asked, network.claim, network)
+        where = f"{backend.name}, {network.gradient.dtype}"
+        told = None if progress is None else lambda method: progress(f"{method} on {where}")
+        results, not_run = run_each(METHODS.values(), asked, network.claim, network, told)
         if not network.repeatable:
             results = {name: _doubted(result) for name, result in results.items()}
+        if pictures and told:
+            told("the curves of the pictures")
         curves = measure_curves(network.claim, results) if pictures else Curves()
     described = {
         "backend": backend.name,
@@ -97,12 +104,18 @@ def run_methods(
 
 
 def run_each(
-    methods: Iterable[Method], asked: Collection[str], claim: GradientClaim, network: NetworkGradient | None = None
+    methods: Iterable[Method],
+    asked: Collection[str],
+    claim: GradientClaim,
+    network: NetworkGradient | None = None,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, MethodResult], list[str]]:
     """Run those of `methods` that are asked for or stand in for one; return their results, and why some cannot run."""
     names, results, notes = set(asked), {}, []
     for method in methods:
         if method.name in names and method.check is not None:
+            if progress is not None:
+                progress(method.title)
             try:
                 results[method.name] = method.check(network if method.of_network else claim)
             except (CannotRun, BackendError) as error:

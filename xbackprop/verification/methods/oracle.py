@@ -170,6 +170,7 @@ def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:
 METHOD = Method(
     "oracle",
     title="oracle",
+    needs="torch",
     role=Role.DECISIVE,
     bound=UNITS,
     explained="The gradient that torch.autograd takes of the same cost. The error is in units of the error that "

@@ -301,6 +301,7 @@ def _loss(mp: Any, loss: str) -> Callable[[list[Number], list[Number]], Number]:
 METHOD = Method(
     "reference",
     title="reference",
+    needs="mpmath",
     role=Role.DECISIVE,
     bound=TOLERANCE,
     explained="The slope of a cost written anew in scalar loops and calculated with 50 digits: the one check of the "

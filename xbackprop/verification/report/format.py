@@ -89,6 +89,11 @@ def clean(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def mark_of(finding: Finding | None) -> str:
+    """Return the verdict of a finding as one character."""
+    return "" if finding is None else MARKS[finding.verdict]
+
+
 def finding_cell(finding: Finding | None) -> Cell:
     """Return the cell with the error of a finding and its verdict."""
     if finding is None:

@@ -14,7 +14,7 @@ from typing import Any
 from xbackprop.files import write_atomically
 from xbackprop.verification.findings import Element, Finding, Results, Verdict
 from xbackprop.verification.report import page, plots
-from xbackprop.verification.report.text import report_in_text, summary_of
+from xbackprop.verification.report.text import WIDTH, report_in_text, summary_of
 
 #: The version of the JSON file; it increases when a reader of the older form would misread the newer one.
 FORMAT = 1
@@ -43,7 +43,11 @@ class Report(Results):
         return summary_of(self)
 
     def __str__(self) -> str:
-        return "\n".join(line.rstrip() for line in report_in_text(self))
+        return self.to_text()
+
+    def to_text(self, width: int = WIDTH) -> str:
+        """Return the report as text for a terminal of this width."""
+        return "\n".join(line.rstrip() for line in report_in_text(self, width))
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in the types of JSON: dictionaries, lists, text, numbers, None.

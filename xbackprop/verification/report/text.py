@@ -11,7 +11,7 @@ from xbackprop.verification.findings import Element, Finding, Results, Role, Run
 from xbackprop.verification.report import format as write
 from xbackprop.verification.report.format import FEW, Cell, Column, clean, runs_table, tensors_table
 
-#: The width of the text, and of a name in a table, in characters.
+#: The width of the text where none is given, and that of a name in a table, in characters.
 WIDTH, NAME = 100, 24
 #: With more than FEW runs, the text shows in full only those that are not a PASS, up to MANY of them.
 MANY = 8
@@ -42,8 +42,8 @@ def _in_short(report: Results) -> str:
         return (f"could not be told for {_few(names)}" if names else "there was nothing to look at") + several
     if verdict is Verdict.VACUOUS:
         return f"everything is zero, on both sides, in {_few(names)}{several}"
-    sizes = {t.name: math.prod(t.shape) for run in runs for t in run.tensors}
-    looked, size = min(map(_looked_at, runs)), sum(sizes.values())
+    sizes = [math.prod(t.shape) for run in runs for t in run.tensors]
+    looked, size = sum(map(_looked_at, runs)), sum(sizes)
     seen = [f"{len(runs)} runs"] if len(runs) > 1 else []
     seen += [_many(len(sizes), "tensor"), (f"{looked:,} of " if looked < size else "") + _many(size, "element")]
     return ", ".join([*seen, *_methods_that_pass(runs)])
@@ -74,54 +74,54 @@ def _many(count: int, name: str) -> str:
     return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
-def report_in_text(report: Results) -> Iterator[str]:
-    """Yield the lines of the report, none longer than WIDTH. Only the whole is called "PASS"; its parts "pass"."""
+def report_in_text(report: Results, width: int = WIDTH) -> Iterator[str]:
+    """Yield the lines of the report, none longer than `width`. Only the whole is called "PASS"; its parts "pass"."""
     runs = report.runs
     facts = [f"{key} {value}" for key, value in report.header.items()]
-    yield from _wrapped("", ": ".join(["gradient check", *facts[:1]]))
-    yield from _wrapped("  ", " · ".join(facts[1:]))
+    yield from _wrapped(width, "", ": ".join(["gradient check", *facts[:1]]))
+    yield from _wrapped(width, "  ", " · ".join(facts[1:]))
     shown = [(number, run) for number, run in enumerate(runs, 1) if len(runs) <= FEW or run.verdict is not Verdict.PASS]
     if len(runs) > FEW:
-        yield from ("", *_runs(runs))
+        yield from ("", *_runs(runs, width))
         shown, rest = shown[:MANY], len(shown) - MANY
     for number, run in shown:
         yield ""
-        yield from _wrapped("", (f"run {number}: " if len(runs) > 1 else "") + write.format_place(run.place))
-        yield from ("", *_run(run))
+        yield from _wrapped(width, "", (f"run {number}: " if len(runs) > 1 else "") + write.format_place(run.place))
+        yield from ("", *_run(run, width))
     if len(runs) > FEW and rest > 0:
         yield from ("", f"{rest} more runs are no pass: to_html and to_json have them all")
     yield ""
     for name, why in report.not_run.items():
-        yield from _wrapped("", f"not run: {name}: {why}")
-    yield from _wrapped("", summary_of(report))
+        yield from _wrapped(width, "", f"not run: {name}: {why}")
+    yield from _wrapped(width, "", summary_of(report))
 
 
-def _runs(runs: Sequence[Run]) -> Iterator[str]:
+def _runs(runs: Sequence[Run], width: int) -> Iterator[str]:
     same, columns = runs_table(runs)
-    yield from _wrapped("", f"{len(runs)} runs{': ' if same else ''}{same}")
+    yield from _wrapped(width, "", f"{len(runs)} runs{': ' if same else ''}{same}")
     columns = columns[:-1]  # without the times
-    if sum(_width(column) + 2 for column in columns) - 2 > WIDTH:
+    if sum(_width(column) + 2 for column in columns) - 2 > width:
         columns = [c._replace(cells=[Cell(x.mark) for x in c.cells], below="") if c.of_method else c for c in columns]
-    yield from _table(columns, keep=len([c for c in columns[:-1] if not c.of_method]))
+    yield from _table(columns, width, keep=len([c for c in columns[:-1] if not c.of_method]))
     notes = Counter(note for run in runs if run.verdict is Verdict.PASS for note in dict.fromkeys(run.notes))
     for note, count in notes.items():  # runs that are shown in full have their notes there
-        yield from _wrapped("", f"note on {_many(count, 'run')}: {note}")
+        yield from _wrapped(width, "", f"note on {_many(count, 'run')}: {note}")
 
 
-def _run(run: Run) -> Iterator[str]:
+def _run(run: Run, width: int) -> Iterator[str]:
     if run.tensors or run.findings:
-        yield from _table(tensors_table(run), keep=3)
+        yield from _table(tensors_table(run), width, keep=3)
     for tensor in dict.fromkeys([*(t.name for t in run.tensors), *(f.tensor for f in run.findings)]):
-        yield from _problems(run, tensor)
+        yield from _problems(run, tensor, width)
     counted = "; ".join(_counted(run))
     after = [f"counted: {counted}"] if counted else []
     after += [f"note: {note}" for note in run.notes]
     yield from [""] if after else []
     for line in after:
-        yield from _wrapped("", line)
+        yield from _wrapped(width, "", line)
 
 
-def _problems(run: Run, tensor: str) -> Iterator[str]:
+def _problems(run: Run, tensor: str, width: int) -> Iterator[str]:
     """Yield lines with the methods that do not pass a tensor, and their reasons."""
     findings = [f for f in run.findings if f.tensor == tensor]
     bad = [f for f in findings if f.verdict is not Verdict.PASS]
@@ -132,10 +132,10 @@ def _problems(run: Run, tensor: str) -> Iterator[str]:
     if told and not any(f.by.role is Role.DECISIVE for f in findings):
         why = why or "no method that decides has looked at it"
     yield ""
-    yield from _wrapped("", tensor + (f" {_word(told.verdict)}" if told else "") + (f": {why}" if why else ""))
+    yield from _wrapped(width, "", tensor + (f" {_word(told.verdict)}" if told else "") + (f": {why}" if why else ""))
     seen: list[Element] = []
     for f in bad:
-        yield from _wrapped("  ", f"{f.by.title}: {'; '.join(_reasons(f, seen))}")
+        yield from _wrapped(width, "  ", f"{f.by.title}: {'; '.join(_reasons(f, seen))}")
 
 
 def _reasons(f: Finding, seen: list[Element]) -> Iterator[str]:
@@ -176,10 +176,10 @@ def _clip(text: str, width: int = NAME) -> str:
     return text if len(text) <= width else f"{text[: width // 2]}…{text[width // 2 + 1 - width :]}"
 
 
-def _wrapped(indent: str, text: str) -> list[str]:
+def _wrapped(width: int, indent: str, text: str) -> list[str]:
     """Break a text into indented lines, the later ones indented further."""
     return textwrap.wrap(
-        clean(text), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
+        clean(text), width, initial_indent=indent, subsequent_indent=f"{indent}  ", break_on_hyphens=False
     )
 
 
@@ -200,14 +200,14 @@ def _width(column: Column) -> int:
     return max(map(len, _lines(column)))
 
 
-def _table(columns: Sequence[Column], keep: int) -> Iterator[str]:
+def _table(columns: Sequence[Column], width: int, keep: int) -> Iterator[str]:
     """Write columns side by side; if they do not all fit, in blocks that each begin with the first `keep` columns."""
     lines, widths = [_lines(column) for column in columns], [_width(column) for column in columns]
     height = max(map(len, lines))
     rows = list(zip(*([""] * (height - len(own)) + own for own in lines), strict=True))
     blocks = [list(range(keep))]
     for i in range(keep, len(columns)):
-        if sum(widths[k] + 2 for k in (*blocks[-1], i)) - 2 > WIDTH and len(blocks[-1]) > keep:
+        if sum(widths[k] + 2 for k in (*blocks[-1], i)) - 2 > width and len(blocks[-1]) > keep:
             blocks.append(list(range(keep)))
         blocks[-1].append(i)
     for number, block in enumerate(blocks):
