@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from xbackprop import ACTIVATIONS, MLP
+from xbackprop import verify as verify_network
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli import devices, main, matrix
 from xbackprop.cli import verify as verify_module
@@ -138,3 +139,41 @@ def test_the_defaults_are_all_backends_that_can_be_used(few, monkeypatch, run):
     assert status == 0
     assert "not checked: abacus: out of beads" in out
     assert backend_class("numpy").name in rows(out)[0]
+
+
+@pytest.mark.parametrize(("width", "figures", "titles"), [(200, True, 6), (110, False, 5), (80, False, 0)])
+def test_the_matrix_fits_the_terminal(run, few, monkeypatch, width, figures, titles):
+    """Figures where there is room, marks where there is less, and the verdicts alone where there is none."""
+    monkeypatch.setattr(verify_module, "terminal_width", lambda: width)
+    _, out, _ = run("--backends", "numpy", "--dtypes", "float64")
+    table = out.splitlines()[: out.splitlines().index(rows(out)[-1]) + 1]
+    assert max(map(len, table)) <= width
+    assert all(line.endswith("PASS") for line in rows(out))
+    assert all(("e-" in line) == figures for line in rows(out))
+    assert {line.count("✓") + line.count("?") for line in rows(out)} == {titles}
+
+
+def test_a_column_for_a_package_that_is_missing_is_left_out(run, few, monkeypatch):
+    find = verify_module.importlib.util.find_spec
+    monkeypatch.setattr(verify_module.importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
+    _, out, _ = run("--backends", "numpy", "--dtypes", "float64")
+    assert "oracle" not in out.splitlines()[0]
+    assert "Taylor" in out.splitlines()[0]
+
+
+def test_the_page_is_headed_by_files_command_and_date(run, model):
+    page = model / "page.html"
+    how = ["--net", model / "net.safetensors", "--data", model / "data.csv", "--target", "kind"]
+    assert run(*how, "--html", page)[0] == 0
+    text = page.read_text("utf-8")
+    for said in ("net.safetensors</dd>", "data.csv</dd>", "xbackprop verify --net ", "--target kind", " UTC</dd>"):
+        assert said in text
+
+
+def test_progress_is_told(model):
+    told = []
+    X = np.random.RandomState(0).standard_normal((30, 3))
+    net = MLP.load(model / "net.safetensors")
+    verify_network(net, X, np.where(X[:, 0] > 0, "dog", "cat"), progress=told.append)
+    assert [line.partition(" on numpy, float64")[0] for line in told][:2] == ["complex step", "Taylor"]
+    assert any("pictures" in line for line in told)

@@ -53,6 +53,7 @@ def test_text_fits_a_terminal_and_says_pass_of_a_pass_alone(runs, name):
     for report in (Report({"k": name}, runs, {}), Report({}, [*runs, Run({}, tensors, found, [name], 0, Curves(), 0)])):
         lines = str(report).splitlines()
         assert max(map(len, lines)) <= 100
+        assert max(map(len, report.to_text(80).splitlines())) <= 80
         assert all(line.isprintable() for line in lines)  # no terminal codes either
         if not report.passed and "PASS" not in name:
             assert "PASS" not in str(report)

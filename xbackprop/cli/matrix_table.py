@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xbackprop.cli.matrix import Cell
-from xbackprop.verification.findings import Method, Verdict
+from xbackprop.verification.findings import Method, Role, Verdict
 from xbackprop.verification.report.format import Column, finding_cell, mark_of
 from xbackprop.verification.report.text import aligned
 
@@ -15,14 +15,21 @@ VERDICT = max(map(len, Verdict))
 
 
 class MatrixTable:
-    """The table of the matrix: the error of every method; or, if they do not fit, marks; or the verdicts alone."""
+    """The table of the matrix: the error of every method; or, if they do not fit, marks; or the verdicts alone.
+
+    Marks are shown of the methods that may decide.
+    """
 
     def __init__(self, methods: Sequence[Method], width: int) -> None:
-        words = [max(map(len, m.title.split())) for m in methods]
-        layouts = [[FIGURE] * len(methods), words, []]
-        self.widths = next((w for w in layouts if self._total(w) <= width), [])
-        self.figures = self.widths == layouts[0]
-        self.methods = methods if self.widths else []
+        deciding = [m for m in methods if m.role is not Role.ADVISORY]
+        layouts: list[tuple[Sequence[Method], list[int]]] = [
+            (methods, [FIGURE] * len(methods)),
+            (deciding, [max(map(len, m.title.split())) for m in deciding]),
+            ([], []),
+        ]
+        fitting = (layout for layout in layouts if self._total(layout[1]) <= width)
+        self.methods, self.widths = next(fitting, layouts[-1])
+        self.figures = self.widths is layouts[0][1]
         self.columns = [Column(title, [], left=True) for title in PLACES]
         self.columns += [*(Column(m.title, []) for m in self.methods), Column("verdict", [], left=True)]
 
