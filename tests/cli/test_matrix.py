@@ -57,8 +57,9 @@ def test_every_cell_of_a_right_backend_passes(backend, activation):
         assert {run.place["device"] for run in row.runs} == {"cpu"}
 
 
-def test_thorough_looks_at_more_networks_points_and_penalties(backend):
-    rows = cells(backend, "elu", thorough=True, dtypes=["float64"], methods=["complex step", "oracle"])
+def test_thorough_looks_at_more_networks_points_and_penalties():
+    """On NumPy: which they are does not depend on the backend, and `test_verify` is thorough on each."""
+    rows = cells(backend_class("numpy")(), "elu", thorough=True, dtypes=["float64"], methods=["complex step", "oracle"])
     (row,) = [row for row in rows if row.kind.task == "regression"]
     assert row.verdict is Verdict.PASS
     places = [{key: run.place[key] for key in ("hidden", "point", "alpha")} for run in row.runs]

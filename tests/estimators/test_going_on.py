@@ -160,3 +160,9 @@ def test_a_plain_array_takes_the_short_way_to_the_same_predictions():
         assert not net._is_plain(bad)
         with pytest.raises(ValueError, match=words):
             net.predict(bad)
+
+
+def test_layers_in_the_place_of_the_loss_are_pointed_to_their_parameter():
+    """The loss is the first parameter of scikit-learn's MLPRegressor too."""
+    with pytest.raises(ValueError, match=r"^MLPRegressor: .*for layers write hidden_layer_sizes=\(128, 64\)"):
+        MLPRegressor((128, 64)).fit(X, X[:, 0])
