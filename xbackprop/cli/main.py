@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from xbackprop.cli import backends, complexity, predict, train, verify
+from xbackprop.cli.screen import in_words
 from xbackprop.errors import DivergenceError, GradientCheckError
 from xbackprop.version import __version__
 
@@ -64,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"xbackprop: error: {error}", file=sys.stderr)
         return 1
     except USER_ERRORS as error:
-        text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
-        print(f"xbackprop: error: {text}", file=sys.stderr)
+        print(f"xbackprop: error: {in_words(error)}", file=sys.stderr)
         return 2
     return status
 

@@ -16,6 +16,12 @@ def terminal_width() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
 
 
+def in_words(error: BaseException) -> str:
+    """Return the message of an error; of the system's, the file and the reason without the number."""
+    plain = isinstance(error, OSError) and error.filename is not None
+    return f"{error.filename}: {error.strerror}" if plain else str(error)  # type: ignore[attr-defined]
+
+
 def progress_line() -> Callable[[str], None] | None:
     """Return a function that shows a text in place of the one before, or None where nobody would see it."""
     if not sys.stderr.isatty():

@@ -18,7 +18,7 @@ from xbackprop.arrays.discovery import backend_class
 from xbackprop.cli.devices import installed, parse_device
 from xbackprop.cli.matrix import DTYPES, PARITY, Cell, matrix
 from xbackprop.cli.matrix_table import MatrixTable
-from xbackprop.cli.screen import clear_line, progress_line, terminal_width
+from xbackprop.cli.screen import clear_line, in_words, progress_line, terminal_width
 from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         if args.html is not None:
             report.to_html(args.html)
     except (ValueError, ImportError, OSError) as error:  # BackendError and ModelFileError are among them
-        print(f"xbackprop verify: not run: {error}", file=sys.stderr)
+        print(f"xbackprop verify: not run: {in_words(error)}", file=sys.stderr)
         return NOT_RUN
     if report.verdict is Verdict.FAIL:
         return FAILED

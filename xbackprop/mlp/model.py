@@ -159,6 +159,7 @@ def _moved(settings: Settings, model: Model) -> Model:
     values, source = settings.values, model.backend
     named = values["backend"] is not None or values["device"] is not None
     backend = get_backend(values["backend"], values["device"], like=model.theta) if named else source
+    backend = source if backend == source else backend  # which knows its bound functions
     dtype = values["dtype"] or model.dtype
 
     def move(x: Array) -> Array:
