@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 
 import xbackprop
 from xbackprop import MLP
-from xbackprop.arrays.discovery import backend_class
+from xbackprop.arrays.discovery import backend_class, on_host
 from xbackprop.data.scaling import Scaling
 
 OFFSETS = np.array([0.0, -30.0, 1e4, 5.0])
@@ -95,6 +95,21 @@ def test_partial_fit_takes_the_scaling_of_the_first_call(backend):
     net = MLP((4,), scale_inputs=True, random_state=0, backend=backend)
     net.partial_fit(X[:30], LABELS[:30], classes=[0, 1]).partial_fit(X[30:], LABELS[30:])
     np.testing.assert_allclose(net.model_.inputs.mean, X[:30].mean(axis=0), rtol=1e-12)
+
+
+def test_a_scoring_function_is_given_raw_rows_and_units(backend):
+    """The score of the kept epoch is that of the network that is kept, on the rows of the user's table."""
+    seen = []
+
+    def scoring(net, rows, y):
+        seen.append((on_host(rows), net.score(rows, y)))
+        return seen[-1][1]
+
+    how = {**HOW, "task": "regression", "scale_inputs": True, "scale_target": True, "early_stopping": True}
+    net = quiet(MLP(**{**how, "max_iter": 20}, scoring=scoring, backend=backend), X, Y[:, 0])
+    other = quiet(MLP(**{**how, "max_iter": 20}, backend=backend), X, Y[:, 0])
+    np.testing.assert_allclose(net.validation_scores_, other.validation_scores_, rtol=1e-9)
+    np.testing.assert_array_equal(seen[0][0], X[net.model_.progress.validation_rows])
 
 
 def test_missing_numbers_are_named_by_their_place_and_value(backend):

@@ -150,7 +150,7 @@ class MLP:
         DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before.
         """
         where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
-        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, y)
+        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, X, y)
         result = fit(where, settings, start, X, y, sample_weight, score=score, callback=callback)
         self._assign(result)
         report(where, settings, result)
@@ -367,18 +367,18 @@ class MLP:
     def _fitted(self, where: str) -> Model:
         return fitted(where, self._model)
 
-    def _score(self, settings: Settings, y: Any) -> Score | None:
+    def _score(self, settings: Settings, X: Any, y: Any) -> Score | None:
         """Return the user's scoring function in the form of early stopping, which gives it a network of its own."""
         scoring = settings.values["scoring"]
         if not callable(scoring):
             return None
 
-        def score_of(y_held_out: Any, model: Model, held_out: Data) -> float:
+        def score_of(rows: np.ndarray, y_held_out: Any, model: Model, held_out: Data) -> float:
             net = copy.copy(self)
-            net._assign(result_of(model))
-            return float(scoring(net, held_out.X, y_held_out))
+            net._assign(result_of(model))  # which standardises X by itself
+            return float(scoring(net, held_out.X if held_out.inputs is None else pick(X, rows), y_held_out))
 
-        return lambda rows: partial(score_of, pick(y, rows))
+        return lambda rows: partial(score_of, rows, pick(y, rows))
 
     def _assign(self, result: FitResult) -> None:
         """Take over a trained network: the one place where training changes the object."""
