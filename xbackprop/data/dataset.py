@@ -41,11 +41,12 @@ class Data(NamedTuple):
         A sparse X has the digest of the dense one.
         """
         n, total = self.X.shape[0], 0
-        others = [self.backend.to_host(a) for a in (self.y, self.weight) if a is not None]
-        for start in range(0, n, digest.ROWS):  # a sparse X is made dense a few rows at a time
-            part = slice(start, min(start + digest.ROWS, n))
-            X = self.X[part].toarray() if is_sparse(self.X) else self.backend.to_host(self.X[part, ...])
-            total += digest.sum_of_row_hashes([X, *(a[part] for a in others)], start)
+        with self.backend.device_context():
+            others = [self.backend.to_host(a) for a in (self.y, self.weight) if a is not None]
+            for start in range(0, n, digest.ROWS):  # a sparse X is made dense a few rows at a time
+                part = slice(start, min(start + digest.ROWS, n))
+                X = self.X[part].toarray() if is_sparse(self.X) else self.backend.to_host(self.X[part, ...])
+                total += digest.sum_of_row_hashes([X, *(a[part] for a in others)], start)
         shapes = [tuple(a.shape) for a in (self.X, *others)]
         return f"{self.dtype} {shapes} {total % 2 ** (8 * digest.SIZE):032x}"
 

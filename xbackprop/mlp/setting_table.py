@@ -208,7 +208,8 @@ SETTINGS: tuple[Setting, ...] = (
         "Whether `fit` goes on from the present weights, with the optimizer's state and the random numbers, on the "
         "same data as if both calls were one run. On other data, and after a run that had converged, patience begins "
         "anew. Changed settings hold from now on; those that would give the outputs another meaning raise ValueError. "
-        "False starts anew."),
+        "False starts anew.",
+        changes_on_resume=True),
     Setting("checkpoint", None, folder,
         'Folder in which training writes "checkpoint.safetensors", a model file that also holds the state of the '
         "run, for `resume`. None writes none. Not for lbfgs.",
