@@ -52,11 +52,6 @@ def _loaded(name: str) -> type[Backend]:
     return _installed()[name].load()
 
 
-@functools.cache
-def _on_host() -> Backend:
-    return backend_class("numpy")()  # type: ignore[call-arg]
-
-
 def library_of(x: Any) -> str:
     """Return the import name of the library of `x`: "numpy" also for lists, numbers and tables."""
     if is_host_array(x):
@@ -66,11 +61,18 @@ def library_of(x: Any) -> str:
 
 def backend_of(x: Any, device: Any = None) -> Backend:
     """Return a backend for the library of `x`, on the device of `x` unless another is given."""
-    if device is None and is_host_array(x):
-        return _on_host()
+    if is_host_array(x):
+        return _on_host() if device is None else _backend(np.empty(0), device)
+    return _backend(x, device_of(x) if device is None else device)
+
+
+@functools.cache
+def _on_host() -> Backend:
+    return _backend(np.empty(0), None)
+
+
+def _backend(x: Array, device: Any) -> Backend:
     name = library_of(x)
-    if device is None:
-        device = device_of(x)
     if name in _installed():
         return backend_class(name)(device=device)  # type: ignore[call-arg]
     return Backend(array_api_compat.array_namespace(x), device)
