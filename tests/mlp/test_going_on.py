@@ -175,3 +175,14 @@ def test_copies_of_a_network_have_curves_of_their_own(backend):
     net.partial_fit(X, LABELS).partial_fit(X, LABELS)
     assert (len(twin.loss_curve_), len(net.loss_curve_)) == (2, 3)
     assert twin.loss_curve_ == net.loss_curve_[:2]
+
+
+def test_dropout_that_is_switched_on_draws_its_masks_by_the_seed(backend):
+    """Two runs of different seeds that go on from the same weights drop different units."""
+    first = quiet(MLP(**HOW, backend=backend).fit, X, LABELS)
+    ends = []
+    for seed in (1, 2):
+        net = quiet(MLP(**{**HOW, "random_state": seed, "shuffle": False}, backend=backend).fit, X, LABELS)
+        net.coefs_, net.intercepts_ = first.coefs_, first.intercepts_
+        ends.append(weights_of(quiet(changed(net, dropout=0.5, solver="sgd").fit, X, LABELS))[0])
+    assert not np.allclose(*ends, rtol=0, atol=1e-9)

@@ -19,7 +19,7 @@ from xbackprop.mlp.settings import Settings
 from xbackprop.nn.initializers import draw_layers
 from xbackprop.nn.objective import Objective
 from xbackprop.nn.parameters import Layout
-from xbackprop.training.plan import Progress, start_progress
+from xbackprop.training.plan import Progress, draw_seed, start_progress
 
 
 class Model(NamedTuple):
@@ -146,6 +146,8 @@ def continue_model(where: str, settings: Settings, model: Model, y: Any) -> Mode
     targets = continue_targets(where, target_rule(settings), model.targets, y)
     model = _moved(settings, model)
     objective, progress = make_objective(settings, model.backend, layout, targets), model.progress
+    if any(settings.plan.dropout) and not progress.seed:  # dropout was switched on
+        progress.seed = draw_seed(progress.rng)
     fresh = settings.plan.optimizer.start(model.backend, model.theta)
     solvers = (settings.values["solver"], model.settings["solver"])
     same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}

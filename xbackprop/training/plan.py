@@ -138,5 +138,10 @@ class Progress:
 
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
     """Return the progress before the first epoch; only with dropout is a number drawn from `rng`, for its seed."""
-    seed = int(rng.randint(2**32, dtype=np.uint64)) if any(plan.dropout) else 0
+    seed = draw_seed(rng) if any(plan.dropout) else 0
     return Progress(plan.optimizer.start(backend, theta), rng, Plateau(plan.tol, plan.patience), seed)
+
+
+def draw_seed(rng: np.random.RandomState) -> int:
+    """Draw the seed of the dropout masks of a run."""
+    return int(rng.randint(2**32, dtype=np.uint64))
