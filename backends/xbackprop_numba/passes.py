@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +29,7 @@ except ImportError as error:
     raise BackendError("backend 'numba' needs Numba, which is not installed: pip install numba") from error
 
 
-def _kernel(function: Callable) -> Callable:
+def kernel(function: Callable) -> Callable:
     """Compile a function that runs without the interpreter's lock, so that other threads may train at the same time."""
     compiled = functools.partial(numba.njit, nogil=True, error_model="numpy")  # a division by zero is an infinity
     try:
@@ -38,13 +38,13 @@ def _kernel(function: Callable) -> Callable:
         return compiled()(function)
 
 
-_threefry = _kernel(threefry)  # the generic source, on numbers
+_threefry = kernel(threefry)  # the generic source, on numbers
 
 
 # Layers.
 
 
-@_kernel
+@kernel
 def _add_row(z: Array, b: Array) -> None:
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
@@ -60,7 +60,7 @@ def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = Non
     return z
 
 
-@_kernel
+@kernel
 def _keep_positive(z: Array) -> None:
     zero = z.dtype.type(0.0)
     for i in range(z.shape[0]):
@@ -76,7 +76,7 @@ def _relu(xp: Namespace, z: Array, out: Array | None = None) -> Array:
     return out
 
 
-@_kernel
+@kernel
 def _is_positive(z: Array, out: Array) -> None:
     one, zero = z.dtype.type(1.0), z.dtype.type(0.0)
     for i in range(z.shape[0]):
@@ -90,7 +90,7 @@ def _d_relu(xp: Namespace, z: Array, h: Array) -> Array:
     return out
 
 
-@_kernel
+@kernel
 def _minus_abs(z: Array, factor: float, out: Array) -> None:
     c = -z.dtype.type(factor)
     for i in range(z.shape[0]):
@@ -116,21 +116,21 @@ def _of_exponential(factor: float, kernel: Callable[[Array, Array], None]) -> Ca
     return apply
 
 
-@_kernel
+@kernel
 def _over_one_plus(z: Array, e: Array) -> None:
     one = z.dtype.type(1.0)
     for i in range(z.shape[0]):
         e[i] = (one if z[i] > 0 else e[i]) / (one + e[i])
 
 
-@_kernel
+@kernel
 def _over_square(z: Array, e: Array) -> None:
     one = z.dtype.type(1.0)
     for i in range(z.shape[0]):
         e[i] = e[i] / ((one + e[i]) * (one + e[i]))
 
 
-@_kernel
+@kernel
 def _four_over_square(z: Array, e: Array) -> None:
     one, four = z.dtype.type(1.0), z.dtype.type(4.0)
     for i in range(z.shape[0]):
@@ -141,7 +141,7 @@ def _four_over_square(z: Array, e: Array) -> None:
 # in float64.
 
 
-@_kernel
+@kernel
 def _below_maximum(z: Array, out: Array) -> None:
     for i in range(z.shape[0]):
         top = z[i, 0]
@@ -151,7 +151,7 @@ def _below_maximum(z: Array, out: Array) -> None:
             out[i, k] = z[i, k] - top
 
 
-@_kernel
+@kernel
 def _from_exponentials(shifted: Array, e: Array, y: Array, share: float) -> float:
     """C, and δ_L in the place of e."""
     factor, cost = e.dtype.type(share), 0.0
@@ -175,7 +175,7 @@ def _cross_entropy(xp: Namespace, z: Array, y: Array, share: Array | float) -> t
     return z.dtype.type(_from_exponentials(shifted, e, y, share)), e
 
 
-@_kernel
+@kernel
 def _yes_or_no(z: Array, y: Array, share: float, e: Array) -> float:
     """C, and δ_L in the place of e = exp(-|z|)."""
     zero, one, factor, cost = z.dtype.type(0.0), z.dtype.type(1.0), z.dtype.type(share), 0.0
@@ -212,28 +212,28 @@ def _update(kernel: Callable[..., None], n_arrays: int) -> Callable[..., list[Ar
     return run
 
 
-@_kernel
+@kernel
 def _add_penalty_gradient(g: Array, w: Array, rate: float) -> None:
     c = g.dtype.type(rate)
     for i in range(g.shape[0]):
         g[i] += c * w[i]
 
 
-@_kernel
+@kernel
 def _add_l1_gradient(g: Array, w: Array, rate: float) -> None:
     c = g.dtype.type(rate)
     for i in range(g.shape[0]):
         g[i] += c * np.sign(w[i])
 
 
-@_kernel
+@kernel
 def _sgd_step(theta: Array, g: Array, rate: float) -> None:
     c = g.dtype.type(rate)
     for i in range(theta.shape[0]):
         theta[i] -= c * g[i]
 
 
-@_kernel
+@kernel
 def _momentum_step(theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> None:
     c, mu = g.dtype.type(rate), g.dtype.type(momentum)
     for i in range(theta.shape[0]):
@@ -242,7 +242,7 @@ def _momentum_step(theta: Array, g: Array, velocity: Array, rate: float, momentu
         theta[i] += change
 
 
-@_kernel
+@kernel
 def _nesterov_step(theta: Array, g: Array, velocity: Array, rate: float, momentum: float) -> None:
     c, mu = g.dtype.type(rate), g.dtype.type(momentum)
     for i in range(theta.shape[0]):
@@ -251,7 +251,7 @@ def _nesterov_step(theta: Array, g: Array, velocity: Array, rate: float, momentu
         theta[i] = (theta[i] - c * g[i]) + mu * change
 
 
-@_kernel
+@kernel
 def _adam_step(
     theta: Array, g: Array, m: Array, v: Array, rate: float, beta_1: float, beta_2: float, epsilon: float
 ) -> None:
@@ -264,7 +264,7 @@ def _adam_step(
         theta[i] -= c * (mean / (math.sqrt(square) + small))
 
 
-@_kernel
+@kernel
 def _rmsprop_step(theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float) -> None:
     real = theta.dtype.type
     b, c, small = real(1.0 - rho), real(rate), real(epsilon)
@@ -274,7 +274,7 @@ def _rmsprop_step(theta: Array, g: Array, v: Array, rate: float, rho: float, eps
         theta[i] -= c * (g[i] / (math.sqrt(square) + small))
 
 
-@_kernel
+@kernel
 def _adagrad_step(theta: Array, g: Array, v: Array, rate: float, epsilon: float) -> None:
     c, small = theta.dtype.type(rate), theta.dtype.type(epsilon)
     for i in range(theta.shape[0]):
@@ -286,8 +286,8 @@ def _adagrad_step(theta: Array, g: Array, v: Array, rate: float, epsilon: float)
 # Dropout.
 
 
-@_kernel
-def _threefry_words(seed: int, layer: int, step: int, words: Array) -> None:
+@kernel
+def threefry_words(seed: int, layer: int, step: int, words: Array) -> None:
     """Of the counters (0, step), (1, step) …: the halves of x, then of y, one after the other."""
     n = words.shape[0] // 4
     for place in range(n):
@@ -298,36 +298,28 @@ def _threefry_words(seed: int, layer: int, step: int, words: Array) -> None:
 
 def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
     words = np.empty((n + 3) // 4 * 4, np.uint32)
-    _threefry_words(int(key[0]), int(key[1]), int(step), words)
+    threefry_words(int(key[0]), int(key[1]), int(step), words)
     return words[:n]
 
 
-class NumbaBackend(NumpyBackend):
-    """NumPy on the host, with compiled passes."""
-
-    name = "numba"
-    overrides: ClassVar = {
-        **NumpyBackend.overrides,
-        affine: _affine,
-        relu: _relu,
-        d_relu: _d_relu,
-        logistic: _of_exponential(1.0, _over_one_plus),
-        d_logistic: _of_exponential(1.0, _over_square),
-        d_tanh: _of_exponential(2.0, _four_over_square),
-        cross_entropy: _cross_entropy,
-        binary_cross_entropy: _binary_cross_entropy,
-        add_penalty_gradient: first_of(_update(_add_penalty_gradient, 2)),
-        add_l1_gradient: first_of(_update(_add_l1_gradient, 2)),
-        sgd_step: _update(_sgd_step, 2),
-        momentum_step: _update(_momentum_step, 3),
-        nesterov_step: _update(_nesterov_step, 3),
-        adam_step: _update(_adam_step, 4),
-        rmsprop_step: _update(_rmsprop_step, 3),
-        adagrad_step: _update(_adagrad_step, 3),
-        uniform_bits: _uniform_bits,
-    }
-
-    @property
-    def version(self) -> str:
-        """The version of Numba."""
-        return str(numba.__version__)
+#: What `NumbaBackend` puts in the place of generic functions.
+OVERRIDES: dict[Callable, Callable] = {
+    **NumpyBackend.overrides,
+    affine: _affine,
+    relu: _relu,
+    d_relu: _d_relu,
+    logistic: _of_exponential(1.0, _over_one_plus),
+    d_logistic: _of_exponential(1.0, _over_square),
+    d_tanh: _of_exponential(2.0, _four_over_square),
+    cross_entropy: _cross_entropy,
+    binary_cross_entropy: _binary_cross_entropy,
+    add_penalty_gradient: first_of(_update(_add_penalty_gradient, 2)),
+    add_l1_gradient: first_of(_update(_add_l1_gradient, 2)),
+    sgd_step: _update(_sgd_step, 2),
+    momentum_step: _update(_momentum_step, 3),
+    nesterov_step: _update(_nesterov_step, 3),
+    adam_step: _update(_adam_step, 4),
+    rmsprop_step: _update(_rmsprop_step, 3),
+    adagrad_step: _update(_adagrad_step, 3),
+    uniform_bits: _uniform_bits,
+}

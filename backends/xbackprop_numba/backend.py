@@ -1,0 +1,137 @@
+"""`NumbaBackend`: NumPy's arrays, compiled passes, and an epoch of steps in one compiled call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+
+from xbackprop.arrays.backend import Array
+from xbackprop.data.batches import as_row_indices
+from xbackprop.nn.dropout import LEVELS
+from xbackprop.training.step import Step, StepNumbers
+from xbackprop_numba.passes import OVERRIDES
+from xbackprop_numba.program import Kind, program_of
+from xbackprop_numba.tracing import Untraceable
+from xbackprop_numpy import NumpyBackend
+
+#: Multiply-adds of one call, about a second: Ctrl-C is heard between calls.
+OPERATIONS_PER_CALL = 1e10
+#: Activations of a step from which on `checkpoint_activations` forgets some, in the loop; the compiled epoch keeps all.
+CHECKPOINTED = 2**22
+
+
+class _Memory(threading.local):
+    """Flat arrays that a thread keeps from epoch to epoch, by name and dtype."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[str, Any], Array] = {}
+
+    def array(self, name: str, size: int, dtype: Any) -> Array:
+        kept = self.kept.get((name, dtype))
+        if kept is None or kept.shape[0] < size:
+            kept = self.kept[name, dtype] = np.empty(size, dtype)
+        return kept[:size]
+
+
+_memory = _Memory()
+
+
+class NumbaBackend(NumpyBackend):
+    """NumPy on the host, with compiled passes and epochs."""
+
+    name = "numba"
+    overrides: ClassVar = OVERRIDES
+
+    @property
+    def version(self) -> str:
+        """The version of Numba."""
+        return str(numba.__version__)
+
+    def compile(self, step: Any) -> Callable:
+        """Return a function that takes all the steps in one call, without the interpreter's lock.
+
+        A loop, as `NumpyBackend` has it, takes the steps that cannot be compiled; `why_not` tells which.
+        """
+        loop = super().compile(step)
+        if why_not(step):
+            return loop
+
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
+            n = rows.shape[1] if hasattr(rows, "shape") else samples[1][rows[0]].shape[0]
+            if step.objective.checkpoint_every and n * sum(step.objective.layout.sizes) > CHECKPOINTED:
+                return loop(carry, samples, rows, at, *workspace)
+            return carry, _run(step, carry, samples, rows, at, *workspace)
+
+        return run
+
+
+def why_not(step: Step) -> str:
+    """Return the reason why a step is not compiled as a whole, or "" if it is."""
+    if find_spec("scipy") is None:
+        return "Numba takes matrix products from SciPy, which is not installed: pip install scipy"
+    try:
+        program_of(_kind(step, "float32", weighted=False))
+    except Untraceable as error:
+        return f"a function of the step cannot be traced: {error}"
+    return ""
+
+
+def _kind(step: Step, dtype: str, weighted: bool) -> Kind:
+    objective = step.objective
+    return Kind(
+        tuple(dict.fromkeys(objective.activations)), objective.loss, step.optimizer, bool(objective.l2),
+        bool(objective.l1), bool(step.clip_norm), step.decays, any(step.dropout), weighted, dtype,
+    )  # fmt: skip
+
+
+def _run(step: Step, carry: Any, samples: Any, rows: Any, at: StepNumbers, workspace: Any = None) -> list[Array]:
+    """Take the steps, in as many calls as Ctrl-C needs; θ and its moments are updated in place."""
+    theta, moments = carry
+    X, y, weight = samples
+    objective, real = step.objective, theta.dtype
+    kind = _kind(step, real.name, weight is not None)
+    program, slots = program_of(kind)
+    rows = as_row_indices(rows, y.shape[0]).astype(np.int64, copy=False)
+    (m, n), sizes = rows.shape, objective.layout.sizes
+    at = StepNumbers(*(np.zeros(m) if column is None else np.asarray(column) for column in at))
+    place = {activation: i for i, activation in enumerate(kind.activations)}
+    kinds = np.array([place[activation] for activation in objective.activations])
+    dropped = np.array([round(rate * LEVELS) for rate in step.dropout] or [0])
+    cells, widest = n * sum(sizes), n * max(sizes)
+    _, constants = step.optimizer.step
+
+    def lent(name: str, size: int, needed: bool = True, dtype: Any = real) -> Array:
+        return _memory.array(name, size if needed else 0, dtype)
+
+    costs = np.empty(m)
+    chunk = max(1, int(OPERATIONS_PER_CALL / (3.0 * n * objective.layout.n_weights)))
+    fixed = (
+        np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
+        float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, kind.drops),
+        lent("masks", cells, kind.drops), lent("words", widest + 4, kind.drops, np.uint32),
+        lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), lent("share", n, kind.weighted),
+        lent("scratch", slots * sizes[-1]),
+    )  # fmt: skip
+    gradient = np.empty_like(theta) if workspace is None else workspace.gradient
+    X, y = (np.ascontiguousarray(_read_only(a)) for a in (X, y))
+    weight = np.empty(0, real) if weight is None else np.ascontiguousarray(weight)
+    for first in range(0, m, chunk):
+        part = slice(first, min(first + chunk, m))
+        rate, decay, t, seed = (column[part] for column in at)
+        program.run_steps(
+            theta, tuple(moments), gradient, X, y, _read_only(weight), _read_only(rows[part]), rate, decay,
+            t.astype(np.int64), int(seed[0]), *fixed, costs[part],
+        )  # fmt: skip
+    return costs.tolist()
+
+
+def _read_only(x: Array) -> Array:
+    """Return a view that cannot be written to: one type for all arrays that are only read."""
+    view = x.view()
+    view.flags.writeable = False
+    return view
