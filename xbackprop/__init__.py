@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import set_default_backend
 from xbackprop.errors import (
     BackendError,
     ConvergenceWarning,
@@ -69,6 +70,7 @@ __all__ = [
     "check_vjp",
     "huber_loss",
     "quantile_loss",
+    "set_default_backend",
     "verify",
 ]
 

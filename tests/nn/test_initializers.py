@@ -7,7 +7,8 @@ from numpy.random import RandomState
 
 import xbackprop
 from xbackprop.nn.activations import ACTIVATIONS
-from xbackprop.nn.initializers import INITIALIZERS, draw, draw_layers
+from xbackprop.nn.initializers import BLOCK, INITIALIZERS, draw, draw_theta
+from xbackprop.nn.parameters import Layout
 
 N_IN, N_OUT = 300, 200
 VARIANCE = {"he": 2 / N_IN, "glorot": 2 / (N_IN + N_OUT), "lecun": 1 / N_IN}
@@ -52,17 +53,34 @@ def test_he_keeps_the_second_moment_of_relu_layers():
     rng = RandomState(0)
     h = rng.standard_normal((200, 256))
     before = np.mean(h**2)
-    for W, b in draw_layers(["he_normal"] * 10, rng, [256] * 11):
+    layout = Layout([256] * 11)
+    for W, b in layout.layers(np, draw_theta(["he_normal"] * 10, rng, layout, "float64")):
         h = np.maximum(h @ W + b, 0)
     assert 0.3 < np.mean(h**2) / before < 3
 
 
 def test_layers_come_from_one_stream_in_order_with_zero_biases():
-    layers = draw_layers(["he_normal", "glorot_uniform"], RandomState(3), (4, 5, 2))
+    layout = Layout((4, 5, 2))
+    layers = layout.layers(np, draw_theta(["he_normal", "glorot_uniform"], RandomState(3), layout, "float64"))
     rng = RandomState(3)
     for (W, b), (name, n_in, n_out) in zip(layers, [("he_normal", 4, 5), ("glorot_uniform", 5, 2)], strict=True):
         np.testing.assert_array_equal(W, draw(name, rng, n_in, n_out))
         np.testing.assert_array_equal(b, np.zeros((1, n_out)))
+
+
+@checkpoint_every
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_large_layer_takes_the_numbers_of_one_draw(name, dtype):
+    """Drawn block by block into θ, from the same stream, and rounded once."""
+    layout = Layout((300, 200, 1))
+    assert layout.n_weights > BLOCK
+    theta = draw_theta([name] * 2, RandomState(5), layout, dtype)
+    rng, deviation = RandomState(5), np.sqrt(VARIANCE[name.split("_")[0]])
+    bound = np.sqrt(3) * deviation
+    normal = name.endswith("normal")
+    whole = deviation * rng.standard_normal(60_000) if normal else rng.uniform(-bound, bound, 60_000)
+    assert theta.dtype == dtype
+    np.testing.assert_allclose(theta[:60_000], whole, rtol=2 * np.finfo(dtype).eps)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -7,6 +7,7 @@ names are the import names of their libraries.
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 import array_api_compat
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 
 ENTRY_POINTS = "xbackprop.backends"
+#: The environment variable that names the backend for NumPy's arrays, lists and tables.
+VARIABLE = "XBACKPROP_BACKEND"
+_for_host: str | None = None
 
 
 @functools.cache
@@ -50,6 +54,42 @@ def backend_class(name: str) -> type[Backend]:
 @functools.cache
 def _loaded(name: str) -> type[Backend]:
     return _installed()[name].load()
+
+
+def set_default_backend(name: str | None) -> None:
+    """Name the backend that takes NumPy's arrays, lists and tables where neither a backend nor a device is named.
+
+    It holds for networks that are made afterwards, in this process; None returns to the environment variable
+    ``XBACKPROP_BACKEND``, or to "numpy" without one. Arrays of other libraries stay with their own.
+
+    Raises
+    ------
+    BackendError : if no backend has this name, or its library is not installed.
+
+    Examples
+    --------
+    >>> import xbackprop
+    >>> xbackprop.set_default_backend("numpy")
+    """
+    global _for_host
+    if name is not None:
+        backend_class(name)
+    _for_host = name
+
+
+def _default_for_host() -> Backend:
+    if _for_host is not None:
+        return _named(_for_host)
+    name = os.environ.get(VARIABLE, "")
+    try:
+        return _named(name) if name else _on_host()
+    except BackendError as error:
+        raise BackendError(f"the environment variable {VARIABLE}={name}: {error}") from error
+
+
+@functools.cache
+def _named(name: str) -> Backend:
+    return backend_class(name)(device=None)  # type: ignore[call-arg]
 
 
 def library_of(x: Any) -> str:
@@ -88,7 +128,8 @@ def get_backend(backend: str | Backend | None, device: Any = None, like: Any = N
 
     Parameters
     ----------
-    backend : a name, a `Backend`, or None for the backend of the library of `like`.
+    backend : a name, a `Backend`, or None for the backend of the library of `like`; for NumPy's arrays that is the one
+        of `set_default_backend`.
     device : what the library calls a device, or None for that of `like`, or else for the library's default.
     like : an array, such as X.
 
@@ -106,7 +147,7 @@ def get_backend(backend: str | Backend | None, device: Any = None, like: Any = N
             raise BackendError(f"device: {backend!r} has its own device, got another one, {device!r}")
         return backend
     if backend is None:
-        return backend_of(like, device)
+        return _default_for_host() if device is None and is_host_array(like) else backend_of(like, device)
     if not isinstance(backend, str):
         raise BackendError(f"backend: expected a name, a Backend or None, got {backend!r}")
     if device is None and library_of(like) == backend:

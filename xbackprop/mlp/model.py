@@ -16,7 +16,7 @@ from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import TargetRule, Targets, continue_targets
 from xbackprop.errors import NotFittedError
 from xbackprop.mlp.settings import Settings
-from xbackprop.nn.initializers import draw_layers
+from xbackprop.nn.initializers import draw_theta
 from xbackprop.nn.objective import Objective
 from xbackprop.nn.parameters import Layout
 from xbackprop.training.plan import Progress, draw_seed, start_progress
@@ -110,7 +110,7 @@ def start_model(
     how = {"inputs": values["scale_inputs"], "known_finite": known_finite}
     data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, **how)
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
-    theta = backend.asarray(layout.flatten(np, draw_layers(settings.inits, rng, layout.sizes)), data.dtype)
+    theta = backend.asarray(draw_theta(settings.inits, rng, layout, data.dtype))
     progress = start_progress(backend, settings.plan, theta, rng)
     objective = make_objective(settings, backend, layout, data.targets)
     names = tables.feature_names(X)

@@ -233,7 +233,8 @@ SETTINGS: tuple[Setting, ...] = (
         in_files=False),
     Setting("backend", None, backend,
         'Where to compute: "numpy", "numba", "torch", "jax", "cupy", the name of another installed backend, or a '
-        "`Backend`. None, the default, uses the array library of X.",
+        "`Backend`. None, the default, uses the array library of X, and for NumPy's arrays what "
+        "`xbackprop.set_default_backend` or the environment variable XBACKPROP_BACKEND names.",
         in_files=False),
     Setting("device", None, accept,
         'Device of the backend, in the words of its library: "cuda:1" for torch, 0 for CuPy. None is the device '

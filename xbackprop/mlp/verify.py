@@ -15,7 +15,7 @@ from xbackprop.data.dataset import Data
 from xbackprop.errors import BackendError, NotFittedError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.model import Model, same_samples
-from xbackprop.nn.initializers import draw_layers
+from xbackprop.nn.initializers import draw_theta
 from xbackprop.nn.objective import Batch, make_batch
 from xbackprop.verification.claim import STACK_BYTES
 from xbackprop.verification.findings import Run
@@ -151,8 +151,8 @@ def _points(
     if thorough:
         inits = [f.init for f in objective.hidden]
         last = inits[-1] if inits else "glorot_uniform"
-        fresh = draw_layers([*inits, last], np.random.RandomState(seed), objective.layout.sizes)
-        points |= {"fresh": objective.layout.flatten(np, fresh), "small": SMALL * theta}
+        fresh = draw_theta([*inits, last], np.random.RandomState(seed), objective.layout, "float64")
+        points |= {"fresh": fresh, "small": SMALL * theta}
         alphas |= {"none": 0.0, "large": float(max(batch.X.shape[0], 10 * objective.alpha))}
     for point, at in points.items():
         for alpha in dict.fromkeys(alphas.values()):

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
+
+from xbackprop.nn.parameters import Layout
 
 #: Var W = gain / fan, by family: the gain, and the fan of (n_in, n_out).
 VARIANCES: dict[str, tuple[float, Callable[[int, int], int]]] = {
@@ -30,26 +31,44 @@ GAINS = {"sklearn": 6.0, "sklearn_logistic": 2.0}
 INITIALIZERS: tuple[str, ...] = tuple(f"{family}_{law}" for family in VARIANCES for law in ("normal", "uniform"))
 
 
+#: Numbers drawn at a time: they are still in the cache when they are rounded to the dtype of θ.
+BLOCK = 2**15
+
+
 def draw(name: str, rng: np.random.RandomState, n_in: int, n_out: int) -> np.ndarray:
     """Draw W (n_in, n_out), float64, from the named distribution."""
+    W = np.empty((n_in, n_out))
+    _fill(W.reshape(-1), rng, *_law(name, n_in, n_out))
+    return W
+
+
+def draw_theta(inits: Sequence[str], rng: np.random.RandomState, layout: Layout, dtype: str) -> np.ndarray:
+    """Draw θ (P,), float64 numbers rounded to the dtype, layer by layer, W_l before b_l.
+
+    b_l is zero, but drawn too for scikit-learn's start.
+    """
+    theta = np.zeros(layout.n_parameters, dtype)
+    for init, shape, (w, b) in zip(inits, layout.shapes, layout.slices(), strict=True):
+        law, scale = _law(init, *shape)
+        _fill(theta[w], rng, law, scale)
+        if init in GAINS:
+            _fill(theta[b], rng, law, scale)
+    return theta
+
+
+def _law(name: str, n_in: int, n_out: int) -> tuple[str, float]:
+    """Return "normal" and the standard deviation, or "uniform" and the bound."""
+    if name in GAINS:
+        return "uniform", math.sqrt(GAINS[name] / (n_in + n_out))
     family, law = name.split("_")
     gain, fan = VARIANCES[family]
     deviation = math.sqrt(gain / fan(n_in, n_out))
-    if law == "normal":
-        return deviation * rng.standard_normal((n_in, n_out))
-    bound = math.sqrt(3) * deviation
-    return rng.uniform(-bound, bound, (n_in, n_out))
+    return law, deviation if law == "normal" else math.sqrt(3) * deviation
 
 
-def draw_layers(
-    inits: Sequence[str], rng: np.random.RandomState, sizes: Sequence[int]
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draw (W_l, b_l) of every layer, in order; b_l (1, n_l) is zero, but drawn too for scikit-learn's start."""
-    return [_draw_layer(init, rng, n_in, n_out) for init, (n_in, n_out) in zip(inits, pairwise(sizes), strict=True)]
-
-
-def _draw_layer(init: str, rng: np.random.RandomState, n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
-    if init not in GAINS:
-        return draw(init, rng, n_in, n_out), np.zeros((1, n_out))
-    bound = math.sqrt(GAINS[init] / (n_in + n_out))
-    return rng.uniform(-bound, bound, (n_in, n_out)), rng.uniform(-bound, bound, (1, n_out))
+def _fill(out: np.ndarray, rng: np.random.RandomState, law: str, scale: float) -> None:
+    """Fill a vector with draws; block by block, which takes the same numbers from the stream as all at once."""
+    for start in range(0, out.shape[0], BLOCK):
+        part = out[start : start + BLOCK]
+        n = part.shape[0]
+        part[:] = scale * rng.standard_normal(n) if law == "normal" else rng.uniform(-scale, scale, n)
