@@ -19,7 +19,8 @@ NUMBER, ROW, ELEMENT, TOTAL = range(4)
 
 UNARY = ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "sin", "cos", "tan", "sinh", "cosh", "atan", "asinh", "floor")
 REDUCTIONS = ("sum", "max")
-MAXIMUM = "({0} if {0} >= {1} or {0} != {0} else {1})"  # NaN stays
+# NaN stays; where the second is a plain number, one comparison is enough, which is one instruction.
+MAXIMUM = "({0} if {0} >= {1} or {0} != {0} else {1})"
 MINIMUM = "({0} if {0} <= {1} or {0} != {0} else {1})"
 
 
@@ -154,11 +155,11 @@ class TracedNamespace:
 
     def maximum(self, x: Any, y: Any) -> Value:
         """Return the larger number, or NaN if one is."""
-        return operation(MAXIMUM, x, y)
+        return operation(MAXIMUM if isinstance(y, Value) else "({1} if {0} < {1} else {0})", x, y)
 
     def minimum(self, x: Any, y: Any) -> Value:
         """Return the smaller number, or NaN if one is."""
-        return operation(MINIMUM, x, y)
+        return operation(MINIMUM if isinstance(y, Value) else "({1} if {0} > {1} else {0})", x, y)
 
     def clip(self, x: Any, low: Any = None, high: Any = None) -> Value:
         """Return x cut at low and high."""
