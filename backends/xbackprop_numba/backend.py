@@ -15,7 +15,7 @@ from xbackprop.data.batches import as_row_indices
 from xbackprop.nn.dropout import LEVELS
 from xbackprop.training.step import Step, StepNumbers
 from xbackprop_numba.passes import OVERRIDES
-from xbackprop_numba.program import Kind, program_of
+from xbackprop_numba.program import Kind, program_of, write_program
 from xbackprop_numba.tracing import Untraceable
 from xbackprop_numpy import NumpyBackend
 
@@ -75,7 +75,8 @@ def why_not(step: Step) -> str:
     if find_spec("scipy") is None:
         return "Numba takes matrix products from SciPy, which is not installed: pip install scipy"
     try:
-        program_of(_kind(step, "float32", weighted=False))
+        for weighted in (False, True):
+            write_program(_kind(step, "float32", weighted))
     except Untraceable as error:
         return f"a function of the step cannot be traced: {error}"
     return ""

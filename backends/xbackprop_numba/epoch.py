@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from xbackprop.arrays.backend import Array
+from xbackprop.nn.dropout import LEVELS
 from xbackprop_numba.passes import threefry_words
 
 real: Any = np.float64
@@ -34,7 +35,6 @@ WEIGHTED = DROPS = CLIPS = PENALISED = HAS_L1 = False
 # ---- compiled from here on
 
 BLOCK = 4096  # weights that fit into the first cache, with all that belongs to them
-LEVELS = 65536
 
 
 @kernel

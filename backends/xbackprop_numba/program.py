@@ -38,6 +38,7 @@ from __future__ import annotations
 import math
 from math import acos, asin, asinh, atan, cos, cosh, exp, expm1, floor, log, log1p, sin, sinh, sqrt, tan, tanh
 import numpy as np
+from xbackprop.nn.dropout import LEVELS
 from xbackprop_numba.passes import kernel, threefry_words
 real = np.{dtype}
 """
@@ -179,6 +180,7 @@ def _update(kind: Kind) -> list[str]:
     ]
 
 
+@functools.lru_cache(maxsize=256)
 def write_program(kind: Kind) -> tuple[str, int]:
     """Return the text of the program, and the slots per column that its loss needs; `Untraceable` says why not."""
     loss, slots = _loss(kind.loss, kind.weighted)
@@ -192,7 +194,6 @@ def write_program(kind: Kind) -> tuple[str, int]:
     return HEAD.format(dtype=kind.dtype) + "\n".join(lines) + "\n\n" + FRAME, max(1, slots)
 
 
-@functools.lru_cache(maxsize=256)
 def program_of(kind: Kind) -> tuple[ModuleType, int]:
     """Return the module of the program, compiled when it is first called, and the slots that its loss needs."""
     text, slots = write_program(kind)

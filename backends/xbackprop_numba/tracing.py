@@ -184,7 +184,8 @@ class TracedNamespace:
 
     def full_like(self, x: Value, value: Any) -> Value:
         """Return the number as one like x."""
-        return Value(_as_real(_value(value)).text, _as_real(_value(value)).parts, x.level)
+        number = _as_real(_value(value))
+        return Value(number.text, number.parts, x.level)
 
     def zeros_like(self, x: Value) -> Value:
         """Return 0 as a number like x."""
