@@ -79,14 +79,30 @@ def _scan(step: Step, layers: list[Any], samples: Any, rows: Array, at: StepNumb
     if samples[1].shape[0] < 2**31:
         rows = rows.astype(jnp.int32)
     layout = step.objective.layout
-    unroll = 4 if rows.shape[1] * layout.n_parameters in UNROLLED else 1
+    unroll = 4 if rows.shape[-1] * layout.n_parameters in UNROLLED else 1
+
+    def take(carry: Any, now: Any) -> Any:
+        return _step_on_layers(step, carry, samples, *now)
+
+    def take_stack(carry: Any, now: Any) -> Any:
+        of_each = jax.tree.map(lambda x: 0 if x.ndim else None, now)
+        return jax.vmap(take, (0, of_each))(carry, now)
+
     layers, costs = jax.lax.scan(
-        lambda carry, now: _step_on_layers(step, carry, samples, *now),
-        [[(W.reshape(shape), b[None]) for (W, b), shape in zip(a, layout.shapes, strict=True)] for a in layers],
+        take if rows.ndim == 2 else take_stack,
+        [
+            [(W.reshape(*W.shape[:-1], *shape), b[..., None, :]) for (W, b), shape in zip(a, layout.shapes, strict=True)]
+            for a in layers
+        ],
         (rows, at),
         unroll=unroll,
     )
-    return jax.tree.map(jnp.ravel, layers), costs
+    return _flat(layers, rows.ndim - 2), costs
+
+
+def _flat(layers: list[Any], lead: int) -> list[Any]:
+    """Return the layers with one axis behind the first `lead` ones."""
+    return jax.tree.map(lambda a: a.reshape(*a.shape[:lead], -1), layers)
 
 
 def _step_on_layers(
@@ -98,7 +114,8 @@ def _step_on_layers(
     cost, found = objective.layer_gradients(layers, step.batch(samples, rows, at))
     gradients = jax.tree.leaves(found)
     if step.clip_norm:
-        gradients = backend.bind(clip_norm)(gradients, step.clip_norm)
+        clipped = backend.bind(clip_norm)(list(map(jnp.ravel, gradients)), step.clip_norm)
+        gradients = [a.reshape(g.shape) for a, g in zip(clipped, gradients, strict=True)]
     if step.decays:
         layers = [(backend.bind(add_penalty_gradient)(W, W, -at.decay), b) for W, b in layers]
     results = [
@@ -186,8 +203,8 @@ class JaxBackend(Backend):
             if isinstance(moments, _Moments) and moments.theta is theta:
                 layers = moments.layers
             else:
-                layers = jax.tree.map(jnp.ravel, [objective.layers(a) for a in (theta, *moments)])
-            kinds = (dtype, dtype, np.uint32, np.uint32)
+                layers = _flat([objective.layers(a) for a in (theta, *moments)], theta.ndim - 1)
+            kinds = (dtype, dtype, np.uint32, np.uint32, dtype, dtype)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             rows = as_row_indices(rows, samples[1].shape[0])
             layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))

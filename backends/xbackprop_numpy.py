@@ -206,13 +206,13 @@ def _scaled_by_root(work: Array, theta: Array, g: Array, v: Array, rate: float, 
     theta -= work
 
 
-def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
+def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Any, n: int, device: Any) -> Array:
     """Draw in unsigned words of 32 bits, which wrap by themselves and are half as wide."""
-    place = np.arange((n + 3) // 4, dtype=np.uint32)
-    x, y = place, np.full_like(place, step)
+    x = np.arange((n + 3) // 4, dtype=np.uint32)
+    y, seed, layer = (np.asarray(number, np.uint32) for number in (step, *key))
     with np.errstate(over="ignore"):
-        x, y = threefry(x, y, (np.uint32(key[0]), np.uint32(key[1])))  # type: ignore[arg-type]
-    return np.concatenate([a for w in (x, y) for a in (w & 0xFFFF, w >> 16)])[:n]
+        x, y = threefry(x, y + np.zeros_like(x), (seed, layer))
+    return np.concatenate([a for w in (x, y) for a in (w & 0xFFFF, w >> 16)], axis=-1)[..., :n]
 
 
 def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[Array]]:
@@ -223,9 +223,13 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
 
     def blocked(xp: Namespace, *arguments: Any) -> list[Array]:
         arrays, constants = arguments[:n_arrays], arguments[n_arrays:]
-        size, block = arrays[0].shape[0], BLOCK_BYTES // arrays[0].itemsize
+        size, block = arrays[0].size, BLOCK_BYTES // arrays[0].itemsize
         if size <= block:
-            step(_work(size, arrays[0].dtype)[:size], *arrays, *constants)
+            step(_work(size, arrays[0].dtype)[:size].reshape(arrays[0].shape), *arrays, *constants)
+            return [arrays[0], *arrays[2:]]
+        if arrays[0].ndim > 1:  # a stack of networks, some of whose constants are columns (k, 1)
+            for i in range(len(arrays[0])):
+                blocked(xp, *(a[i] for a in arrays), *(c[i] if np.ndim(c) else c for c in constants))
             return [arrays[0], *arrays[2:]]
 
         def run(first: int, last: int) -> None:

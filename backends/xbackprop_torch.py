@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -38,7 +38,9 @@ NAMESPACE = extended(array_api_compat.torch, maximum=_maximum, minimum=_minimum,
 
 
 def _affine(xp: Namespace, h: Array, W: Array, b: Array, out: Array | None = None) -> Array:
-    return torch.addmm(b, h, W, out=out) if h.ndim == W.ndim == 2 else affine(xp, h, W, b)
+    if h.ndim == W.ndim == 2:
+        return torch.addmm(b, h, W, out=out)
+    return torch.baddbmm(b, h, W, out=out) if h.ndim == W.ndim == b.ndim == 3 else affine(xp, h, W, b)
 
 
 def _weight_gradient(xp: Namespace, h: Array, delta: Array, out: Array | None = None) -> Array:
@@ -66,6 +68,21 @@ def _add_penalty_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float
 
 def _add_l1_gradient(xp: Namespace, g: Array, w: Array, rate: Array | float) -> Array:
     return g.add_(w.sign().mul_(rate))
+
+
+def _of_one_rate(step: Callable, generic: Callable) -> Callable:
+    """Return a step that takes rates of a stack of networks too, a column (k, 1): they go through the generic one."""
+
+    def run(xp: Namespace, theta: Array, g: Array, *others: Any) -> Any:
+        moments = [a for a in others if isinstance(a, torch.Tensor) and a.shape == theta.shape]
+        if not isinstance(others[len(moments)], torch.Tensor):
+            return step(xp, theta, g, *others)
+        arrays = [theta, *moments]
+        for a, new in zip(arrays, generic(xp, theta, g, *others), strict=True):
+            a.copy_(new)
+        return arrays
+
+    return run
 
 
 def _rmsprop_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, rho: float, epsilon: float):  # type: ignore[no-untyped-def]
@@ -148,12 +165,12 @@ class TorchBackend(Backend):
         penalty: _penalty,
         add_penalty_gradient: _add_penalty_gradient,
         add_l1_gradient: _add_l1_gradient,
-        rmsprop_step: _rmsprop_step,
-        adagrad_step: _adagrad_step,
-        sgd_step: _sgd_step,
-        momentum_step: _momentum_step,
-        nesterov_step: _nesterov_step,
-        adam_step: _adam_step,
+        rmsprop_step: _of_one_rate(_rmsprop_step, rmsprop_step),
+        adagrad_step: _of_one_rate(_adagrad_step, adagrad_step),
+        sgd_step: _of_one_rate(_sgd_step, sgd_step),
+        momentum_step: _of_one_rate(_momentum_step, momentum_step),
+        nesterov_step: _of_one_rate(_nesterov_step, nesterov_step),
+        adam_step: _of_one_rate(_adam_step, adam_step),
         cross_entropy: _cross_entropy,
         relu: _relu,
         d_relu: _d_relu,

@@ -62,6 +62,8 @@ class NumbaBackend(NumpyBackend):
             return loop
 
         def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
+            if carry[0].ndim > 1:  # a stack of networks, each of which has a core of its own where it may choose
+                return loop(carry, samples, rows, at, *workspace)
             n = rows.shape[1] if hasattr(rows, "shape") else samples[1][rows[0]].shape[0]
             if step.objective.checkpoint_every and n * sum(step.objective.layout.sizes) > CHECKPOINTED:
                 return loop(carry, samples, rows, at, *workspace)

@@ -19,7 +19,7 @@ from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import Objective, make_batch
 from xbackprop.nn.parameters import Layout
 from xbackprop.optim.optimizers import OPTIMIZERS, adam_step, momentum_step, sgd_step
-from xbackprop.training.loop import train
+from xbackprop.training.loop import train, train_alone
 from xbackprop.training.plan import Plan, start_progress
 
 DEEP = (48, *[64] * 12, 10)
@@ -94,7 +94,8 @@ def peak(objective, optimizer, m, dtype, dropout):
 
     def run():
         with backend.device_context():
-            train(objective, plan, theta, start_progress(backend, plan, theta, RandomState(0)), X, y)
+            progress = start_progress(backend, plan, theta, RandomState(0))
+            train_alone(train(objective, plan, theta, progress, len(X)), (X, y, None))
 
     run()  # scratch memory that is made once and kept
     tracemalloc.start()
@@ -147,7 +148,8 @@ def test_memory_does_not_grow_with_the_steps():
     tracemalloc.start()
     try:
         with backend.device_context():
-            train(objective, plan, theta, progress, X, y, callback=lambda _: sizes.append(_held()))
+            training = train(objective, plan, theta, progress, len(X), callback=lambda _: sizes.append(_held()))
+            train_alone(training, (X, y, None))
     finally:
         tracemalloc.stop()
     assert len(sizes) == 50  # of 200 steps each

@@ -127,7 +127,7 @@ def test_ctrl_c_within_an_epoch_keeps_the_last_whole_one(backend, monkeypatch, d
 def test_after_a_divergence_the_last_whole_epoch_goes_on(backend, monkeypatch):
     whole = train(backend, 6)
     with monkeypatch.context() as patch:
-        broken_off(patch, 4, (np.inf, False))
+        broken_off(patch, 4, ([np.inf], [False]))
         net = MLP(**HOW, max_iter=6, backend=backend)
         with pytest.raises(xbackprop.DivergenceError, match="in epoch 4"):
             net.fit(X, LABELS)

@@ -10,7 +10,7 @@ import copy
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from itertools import repeat
 from types import ModuleType
@@ -136,7 +136,8 @@ class Backend:
         carry : (θ, moments). It may be used up, so that the new one can take its memory.
         samples : (X, y, weights or None), and rows : for each step the numbers of its rows, an array (m, size), or a
             list of slices.
-        at : `StepNumbers` of columns (m,) on the host; a column that no step needs is None.
+        at : `StepNumbers` of columns (m,) on the host; a column that no step needs is None. In a stack of k networks
+            θ and the moments are (k, P), the rows of a step (k, size), and a column in which the networks differ (m, k).
         workspace : memory for the steps, from `Objective.workspace`, or None.
 
         This version is a loop. With a compiler it may be one call, compiled once per step: `step` is a pure function of
@@ -146,13 +147,21 @@ class Backend:
         def run(carry: Any, samples: Any, rows: Any, at: Any, *workspace: Any) -> tuple[Any, list[Array]]:
             results = []
             apart = rows if isinstance(rows, list) else self.xp.unstack(rows)
-            columns = [repeat(None) if column is None else column.tolist() for column in at]
+            columns = [self._numbers(column, carry[0]) for column in at]
             for row, *now in zip(apart, *columns, strict=False):
                 carry, result = step(carry, samples, row, at._make(now), *workspace)
                 results.append(result)
             return carry, results
 
         return run
+
+    def _numbers(self, column: np.ndarray | None, theta: Array) -> Iterable[Any]:
+        """Return the numbers of the steps one by one: those of a stack as arrays on the device, in the dtype of θ."""
+        if column is None:
+            return repeat(None)
+        if column.ndim == 1:
+            return column.tolist()
+        return self.xp.unstack(self.asarray(column, dtype_name(theta) if column.dtype.kind == "f" else "int64"))
 
     def generic(self) -> Self:
         """Return a backend for the same library and device without overrides: checks use its functions, which accept

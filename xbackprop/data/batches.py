@@ -22,15 +22,17 @@ def batch_groups(
 
     Parameters
     ----------
-    order : a permutation of the rows, or None to take them as they are.
+    order : the numbers of the rows (n,), in the order in which they are taken, or None to take all as they are; for a
+        stack of k networks (k, n).
 
     Yields
     ------
-    For each group: the samples; the rows of its m batches, (m, size) indices on the device, or m slices without
-    `order`; and the m batch sizes. If X is a sparse matrix on the host, every batch is a group, made dense.
+    For each group: the samples; the rows of its m batches, (m, size) indices on the device, for a stack (m, k, size),
+    or m slices without `order`; and the m batch sizes. If X is a sparse matrix on the host, every batch is a group,
+    made dense.
     """
     X: Any = samples[0]
-    n = X.shape[0]
+    n = X.shape[0] if order is None else order.shape[-1]
     if is_sparse(X):
         for start in range(0, n, batch_size):
             chosen: Any = slice(start, min(start + batch_size, n))
@@ -48,7 +50,8 @@ def batch_groups(
 def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) -> Any:
     if order is None:
         return [slice(start, start + size) for start in starts]
-    return backend.asarray(order[starts.start : starts.stop].reshape(-1, size))
+    batches = order[..., starts.start : starts.stop].reshape(*order.shape[:-1], -1, size)
+    return backend.asarray(np.ascontiguousarray(np.moveaxis(batches, -2, 0)))
 
 
 def as_row_indices(rows: Any, n: int) -> Any:
@@ -64,8 +67,11 @@ def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:
 def _take(backend: Backend, arrays: Sequence[Array | None], rows: Any) -> list[Any]:
     if isinstance(rows, slice):
         return [None if a is None else a[rows, ...] for a in arrays]
-    take = backend.bind(take_rows)
-    return [None if a is None else take(a, rows) for a in arrays]
+    take, flat = backend.bind(take_rows), backend.xp.reshape(rows, (-1,)) if rows.ndim > 1 else rows
+    taken = [None if a is None else take(a, flat) for a in arrays]
+    if rows.ndim == 1:
+        return taken
+    return [None if a is None else backend.xp.reshape(a, (*rows.shape, *a.shape[1:])) for a in taken]
 
 
 def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:

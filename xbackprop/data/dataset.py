@@ -52,12 +52,12 @@ class Data(NamedTuple):
 
     def rows(self, numbers: np.ndarray) -> Data:
         """Return the data of these rows only."""
-        there = self.backend.asarray(numbers)
+        X, y, weight = (None if a is None else self.rows_of(a, numbers) for a in (self.X, self.y, self.weight))
+        return self._replace(X=X, y=y, weight=weight)
 
-        def take(a: Any) -> Any:
-            return a[numbers] if is_sparse(a) else None if a is None else self.backend.xp.take(a, there, axis=0)
-
-        return self._replace(X=take(self.X), y=take(self.y), weight=take(self.weight))
+    def rows_of(self, a: Any, numbers: np.ndarray) -> Any:
+        """Take these rows of X, y or the weights."""
+        return a[numbers] if is_sparse(a) else self.backend.xp.take(a, self.backend.asarray(numbers), axis=0)
 
 
 def read_samples(

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from xbackprop.arrays.backend import Array, Backend
 from xbackprop.data import tables
+from xbackprop.data.batches import Samples
 from xbackprop.data.dataset import Data
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.early_stopping import Evaluate, Score, Split, make_evaluator, split_rows
@@ -19,7 +21,8 @@ from xbackprop.mlp.model import Model, continue_model, same_samples, start_model
 from xbackprop.mlp.resuming import make_saver, read_checkpoint
 from xbackprop.mlp.settings import Settings
 from xbackprop.training import lbfgs
-from xbackprop.training.loop import Epoch, print_epoch, train
+from xbackprop.training.loop import Epoch, Training, print_epoch, train, train_alone
+from xbackprop.training.plan import Plan
 
 Callback = Callable[[Epoch], None]
 
@@ -37,7 +40,116 @@ class FitResult(NamedTuple):
     message: str = ""
 
 
-def fit(
+class Fitting(NamedTuple):
+    """A call of `fit` that an object of the user's makes, so that many of them can be carried out together.
+
+    arguments, options : of `fit`. finish : takes over the result into the object, and reports it.
+    """
+
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    finish: Callable[[FitResult], None]
+
+
+def fit(where: str, settings: Settings, start: Model | None, X: Any, y: Any, *weight: Any, **options: Any) -> FitResult:
+    """Train a new network, or train `start` further; the arguments are those of `prepare`.
+
+    If anything raises, also a callback or a score, the random number generator is put back to its former state, so
+    that another call gives the same result as it would have given without this one.
+    """
+    with restored_on_error(settings, start):
+        run = prepare(where, settings, start, X, y, *weight, **options)
+        if not run.is_over:
+            with run.backend.device_context(), run.limited_threads():
+                run.end(train_alone(run.training(), run.take_samples()) if run.steps else run.minimise())
+    return run.result()
+
+
+@dataclass
+class Run:
+    """A call of `fit` that has read its samples: what remains is to train on them.
+
+    Parameters
+    ----------
+    where, settings : the user's call, and the settings.
+    model : the network to begin with; its progress is updated.
+    data : all the samples, until training takes them. n_samples : their number.
+    rows : with early stopping, the numbers of those to train on; else None.
+    plan : the settings of the training loop. evaluate : for early stopping, θ -> score and loss.
+    epochs, callback : see `prepare`. is_over : whether nothing remains, since a run that was resumed had ended.
+    """
+
+    where: str
+    settings: Settings
+    model: Model
+    data: Data | None
+    n_samples: int
+    plan: Plan
+    rows: np.ndarray | None = None
+    evaluate: Evaluate | None = None
+    epochs: int | None = None
+    callback: Callback | None = None
+    is_over: bool = False
+    message: str = ""
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that trains."""
+        return self.model.backend
+
+    @property
+    def steps(self) -> bool:
+        """Whether training takes steps, and not L-BFGS."""
+        return not self.settings.lbfgs
+
+    @property
+    def n(self) -> int:
+        """The number of samples to train on."""
+        return self.n_samples if self.rows is None else len(self.rows)
+
+    @property
+    def products(self) -> float:
+        """Multiplications of a step's forward pass."""
+        rows = self.plan.batch_size if self.steps else self.n
+        return rows * self.model.objective.layout.n_weights
+
+    def limited_threads(self) -> AbstractContextManager:
+        """Return a context manager with the threads of the settings, or as many as suit the steps."""
+        limit = self.settings.values["threads"] or self.backend.threads_for(self.products)
+        return nullcontext() if limit is None else self.backend.threads(limit)
+
+    def take_samples(self) -> Samples:
+        """Return the samples to train on; of all the others only those stay that are held out."""
+        data, self.data = self.data, None
+        assert data is not None
+        data = data if self.rows is None else data.rows(self.rows)
+        return data.X, data.y, data.weight
+
+    def training(self) -> Training:
+        """Return the training of the network, which asks for steps on `n` samples."""
+        model = self.model
+        first = model.theta if model.progress.last_theta is None else model.progress.last_theta
+        return train(
+            model.objective, self.plan, first, model.progress, self.n, epochs=self.epochs, evaluate=self.evaluate,
+            callback=self.callback, after_epoch=make_saver(self.where, self.settings, model, self.n_samples),
+        )  # fmt: skip
+
+    def minimise(self) -> Array:
+        """Train by SciPy's L-BFGS on all rows at once; return θ."""
+        assert self.data is not None
+        theta, self.message = _minimise(self.settings, self.model, self.data, self.callback)
+        return theta
+
+    def end(self, theta: Array) -> None:
+        """Give the network the weights at which training ended."""
+        self.model = self.model._replace(theta=theta)
+
+    def result(self) -> FitResult:
+        """Return the result of the run that has ended."""
+        return result_of(self.model, None if self.is_over else self.epochs, self.message)
+
+
+def prepare(
     where: str,
     settings: Settings,
     start: Model | None,
@@ -52,11 +164,8 @@ def fit(
     callback: Callback | None = None,
     infinite_loss: bool = False,
     known_finite: bool = False,
-) -> FitResult:
-    """Train a new network, or train `start` further.
-
-    If anything raises, also a callback or a score, the random number generator is put back to its former state, so
-    that another call gives the same result as it would have given without this one.
+) -> Run:
+    """Read the samples, make a new network or take over `start`, and hold out rows for early stopping.
 
     Parameters
     ----------
@@ -68,54 +177,42 @@ def fit(
     infinite_loss : whether training goes on when the loss or a weight is not finite.
     known_finite : see `read_samples`.
     """
-    stream = settings.rng() if start is None else start.progress.rng
-    with _restored_on_error(stream):
-        if epochs is not None and settings.values["class_weight"] == "balanced":
-            raise ValueError(
-                f"{where}: class_weight='balanced' needs all the samples at once; give the weight of each label"
-            )
-        if start is None:
-            how = {"classes": classes, "known_finite": known_finite}
-            model, data = start_model(where, settings, stream, X, y, sample_weight, **how)
-        else:
-            model = continue_model(where, settings, start, y)
-            data = same_samples(where, model, X, y, sample_weight, known_finite=known_finite)
-            names = start.feature_names or tables.feature_names(X)  # of the first frame, where arrays came before it
-            model = model._replace(feature_names=names)
-        progress, n = model.progress, data.X.shape[0]
-        if epochs is None:
-            progress.first_epoch = progress.epoch
-            recognised = settings.values["warm_start"] or settings.checkpoint
-            digest, progress.digest = progress.digest, data.digest() if recognised else ""
-            if start is not None:
-                model = _begin_again(settings, start, model, same_data=bool(digest) and digest == progress.digest)
-        if start is None and epochs is None and _resumes(settings):
-            model = read_checkpoint(where, settings, model, n)
-            progress = model.progress
-            last = progress.first_epoch + settings.plan.max_iter
-            if progress.stop_reason == "converged" or progress.epoch >= last:
-                best = progress.best_theta
-                model = model if best is None else model._replace(theta=best)
-                return result_of(model)
-        callback = callback or (print_epoch if settings.values["verbose"] else None)
-        rows = n if settings.lbfgs else min(n, settings.plan.batch_size)
-        suitable = model.backend.threads_for(rows * model.objective.layout.n_weights)
-        limit = settings.values["threads"] or suitable
-        with model.backend.device_context(), nullcontext() if limit is None else model.backend.threads(limit):
-            if settings.lbfgs:
-                theta, message = _minimise(settings, model, data, callback)
-            else:
-                evaluate, message = None, ""
-                if settings.plan.early_stopping:  # from here on only the two parts of the data are held
-                    data, evaluate = _hold_out(where, settings, model, data, split, score)
-                batch_size = min(data.X.shape[0], settings.plan.batch_size)
-                plan = replace(settings.plan, infinite_loss=infinite_loss, batch_size=batch_size)
-                first = model.theta if progress.last_theta is None else progress.last_theta
-                theta = train(
-                    model.objective, plan, first, progress, data.X, data.y, data.weight, epochs=epochs,
-                    evaluate=evaluate, callback=callback, after_epoch=make_saver(where, settings, model, n),
-                )  # fmt: skip
-    return result_of(model._replace(theta=theta), epochs, message)
+    if epochs is not None and settings.values["class_weight"] == "balanced":
+        raise ValueError(
+            f"{where}: class_weight='balanced' needs all the samples at once; give the weight of each label"
+        )
+    if start is None:
+        how = {"classes": classes, "known_finite": known_finite}
+        model, data = start_model(where, settings, settings.rng(), X, y, sample_weight, **how)
+    else:
+        model = continue_model(where, settings, start, y)
+        data = same_samples(where, model, X, y, sample_weight, known_finite=known_finite)
+        names = start.feature_names or tables.feature_names(X)  # of the first frame, where arrays came before it
+        model = model._replace(feature_names=names)
+    progress, n = model.progress, data.X.shape[0]
+    if epochs is None:
+        progress.first_epoch = progress.epoch
+        recognised = settings.values["warm_start"] or settings.checkpoint
+        digest, progress.digest = progress.digest, data.digest() if recognised else ""
+        if start is not None:
+            model = _begin_again(settings, start, model, same_data=bool(digest) and digest == progress.digest)
+    callback = callback or (print_epoch if settings.values["verbose"] else None)
+    run = Run(where, settings, model, data, n, settings.plan, epochs=epochs, callback=callback)
+    if start is None and epochs is None and _resumes(settings):
+        run.model = read_checkpoint(where, settings, model, n)
+        progress = run.model.progress
+        last = progress.first_epoch + settings.plan.max_iter
+        if progress.stop_reason == "converged" or progress.epoch >= last:
+            run.is_over = True
+            if progress.best_theta is not None:
+                run.end(progress.best_theta)
+            return run
+    if run.steps:
+        if settings.plan.early_stopping:
+            with run.backend.device_context():
+                _hold_out(run, split, score)
+        run.plan = replace(settings.plan, infinite_loss=infinite_loss, batch_size=min(run.n, settings.plan.batch_size))
+    return run
 
 
 def result_of(model: Model, n_iter: int | None = None, message: str = "") -> FitResult:
@@ -149,8 +246,12 @@ def report(where: str, settings: Settings, result: FitResult) -> None:
 
 
 @contextmanager
-def _restored_on_error(stream: np.random.RandomState) -> Iterator[None]:
-    """Context manager that restores the state of a random number generator if anything raises."""
+def restored_on_error(settings: Settings, start: Model | None) -> Iterator[None]:
+    """Context manager that restores the state of the random number generator of a fit if anything raises."""
+    stream = settings.values["random_state"] if start is None else start.progress.rng
+    if not isinstance(stream, np.random.RandomState):  # a seed, of which every fit makes a generator of its own
+        yield
+        return
     before = stream.get_state()
     try:
         yield
@@ -177,24 +278,24 @@ def _begin_again(settings: Settings, start: Model, model: Model, same_data: bool
     return model
 
 
-def _hold_out(
-    where: str, settings: Settings, model: Model, data: Data, split: Split | None, score: Score | None
-) -> tuple[Data, Evaluate]:
-    """Split off the samples of early stopping; return those to train on, and the function that scores θ on the rest."""
-    fraction, progress = settings.values["validation_fraction"], model.progress
-    rows, held_out = split_rows(where, fraction, progress, data.X.shape[0], split)
+def _hold_out(run: Run, split: Split | None, score: Score | None) -> None:
+    """Choose the samples of early stopping, and those to train on; make the function that scores θ on the first."""
+    values, progress, data = run.settings.values, run.model.progress, run.data
+    assert data is not None
+    rows, held_out = split_rows(run.where, values["validation_fraction"], progress, run.n, split)
     progress.training_rows, progress.validation_rows = rows, held_out
-    by_loss, parts = settings.values["scoring"] == "loss", (data.rows(rows), data.rows(held_out))
-    for part, use in zip(parts, ("to train on", "held out"), strict=True):
-        if part.weight is not None and not bool(part.backend.xp.any(part.weight > 0)):
+    for part, use in ((rows, "to train on"), (held_out, "held out")):
+        if data.weight is not None and not bool(run.backend.xp.any(data.rows_of(data.weight, part) > 0)):
             raise ValueError(
-                f"{where}: all {part.X.shape[0]} samples {use} by early_stopping have the weight 0; leave out samples "
+                f"{run.where}: all {len(part)} samples {use} by early_stopping have the weight 0; leave out samples "
                 f"without weight, or choose another validation_fraction or random_state"
             )
-    return parts[0], make_evaluator(model, parts[1], by_loss, score and score(held_out))
+    by_loss = values["scoring"] == "loss"
+    run.evaluate = make_evaluator(run.model, data.rows(held_out), by_loss, score and score(held_out))
+    run.rows = rows
 
 
-def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Any, str]:
+def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Array, str]:
     """Train by SciPy's L-BFGS on all rows at once; return θ and SciPy's message."""
     n, progress, plan = data.X.shape[0], model.progress, settings.plan
     progress.begin_anew()  # an earlier run by steps may have left its best θ

@@ -38,10 +38,10 @@ def threefry(x: Array, y: Array, key: tuple[Any, Any], rounds: int = ROUNDS) -> 
 
 
 def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, device: Any) -> Array:
-    """Draw n integers, uniform in [0, 2**16), by their key and step."""
+    """Draw n integers, uniform in [0, 2**16), by their key and step; for a stack, whose seeds are (k, 1), (k, n)."""
     place = xp.arange((n + 3) // 4, dtype=xp.int64, device=device)
     x, y = threefry(place, xp.zeros_like(place) + step, key)
-    return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16])[:n]
+    return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16], axis=-1)[..., :n]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Masks(Sequence[Array]):
 
     A mask is made each time it is asked for, and is the same each time.
 
-    seed, step : whole numbers below 2**32. rates : p_l, rounded to a multiple of 2**-16.
+    seed, step : whole numbers below 2**32; for a stack of networks columns (k, 1), and masks are (k, rows, n_l). rates : p_l, rounded to a multiple of 2**-16.
     """
 
     backend: Backend
@@ -68,5 +68,5 @@ class Masks(Sequence[Array]):
         width, dropped = self.widths[layer], round(self.rates[layer] * LEVELS)
         key, backend = (self.seed, layer), self.backend
         bits = backend.bind(uniform_bits)(key, self.step, self.rows * width, backend.device)
-        stays = backend.xp.reshape(bits >= dropped, (self.rows, width))
+        stays = backend.xp.reshape(bits >= dropped, (*bits.shape[:-1], self.rows, width))
         return backend.xp.astype(stays, self.dtype) * (LEVELS / (LEVELS - dropped))

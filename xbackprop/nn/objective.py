@@ -11,7 +11,7 @@ from xbackprop.arrays.special import real_part
 from xbackprop.nn.activations import IDENTITY, Activation
 from xbackprop.nn.backprop import Buffers, Cache, backward, forward
 from xbackprop.nn.losses import Loss
-from xbackprop.nn.parameters import Layers, Layout, flatten, unflatten
+from xbackprop.nn.parameters import Layers, Layout, flatten, per_network, unflatten
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
 from xbackprop.nn.workspace import Workspace, make_forward_buffers, make_workspace
 
@@ -19,10 +19,13 @@ from xbackprop.nn.workspace import Workspace, make_forward_buffers, make_workspa
 class Batch(NamedTuple):
     """The samples that a cost is averaged over: X (n, n_0), y (n, n_L), and their weights.
 
+    A stack of k networks has k batches: X (k, n, n_0), y (k, n, n_L), and k numbers or columns of all the rest.
+
     total : n, or with sample weights Σw.
     inverse : 1/total, or 0 for a batch whose weights are all zero, so that its cost is 0 and not NaN.
     share : each sample's part of the mean, 1/n, or the column (n, 1) of w_i / Σw.
     masks : dropout masks (n, n_l), one per hidden layer; empty without dropout.
+    penalty : for a stack of networks of different penalties, (1-ρ)α and ρα of each, (k,) and (k,); else None.
     """
 
     X: Array
@@ -31,17 +34,18 @@ class Batch(NamedTuple):
     inverse: Array | float
     share: Array | float
     masks: Sequence[Array] = ()
+    penalty: tuple[Array, Array] | None = None
 
 
 def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
-    """Make a batch of all the rows of X and y, with sample weights (n,) or None."""
+    """Make a batch of all the rows of X and y, with sample weights (..., n) or None."""
     if weight is None:
-        n = X.shape[0]
+        n = X.shape[-2]
         return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
     xp = backend.xp
-    total = xp.sum(weight)
+    total = xp.sum(weight, axis=-1)
     inverse = xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
-    return Batch(X, y, total, inverse, (weight * inverse)[:, None], masks)
+    return Batch(X, y, total, inverse, (weight * inverse[..., None])[..., None], masks)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Objective:
         return self.backend.bind(unflatten)(theta, self.layout)
 
     def flatten(self, layers: Layers) -> Array:
-        """Join layers into θ (P,)."""
+        """Join layers into θ (..., P)."""
         return self.backend.bind(flatten)(layers, self.layout)
 
     def forward(self, theta: Array, X: Array, masks: Sequence[Array] = ()) -> Cache:
@@ -126,12 +130,12 @@ class Objective:
         return self._value(theta, cache, batch), branches
 
     def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
-        """Compute C and the logits z_L (n, n_L) at θ (P,)."""
+        """Compute C (...) and the logits z_L (..., n, n_L) at θ (..., P)."""
         cache = self.forward(theta, batch.X, batch.masks)
         return self._value(theta, cache, batch), cache.z[-1]
 
     def value_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
-        """Compute C and g = ∂C/∂θ (P,) at θ (P,).
+        """Compute C (...) and g = ∂C/∂θ (..., P) at θ (..., P).
 
         workspace : memory from `workspace`, which the passes overwrite instead of allocating; g is then
             `workspace.gradient`, valid until the next call.
@@ -187,17 +191,19 @@ class Objective:
         return cost, backward(self.backend, layers, self.activations, cache, delta, buffers)
 
     def _penalty(self, w: Array, batch: Batch) -> Array:
-        l1 = self.l1 * batch.inverse if self.l1 else None
-        return self.backend.bind(penalty)(w, self.l2 * batch.inverse, l1)  # α/n as the gradient has it
+        l2, l1 = batch.penalty or (self.l2, self.l1)
+        of_l1 = l1 * batch.inverse if self.l1 else None
+        return self.backend.bind(penalty)(w, l2 * batch.inverse, of_l1)  # α/n as the gradient has it
 
     def _add_penalty_gradient(self, g: Array, w: Array, batch: Batch) -> Array:
-        for add, strength in ((add_penalty_gradient, self.l2), (add_l1_gradient, self.l1)):
-            if strength:
-                g = self.backend.bind(add)(g, w, strength * batch.inverse)
+        l2, l1 = batch.penalty or (self.l2, self.l1)
+        for add, used, strength in ((add_penalty_gradient, self.l2, l2), (add_l1_gradient, self.l1, l1)):
+            if used:
+                g = self.backend.bind(add)(g, w, per_network(strength * batch.inverse))
         return g
 
     def _replace_weights(self, theta: Array, w: Array) -> Array:
         """Return θ, or a vector like it, with the weights w, which lie in it already where buffers are reused."""
         if self.backend.reuses_buffers:
             return theta
-        return self.backend.xp.concat([w, theta[..., self.layout.n_weights :]])
+        return self.backend.xp.concat([w, theta[..., self.layout.n_weights :]], axis=-1)

@@ -45,8 +45,9 @@ class Layout:
         ]
 
     def flatten(self, xp: Namespace, layers: Layers) -> Array:
-        """Join layers into θ (P,): the inverse of `layers`."""
-        return xp.concat([xp.reshape(a, (-1,)) for a in [*(W for W, _ in layers), *(b for _, b in layers)]])
+        """Join layers into θ (..., P): the inverse of `layers`."""
+        arrays = [*(W for W, _ in layers), *(b for _, b in layers)]
+        return xp.concat([xp.reshape(a, (*a.shape[:-2], -1)) for a in arrays], axis=-1)
 
     def weights(self, theta: Array) -> Array:
         """Return the part of θ (..., P) that holds all the W_l, (..., n_weights)."""
@@ -68,3 +69,8 @@ def unflatten(xp: Namespace, theta: Array, layout: Layout) -> list[tuple[Array, 
 def flatten(xp: Namespace, layers: Layers, layout: Layout) -> Array:
     """Call `Layout.flatten`, as a function that a backend can bind."""
     return layout.flatten(xp, layers)
+
+
+def per_network(x: Array | float) -> Array | float:
+    """Return numbers (k,) of the networks of a stack as a column (k, 1), which goes with θ (k, P); one number as it is."""
+    return x[..., None] if getattr(x, "ndim", 0) else x

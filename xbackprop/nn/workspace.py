@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -29,9 +30,9 @@ class Workspace(NamedTuple):
     def rows(self, n: int) -> Workspace:
         """Return the same memory for a batch of n rows, at most as many as it was made for."""
         z, delta, gradients = self.buffers
-        if z[0].shape[0] == n:
+        if z[0].shape[-2] == n:
             return self
-        return self._replace(buffers=Buffers([a[:n] for a in z], [a[:n] for a in delta], gradients))
+        return self._replace(buffers=Buffers([a[..., :n, :] for a in z], [a[..., :n, :] for a in delta], gradients))
 
 
 def make_workspace(
@@ -61,10 +62,16 @@ def make_forward_buffers(backend: Backend, layout: Layout, theta: Array, n: int)
 
 
 def _rows(backend: Backend, theta: Array, n: int, sizes: Sequence[int], places: Sequence[Hashable]) -> list[Array]:
-    """Allocate an array (n, size) for each size, in one piece of memory for those of the same place."""
-    xp = backend.xp
+    """Allocate an array (..., n, size) for each size, in one piece of memory for those of the same place.
+
+    θ (..., P) says what stands in front.
+    """
+    xp, lead = backend.xp, theta.shape[:-1]
+    n_rows = n * math.prod(lead)
     widest: dict[Hashable, int] = {}
     for size, place in zip(sizes, places, strict=True):
         widest[place] = max(size, widest.get(place, 0))
-    made = {place: xp.zeros(n * size, dtype=theta.dtype, device=backend.device) for place, size in widest.items()}
-    return [xp.reshape(made[place][: n * size], (n, size)) for size, place in zip(sizes, places, strict=True)]
+    made = {place: xp.zeros(n_rows * size, dtype=theta.dtype, device=backend.device) for place, size in widest.items()}
+    return [
+        xp.reshape(made[place][: n_rows * size], (*lead, n, size)) for size, place in zip(sizes, places, strict=True)
+    ]

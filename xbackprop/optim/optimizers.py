@@ -66,8 +66,11 @@ def adagrad_step(xp: Namespace, theta: Array, g: Array, v: Array, rate: float, e
 
 
 def clip_norm(xp: Namespace, gradients: Sequence[Array], limit: float) -> list[Array]:
-    """g ← g min(1, c/‖g‖), ‖g‖ over all the arrays: its direction stays. Pascanu, Mikolov and Bengio, 2013."""
-    squares = sum(xp.sum(g * g) for g in gradients)
+    """g ← g min(1, c/‖g‖), ‖g‖ over the last axis of all the arrays. Pascanu, Mikolov and Bengio, 2013.
+
+    The direction stays. Gradients (k, P) of a stack of networks have a norm each.
+    """
+    squares = sum(xp.sum(g * g, axis=-1, keepdims=True) for g in gradients)
     factor = limit / xp.maximum(xp.sqrt(squares), limit)
     return [g * factor for g in gradients]
 

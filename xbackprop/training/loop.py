@@ -1,5 +1,8 @@
 """The training loop: epochs, the record of each, and the decision to stop.
 
+The loop is a generator: it asks for the steps of an epoch and is told where they led, so that whoever takes the steps
+may take those of one network (`train_alone`) or of many at a time (`training.stack`).
+
 Nothing waits for the device inside an epoch. The costs of the batches and a flag for θ being finite are read once, at
 its end.
 """
@@ -7,13 +10,15 @@ its end.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
+from xbackprop.data.batches import Samples
 from xbackprop.nn.objective import Objective
+from xbackprop.optim.optimizers import State
 from xbackprop.optim.schedules import TrainingTime, constant
 from xbackprop.training.plan import Plan, Progress
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
@@ -37,6 +42,29 @@ class Epoch(NamedTuple):
     score: float | None = None
 
 
+class Steps(NamedTuple):
+    """The steps of an epoch, to be taken: the arguments of `run_epoch` but for the samples and the workspace."""
+
+    step: Step
+    theta: Array
+    state: State
+    batch_size: int
+    order: np.ndarray | None
+    at: Callable[[int, int, int], StepNumbers]
+
+
+class Taken(NamedTuple):
+    """The end of an epoch: θ, the optimizer's state, the mean cost per row, and whether all of it is finite."""
+
+    theta: Array
+    state: State
+    loss: float
+    finite: bool
+
+
+Training = Generator[Steps, Taken, Array]  # which returns θ
+
+
 def print_epoch(epoch: Epoch) -> None:
     """Print a line for the epoch: the callback that `verbose` stands for."""
     score = "" if epoch.score is None else f"held-out score {epoch.score:.4f}, "
@@ -48,19 +76,20 @@ def train(
     plan: Plan,
     theta: Array,
     progress: Progress,
-    X: Any,
-    y: Array,
-    weight: Array | None = None,
+    n: int,
     *,
     epochs: int | None = None,
     evaluate: Callable[[Array], tuple[float, float]] | None = None,
     callback: Callable[[Epoch], None] | None = None,
     after_epoch: Callable[[Array, Progress], None] | None = None,
-) -> Array:
+) -> Training:
     """Minimise C(θ) from `theta`, which is not changed; `progress` is updated in place.
+
+    A generator: it yields the `Steps` of each epoch and is sent what was `Taken`.
 
     Parameters
     ----------
+    n : the rows of an epoch.
     epochs : the most epochs; by default those that are left of `plan.max_iter` since the call began.
     evaluate : ``evaluate(θ) -> score, loss`` of the held-out rows, for early stopping.
     callback : called with an `Epoch` after each epoch. after_epoch : called with θ and the progress, to save them.
@@ -73,9 +102,7 @@ def train(
     """
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state
-    workspace = objective.workspace(theta, plan.batch_size)
     step = Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
-    n = X.shape[0]
     n_steps = -(-n // plan.batch_size)
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True
@@ -87,10 +114,7 @@ def train(
             whole = False
             order = _next_order(progress, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
-            theta, state, costs, rows = run_epoch(
-                step, theta, state, (X, y, weight), plan.batch_size, order, numbers, workspace
-            )
-            loss, finite = read_epoch(backend, theta, costs, rows)
+            theta, state, loss, finite = yield Steps(step, theta, state, plan.batch_size, order, numbers)
             if not (finite or plan.infinite_loss):
                 progress.stop_reason = "diverged"
                 break
@@ -119,6 +143,28 @@ def train(
         return theta
     progress.last_theta = theta
     return backend.copy(progress.best_theta)
+
+
+def train_alone(training: Training, samples: Samples) -> Array:
+    """Take the steps that the training of one network asks for, on these samples; return θ."""
+    workspace = None
+    try:
+        steps = next(training)
+        while True:
+            backend = steps.step.objective.backend
+            try:
+                if workspace is None:
+                    workspace = steps.step.objective.workspace(steps.theta, steps.batch_size)
+                theta, state, costs, rows = run_epoch(
+                    steps.step, steps.theta, steps.state, samples, *steps[3:], workspace=workspace
+                )
+                (loss,), (finite,) = read_epoch(backend, theta, costs, rows)
+            except BaseException as error:
+                steps = training.throw(error)  # Ctrl-C ends the training, any other error comes back
+            else:
+                steps = training.send(Taken(theta, state, loss, finite))
+    except StopIteration as end:
+        return end.value
 
 
 def _next_order(progress: Progress, n: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from xbackprop.arrays.backend import Array, Backend
 from xbackprop.data.batches import Samples, batch_groups, take_batch
 from xbackprop.nn.dropout import Masks
 from xbackprop.nn.objective import Batch, Objective
+from xbackprop.nn.parameters import per_network
 from xbackprop.nn.workspace import Workspace
 from xbackprop.optim.optimizers import Optimizer, State, clip_norm
 
@@ -25,9 +26,12 @@ Carry = tuple[Array, Sequence[Array]]  # θ and its moments
 class StepNumbers(NamedTuple):
     """Inputs that change from step to step; for m steps, columns (m,). Inputs that are not needed are None.
 
+    In a stack of k networks a number of which each has its own is an array (k,), and a column is (m, k).
+
     rate : the learning rate, after schedule and bias correction.
     decay : ηλ, by which weights shrink apart from the gradient.
     t, seed : the number of the step, from 0, and of the run, which select the dropout masks.
+    l2, l1 : the strengths (1-ρ)α and ρα of the penalty, in a stack of networks in which they differ.
 
     A compiled step takes them as arrays, so that another rate or seed compiles nothing.
     """
@@ -36,6 +40,8 @@ class StepNumbers(NamedTuple):
     decay: Any = None
     t: Any = None
     seed: Any = None
+    l2: Any = None
+    l1: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,22 +66,24 @@ class Step:
         theta, moments = carry
         objective, backend = self.objective, self.objective.backend
         batch = self.batch(samples, rows, at)
-        workspace = workspace.rows(batch.X.shape[0]) if workspace else None
+        workspace = workspace.rows(batch.X.shape[-2]) if workspace else None
         cost, g = objective.value_and_gradient(theta, batch, workspace)
         if self.clip_norm:
             (g,) = backend.bind(clip_norm)([g], self.clip_norm)
         if self.decays:
-            theta = objective.decay(theta, at.decay)
-        return self.optimizer.update(backend, theta, g, moments, at.rate), cost
+            theta = objective.decay(theta, per_network(at.decay))
+        return self.optimizer.update(backend, theta, g, moments, per_network(at.rate)), cost
 
     def batch(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:
         """Take the batch of these rows, with the dropout masks of this step."""
         backend, widths = self.objective.backend, self.objective.layout.sizes[1:-1]
         batch = take_batch(backend, samples, rows)
+        if at.l2 is not None:
+            batch = batch._replace(penalty=(at.l2, at.l1))
         if not any(self.dropout):
             return batch
-        n, dtype = batch.X.shape[0], batch.X.dtype
-        return batch._replace(masks=Masks(backend, at.seed, at.t, n, widths, self.dropout, dtype))
+        n, dtype, seed, t = batch.X.shape[-2], batch.X.dtype, per_network(at.seed), per_network(at.t)
+        return batch._replace(masks=Masks(backend, seed, t, n, widths, self.dropout, dtype))
 
 
 def run_epoch(
@@ -93,6 +101,8 @@ def run_epoch(
     order : a permutation of the rows, or None to take them as they are.
     at : ``(i, t, m) -> StepNumbers`` of m steps, of which the first is the i-th of this epoch and the t-th of the whole
         run, both from 0.
+
+    For a stack of k networks θ is (k, P), `order` (k, n) and a cost (k,).
     workspace : memory from `Objective.workspace`, made for this θ.
     """
     backend = step.objective.backend
@@ -109,11 +119,12 @@ def run_epoch(
     return theta, State(state.t + len(rows), moments), costs, rows
 
 
-def read_epoch(backend: Backend, theta: Array, costs: list[Array], rows: list[int]) -> tuple[float, bool]:
-    """Return the mean cost per row of an epoch, as scikit-learn reports it, and whether all costs and θ are finite.
+def read_epoch(backend: Backend, theta: Array, costs: list[Array], rows: list[int]) -> tuple[list[float], list[bool]]:
+    """Return for each network the mean cost per row of an epoch, as scikit-learn reports it, and whether costs and θ
+    are finite.
 
     This is the only place in training that waits for the device.
     """
-    numbers = backend.read([*costs, backend.xp.sum(theta)])  # one pass over θ: any infinity or NaN shows in the sum
-    cost = float(numbers[: len(rows)] @ rows) / sum(rows)
-    return cost, bool(np.isfinite(numbers).all())
+    totals = backend.xp.sum(theta, axis=-1)  # one pass over θ: any infinity or NaN shows in the sum
+    numbers = np.ascontiguousarray(backend.read([*costs, totals]).reshape(len(rows) + 1, -1).T)
+    return [float(of[:-1] @ rows) / sum(rows) for of in numbers], np.isfinite(numbers).all(axis=1).tolist()
