@@ -66,7 +66,13 @@ class _Moments(Sequence[Array]):
 
     def __getitem__(self, i: Any) -> Array:
         with self.objective.backend.device_context():
-            return self.objective.flatten(self.layers[1:][i])
+            return _joined(self.layers[1:][i])
+
+
+@jax.jit
+def _joined(layers: Any) -> Array:
+    """Join layers of one axis, or two in a stack, into an array like θ: `Layout.flatten`."""
+    return jnp.concat([*(W for W, _ in layers), *(b for _, b in layers)], axis=-1)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
@@ -91,7 +97,10 @@ def _scan(step: Step, layers: list[Any], samples: Any, rows: Array, at: StepNumb
     layers, costs = jax.lax.scan(
         take if rows.ndim == 2 else take_stack,
         [
-            [(W.reshape(*W.shape[:-1], *shape), b[..., None, :]) for (W, b), shape in zip(a, layout.shapes, strict=True)]
+            [
+                (W.reshape(*W.shape[:-1], *shape), b[..., None, :])
+                for (W, b), shape in zip(a, layout.shapes, strict=True)
+            ]
             for a in layers
         ],
         (rows, at),
@@ -208,7 +217,7 @@ class JaxBackend(Backend):
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             rows = as_row_indices(rows, samples[1].shape[0])
             layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))
-            theta = objective.flatten(layers[0])
+            theta = _joined(layers[0])
             return (theta, _Moments(objective, theta, layers)), [costs]
 
         return run

@@ -15,6 +15,7 @@ import array_api_compat.numpy
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace
+from xbackprop.arrays.threads import CORES
 from xbackprop.data.batches import take_rows
 from xbackprop.errors import BackendError
 from xbackprop.nn.activations import d_relu, relu
@@ -24,7 +25,6 @@ from xbackprop.nn.losses import binary_cross_entropy, cross_entropy, squared_err
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
 from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
 
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # joblib sets them for its workers, others by hand
     if os.environ.get(_variable, "").isdigit():
         CORES = max(1, min(CORES, int(os.environ[_variable])))
@@ -292,6 +292,7 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reuses_buffers = True
+    many = "processes"
     prediction_chunk = 2**17
     overrides: ClassVar = {
         take_rows: _take_rows,

@@ -183,6 +183,7 @@ class TorchBackend(Backend):
         except (RuntimeError, AssertionError, TypeError) as error:
             raise BackendError(f"device: torch has no device {device!r} here: {str(error).splitlines()[0]}") from error
         super().__init__(NAMESPACE, device)
+        self.many = "processes" if device.type == "cpu" else "stack"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -20,6 +20,7 @@ from xbackprop.errors import (
     ModelFileError,
     NotFittedError,
 )
+from xbackprop.mlp.many.fit_many import fit_many
 from xbackprop.mlp.mlp import MLP
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.initializers import INITIALIZERS
@@ -68,6 +69,7 @@ __all__ = [
     "check_gradient",
     "check_jvp",
     "check_vjp",
+    "fit_many",
     "huber_loss",
     "quantile_loss",
     "set_default_backend",

@@ -45,6 +45,7 @@ class NumbaBackend(NumpyBackend):
     """NumPy on the host, with compiled passes and epochs."""
 
     name = "numba"
+    many = "threads"
     overrides: ClassVar = OVERRIDES
 
     @property
@@ -125,7 +126,7 @@ def _run(step: Step, carry: Any, samples: Any, rows: Any, at: StepNumbers, works
     weight = np.empty(0, real) if weight is None else np.ascontiguousarray(weight)
     for first in range(0, m, chunk):
         part = slice(first, min(first + chunk, m))
-        rate, decay, t, seed = (column[part] for column in at)
+        rate, decay, t, seed, *_ = (column[part] for column in at)
         program.run_steps(
             theta, tuple(moments), gradient, X, y, _read_only(weight), _read_only(rows[part]), rate, decay,
             t.astype(np.int64), int(seed[0]), *fixed, costs[part],

@@ -67,6 +67,9 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps and `add_penalty_gradient` must then update their first array in place, since training holds views of it.
     reuses_buffers: bool = False
+    #: How `fit_many` trains many networks: "stack", those of one shape as one, along a leading axis; "threads", one on
+    #: each core, for a backend that computes without Python's lock; "processes", through joblib.
+    many: str = "stack"
     #: Array elements per layer that a prediction computes at a time: on a CPU, as many as the cache holds.
     prediction_chunk: int = 2**22
 
@@ -137,7 +140,7 @@ class Backend:
         samples : (X, y, weights or None), and rows : for each step the numbers of its rows, an array (m, size), or a
             list of slices.
         at : `StepNumbers` of columns (m,) on the host; a column that no step needs is None. In a stack of k networks
-            θ and the moments are (k, P), the rows of a step (k, size), and a column in which the networks differ (m, k).
+            θ and the moments are (k, P), rows of a step (k, size), and a column in which the networks differ (m, k).
         workspace : memory for the steps, from `Objective.workspace`, or None.
 
         This version is a loop. With a compiler it may be one call, compiled once per step: `step` is a pure function of

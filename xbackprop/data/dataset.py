@@ -111,6 +111,36 @@ def read_samples(
     return Data(backend, dtype, X, y, weight, targets, scaling)
 
 
+class SampleStore:
+    """Samples that were read already, for many networks that are trained on the same ones.
+
+    It keeps what it has read, and the user's arrays, by whose memory it recognises them.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Any, Any, Data]] = []
+
+    def read(
+        self, where: str, backend: Backend, targets: TargetRule, dtype: str | None, X: Any, y: Any, weight: Any = None,
+        *, inputs: bool, known_finite: bool,
+    ) -> Data:  # fmt: skip
+        """Call `read_samples` for a new network, unless these samples were read in the same way before."""
+        key = (backend, targets, dtype, inputs, *map(_identity, (X, y, weight)))
+        for known, _, data in self._kept:
+            if known == key:
+                return data
+        data = read_samples(where, backend, targets, dtype, X, y, weight, inputs=inputs, known_finite=known_finite)
+        self._kept.append((key, (X, y, weight), data))
+        return data
+
+
+def _identity(x: Any) -> tuple[Any, ...]:
+    """Return what tells an array from every other that exists at the same time."""
+    if type(x) is np.ndarray and not x.dtype.hasobject:
+        return x.__array_interface__["data"][0], x.shape, x.strides, x.dtype.str
+    return (id(x),)
+
+
 def read_targets(
     where: str, backend: Backend, dtype: str, y: Array, targets: Targets, known_finite: bool = False
 ) -> Array:

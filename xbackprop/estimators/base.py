@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
@@ -25,11 +25,12 @@ from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
 from xbackprop.mlp import model_file, prediction
 from xbackprop.mlp.early_stopping import Score, Split
-from xbackprop.mlp.fitting import FitResult, fit
+from xbackprop.mlp.fitting import FitResult, Fitting, fit
 from xbackprop.mlp.mlp import DEFAULTS, MLP, hold
 from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import read_settings
 from xbackprop.training.loop import Epoch
+from xbackprop.training.plan import Progress
 
 _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
 #: scikit-learn's schedules, which it applies to sgd alone.
@@ -83,6 +84,7 @@ class BaseMLP(BaseEstimator):
     """The base class of the classifier and the regressor."""
 
     _task: str
+    _convergence_warning = ConvergenceWarning
     network_: MLP
 
     def fit(
@@ -100,8 +102,7 @@ class BaseMLP(BaseEstimator):
         sample_weight : (n_samples,), or None for equal weights.
         callback : called with an `xbackprop.training.Epoch` after each epoch.
         """
-        start = self.network_.model_ if self.warm_start and hasattr(self, "network_") else None
-        result = self._train("fit", X, y, sample_weight, start, callback=callback)
+        result = self._train("fit", X, y, sample_weight, self._start(), callback=callback)
         if result.stop_reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=2)
         if result.stop_reason == "max_iter":
@@ -125,7 +126,7 @@ class BaseMLP(BaseEstimator):
         if hasattr(self, "network_"):  # scikit-learn's random numbers start anew with every call
             model, rng = self.network_.model_, check_random_state(self.random_state)
             start = model._replace(progress=replace(model.progress, rng=rng, row_order=None))
-        result = self._train("partial_fit", X, y, sample_weight, start, classes=classes, epochs=1)
+        result = self._train("partial_fit", X, y, sample_weight, start, stacklevel=5, classes=classes, epochs=1)
         if result.stop_reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=3)
         return self
@@ -160,7 +161,34 @@ class BaseMLP(BaseEstimator):
         estimator._publish(network, network.model_.backend.library)
         return estimator
 
-    def _train(
+    def _train(self, method: str, *samples: Any, stacklevel: int = 4, **options: Any) -> FitResult:
+        """Train, and raise an error if the weights have not settled on numbers."""
+        call = self._call(method, *samples, stacklevel=stacklevel + 1, **options)
+        result = fit(*call.arguments, **call.options)
+        if call.finish(result) == "diverged":
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
+                " preprocessed, or learning_rate_init be smaller."
+            )
+        return result
+
+    def _fitting(self, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None) -> Fitting:
+        """Return a call of `fit` in its parts."""
+        return self._call("fit", X, y, sample_weight, self._start(), stacklevel=4, callback=callback)
+
+    def _setting_names(self) -> Collection[str]:
+        """Return the names of the parameters."""
+        return self.get_params(deep=False)
+
+    def _progress(self) -> Progress:
+        """Return the state of training."""
+        return self.network_.model_.progress
+
+    def _start(self) -> Model | None:
+        """Return the network to train further, or None to begin with a new one."""
+        return self.network_.model_ if self.warm_start and hasattr(self, "network_") else None
+
+    def _call(
         self,
         method: str,
         X: Any,
@@ -168,13 +196,18 @@ class BaseMLP(BaseEstimator):
         sample_weight: Any,
         start: Model | None,
         *,
+        stacklevel: int,
         classes: Any = None,
         epochs: int | None = None,
         callback: Callable[[Epoch], None] | None = None,
-    ) -> FitResult:
-        """Train a copy of the estimator and take over its attributes at the end, so that an error changes nothing."""
-        name, depth, before, done = type(self).__name__, 4 if epochs is None else 5, dict(vars(self)), _twin(self)
-        X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None, stacklevel=depth)
+    ) -> Fitting:
+        """Return a call of `mlp.fitting.fit` in its parts.
+
+        A copy of the estimator is trained, whose attributes are taken over at the end, so that an error changes
+        nothing.
+        """
+        name, before, done = type(self).__name__, dict(vars(self)), _twin(self)
+        X, y, sample_weight = done._validated(X, y, sample_weight, reset=start is None, stacklevel=stacklevel)
         if start is not None and epochs is None and self._task == "classification":
             self._check_same_classes(y)
         given = self._network_settings()
@@ -182,27 +215,26 @@ class BaseMLP(BaseEstimator):
         if isinstance(self.batch_size, int) and self.batch_size > X.shape[0]:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                stacklevel=depth - 1,
+                stacklevel=stacklevel - 1,
             )
         stopping = self.early_stopping and epochs is None
-        result = fit(
-            f"{name}.{method}", settings, start, X, y, sample_weight, classes=classes, epochs=epochs,
-            split=self._split(X, y) if stopping else None,
-            score=done._score(given, X, y) if stopping else None,
-            callback=_print_epoch if callback is None and self.verbose else callback,
-            infinite_loss=True, known_finite=is_host_array(X) and not get_config()["assume_finite"],
-        )  # fmt: skip
-        model = result.model
-        if hasattr(done, "feature_names_in_"):  # the network was given an array
-            model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
-        done._publish(hold(given, model, result.n_iter), library_of(X))
-        self._take_over(before, vars(done))
-        if not _has_settled_on_numbers(model):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
-                " preprocessed, or learning_rate_init be smaller."
-            )
-        return result
+        options = {
+            "classes": classes, "epochs": epochs, "infinite_loss": True,
+            "split": self._split(X, y) if stopping else None,
+            "score": done._score(given, X, y) if stopping else None,
+            "callback": _print_epoch if callback is None and self.verbose else callback,
+            "known_finite": is_host_array(X) and not get_config()["assume_finite"],
+        }  # fmt: skip
+
+        def finish(result: FitResult) -> str:
+            model = result.model
+            if hasattr(done, "feature_names_in_"):  # the network was given an array
+                model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
+            done._publish(hold(given, model, result.n_iter), library_of(X))
+            self._take_over(before, vars(done))
+            return result.stop_reason if _has_settled_on_numbers(model) else "diverged"
+
+        return Fitting((f"{name}.{method}", settings, start, X, y, sample_weight), options, finish)
 
     def _take_over(self, before: dict[str, Any], after: dict[str, Any]) -> None:
         """Change the attributes that training has changed, and no others: a callback may have set some meanwhile."""

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.data import tables
 from xbackprop.data.batches import Samples
-from xbackprop.data.dataset import Data
+from xbackprop.data.dataset import Data, SampleStore
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.early_stopping import Evaluate, Score, Split, make_evaluator, split_rows
 from xbackprop.mlp.model import Model, continue_model, same_samples, start_model
@@ -43,12 +44,13 @@ class FitResult(NamedTuple):
 class Fitting(NamedTuple):
     """A call of `fit` that an object of the user's makes, so that many of them can be carried out together.
 
-    arguments, options : of `fit`. finish : takes over the result into the object, and reports it.
+    arguments, options : of `fit`.
+    finish : takes over the result into the object; returns how training ended, as `FitResult.stop_reason` has it.
     """
 
     arguments: tuple[Any, ...]
     options: dict[str, Any]
-    finish: Callable[[FitResult], None]
+    finish: Callable[[FitResult], str]
 
 
 def fit(where: str, settings: Settings, start: Model | None, X: Any, y: Any, *weight: Any, **options: Any) -> FitResult:
@@ -164,6 +166,7 @@ def prepare(
     callback: Callback | None = None,
     infinite_loss: bool = False,
     known_finite: bool = False,
+    store: SampleStore | None = None,
 ) -> Run:
     """Read the samples, make a new network or take over `start`, and hold out rows for early stopping.
 
@@ -175,14 +178,14 @@ def prepare(
     split, score : functions for early stopping, see `split_rows` and `make_evaluator`.
     callback : called with an `Epoch` after each epoch.
     infinite_loss : whether training goes on when the loss or a weight is not finite.
-    known_finite : see `read_samples`.
+    known_finite : see `read_samples`. store : the samples that other networks have read.
     """
     if epochs is not None and settings.values["class_weight"] == "balanced":
         raise ValueError(
             f"{where}: class_weight='balanced' needs all the samples at once; give the weight of each label"
         )
     if start is None:
-        how = {"classes": classes, "known_finite": known_finite}
+        how = {"classes": classes, "known_finite": known_finite, "store": store}
         model, data = start_model(where, settings, settings.rng(), X, y, sample_weight, **how)
     else:
         model = continue_model(where, settings, start, y)
@@ -248,16 +251,20 @@ def report(where: str, settings: Settings, result: FitResult) -> None:
 @contextmanager
 def restored_on_error(settings: Settings, start: Model | None) -> Iterator[None]:
     """Context manager that restores the state of the random number generator of a fit if anything raises."""
-    stream = settings.values["random_state"] if start is None else start.progress.rng
-    if not isinstance(stream, np.random.RandomState):  # a seed, of which every fit makes a generator of its own
-        yield
-        return
-    before = stream.get_state()
+    rewind = rewinding(settings, start)
     try:
         yield
     except BaseException:
-        stream.set_state(before)
+        rewind()
         raise
+
+
+def rewinding(settings: Settings, start: Model | None) -> Callable[[], None]:
+    """Return a function that puts the random number generator of a fit back to its present state."""
+    stream = settings.values["random_state"] if start is None else start.progress.rng
+    if not isinstance(stream, np.random.RandomState):  # a seed, of which every fit makes a generator of its own
+        return lambda: None
+    return partial(stream.set_state, stream.get_state())
 
 
 def _resumes(settings: Settings) -> bool:

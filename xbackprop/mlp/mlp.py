@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from xbackprop import validation
 from xbackprop.arrays.backend import Array, Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.data.dataset import Data, pick
-from xbackprop.errors import GradientCheckError
-from xbackprop.mlp import derivatives, model_file, prediction
+from xbackprop.mlp import model_file, prediction
+from xbackprop.mlp.derivative_methods import Derivatives
 from xbackprop.mlp.early_stopping import Score
-from xbackprop.mlp.fitting import FitResult, fit, report, result_of
+from xbackprop.mlp.fitting import FitResult, Fitting, fit, report, result_of
 from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, with_weights
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 from xbackprop.training.loop import Epoch
-
-if TYPE_CHECKING:
-    from xbackprop.complexity.counting import Complexity
-    from xbackprop.verification.methods.paper import GradientCheck
+from xbackprop.training.plan import Progress
 
 DEFAULTS = defaults_of()
 
 
-class MLP:
+class MLP(Derivatives):
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
     z_l = h_{l-1} W_l + b_l and h_l = f(z_l) for the hidden layers, h_0 = X; the loss includes the output's function.
@@ -149,10 +145,10 @@ class MLP:
         ------
         DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before.
         """
-        where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
-        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, X, y)
-        result = fit(where, settings, start, X, y, sample_weight, score=score, callback=callback)
-        self._assign(result)
+        call = self._fitting(X, y, sample_weight, callback)
+        result = fit(*call.arguments, **call.options)
+        call.finish(result)
+        where, settings, *_ = call.arguments
         report(where, settings, result)
         return self
 
@@ -196,81 +192,6 @@ class MLP:
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of whole rows if y has two axes, or R² for a regression."""
         return prediction.score("MLP.score", self._fitted("MLP.score"), X, y, sample_weight)
-
-    def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
-        """Return C(θ), ∂C/∂W_l and ∂C/∂b_l, as lists like `coefs_`; the penalty included, all samples in one batch."""
-        return derivatives.loss_and_gradient(self._fitted("MLP.loss_and_gradient"), X, y, sample_weight)
-
-    def jvp(self, X: Any, coef_directions: Any, intercept_directions: Any) -> Array:
-        """Return ż_L = Jv (n_samples, n_outputs): the change of the logits as the weights move along v = (V_l, v_l).
-
-        ż_l = h_{l-1} V_l + v_l + ḣ_{l-1} W_l ,  ḣ_l = f′(z_l) ⊙ ż_l ,  ḣ_0 = 0: forward mode.
-        """
-        return derivatives.jvp(self._fitted("MLP.jvp"), X, coef_directions, intercept_directions)
-
-    def hvp(
-        self, X: Any, y: Any, coef_directions: Any, intercept_directions: Any, sample_weight: Any = None
-    ) -> tuple[list[Array], list[Array]]:
-        """Return Hv, the Hessian of C times v = (V_l, v_l), in the time of two gradients: Pearlmutter's R-operator.
-
-            (∂C/∂W_l)˙ = ḣ_{l-1}ᵀ δ_l + h_{l-1}ᵀ δ̇_l + α/n V_l ,    (∂C/∂b_l)˙ = Σ δ̇_l ,
-            δ̇_{l-1} = (δ̇_l W_lᵀ + δ_l V_lᵀ) ⊙ f′(z_{l-1}) + (δ_l W_lᵀ) ⊙ f″(z_{l-1}) ⊙ ż_{l-1} .
-
-        Raises
-        ------
-        ValueError : if an activation of the user's own has no `d2f`, or a loss no `delta_tangent`.
-        """  # fmt: skip
-        model = self._fitted("MLP.hvp")
-        return derivatives.hvp(model, X, y, coef_directions, intercept_directions, sample_weight)
-
-    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> Array:
-        """Return ∂C/∂X = δ_1 W_1ᵀ (n_samples, n_features), in the library and on the device of X."""
-        return derivatives.input_gradient(self._fitted("MLP.input_gradient"), X, y, sample_weight)
-
-    def per_sample_gradients(self, X: Any, y: Any) -> tuple[list[Array], list[Array]]:
-        """Return the gradient of every sample's own cost C_x, which has no 1/n and no penalty.
-
-        ∂C_x/∂W_l = h_{l-1}ᵀ δ_l (n_samples, n_in, n_out) and ∂C_x/∂b_l = δ_l (n_samples, n_out). With equal weights
-        ∂C/∂W_l is their mean, plus α/n W_l.
-        """
-        return derivatives.per_sample_gradients(self._fitted("MLP.per_sample_gradients"), X, y)
-
-    def per_sample_gradient_norms(self, X: Any, y: Any) -> Array:
-        """Return ‖∂C_x/∂θ‖ (n_samples,), from Σ_l (‖h_{l-1}‖² + 1) ‖δ_l‖², without forming the gradients."""
-        return derivatives.per_sample_gradient_norms(self._fitted("MLP.per_sample_gradient_norms"), X, y)
-
-    def gradient_check(self, X: Any, y: Any, epsilon: float = 1e-5, tolerance: float = 1e-7) -> float:
-        """Check every weight and bias as the paper does (Section 6), on the network's own backend, in float64.
-
-        Parameters
-        ----------
-        epsilon, tolerance : the step of the central differences, eq. 17, and the bound of the relative error, eq. 18.
-
-        Returns
-        -------
-        The relative error. `gradient_check_` also has the error of each tensor, the number of elements whose
-        difference crosses a kink and was taken on one side of it, and the worst element. See `xbackprop.verify` too.
-
-        Raises
-        ------
-        GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
-        """
-        result = derivatives.gradient_check(self._fitted("MLP.gradient_check"), X, y, epsilon, tolerance)
-        self.gradient_check_: GradientCheck = result
-        if not result.passed(tolerance):
-            raise GradientCheckError(f"MLP.gradient_check: {result}, expected less than {tolerance:.0e}")
-        return result.error
-
-    def complexity(self, batch_size: int | None = None) -> Complexity:
-        """Count multiply-adds, operations and bytes of a training step of this network; see `xbackprop.complexity`.
-
-        batch_size : m, by default that of the settings.
-        """
-        from xbackprop.complexity.counting import count_step  # imported here, since training does not need it
-
-        model, plan = self._fitted("MLP.complexity"), read_settings("MLP.complexity", vars(self)).plan
-        m = plan.batch_size if batch_size is None else validation.integer("MLP.complexity", "batch_size", batch_size, 1)
-        return count_step(model.objective, plan.optimizer, m, model.dtype, any(plan.dropout))
 
     @property
     def coefs_(self) -> list[Array]:
@@ -367,6 +288,22 @@ class MLP:
     def _fitted(self, where: str) -> Model:
         return fitted(where, self._model)
 
+    def _fitting(self, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None) -> Fitting:
+        """Return a call of `fit` in its parts."""
+        where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
+        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, X, y)
+        arguments = (where, settings, start, X, y, sample_weight)
+        return Fitting(arguments, {"score": score, "callback": callback}, self._assign)
+
+    @staticmethod
+    def _setting_names() -> Collection[str]:
+        """Return the names of the attributes that are settings, as `__init__` has them."""
+        return DEFAULTS
+
+    def _progress(self) -> Progress:
+        """Return the state of training."""
+        return self._fitted("MLP").progress
+
     def _score(self, settings: Settings, X: Any, y: Any) -> Score | None:
         """Return the user's scoring function in the form of early stopping, which gives it a network of its own."""
         scoring = settings.values["scoring"]
@@ -380,13 +317,14 @@ class MLP:
 
         return lambda rows: partial(score_of, rows, pick(y, rows))
 
-    def _assign(self, result: FitResult) -> None:
+    def _assign(self, result: FitResult) -> str:
         """Take over a trained network: the one place where training changes the object."""
         self._model, progress = result.model, result.model.progress
         self.n_iter_ = result.n_iter
         if self.early_stopping:
             self.validation_scores_ = progress.validation_scores.tolist()
             self.validation_loss_curve_ = progress.validation_losses.tolist()
+        return result.stop_reason
 
 
 def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> MLP:

@@ -11,7 +11,7 @@ import numpy as np
 from xbackprop.arrays.backend import Array, Backend, dtype_name
 from xbackprop.arrays.discovery import get_backend, transfer
 from xbackprop.data import tables
-from xbackprop.data.dataset import Data, read_samples
+from xbackprop.data.dataset import Data, SampleStore, read_samples
 from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import TargetRule, Targets, continue_targets
 from xbackprop.errors import NotFittedError
@@ -98,17 +98,20 @@ def start_model(
     *,
     classes: Any = None,
     known_finite: bool = False,
+    store: SampleStore | None = None,
 ) -> tuple[Model, Data]:
     """Return a network with starting weights, drawn layer by layer, and the samples converted for it.
 
     rng : the generator from which weights, and later the orders of the rows, are drawn.
     classes : all the classes, if y may lack some. known_finite : see `read_samples`.
+    store : the samples that other networks have read.
     """
     values = settings.values
     backend = get_backend(values["backend"], values["device"], like=X)
     rule = target_rule(settings, classes)
+    read = read_samples if store is None or classes is not None else store.read
     how = {"inputs": values["scale_inputs"], "known_finite": known_finite}
-    data = read_samples(where, backend, rule, values["dtype"], X, y, sample_weight, **how)
+    data = read(where, backend, rule, values["dtype"], X, y, sample_weight, **how)
     layout = Layout((data.X.shape[1], *settings.sizes, data.targets.n_outputs))
     theta = backend.asarray(draw_theta(settings.inits, rng, layout, data.dtype))
     progress = start_progress(backend, settings.plan, theta, rng)

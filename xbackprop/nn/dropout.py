@@ -50,7 +50,8 @@ class Masks(Sequence[Array]):
 
     A mask is made each time it is asked for, and is the same each time.
 
-    seed, step : whole numbers below 2**32; for a stack of networks columns (k, 1), and masks are (k, rows, n_l). rates : p_l, rounded to a multiple of 2**-16.
+    seed, step : whole numbers below 2**32; for a stack of networks columns (k, 1), and masks are (k, rows, n_l).
+    rates : p_l, rounded to a multiple of 2**-16.
     """
 
     backend: Backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from xbackprop.arrays.backend import Array, Namespace
 
@@ -71,6 +72,6 @@ def flatten(xp: Namespace, layers: Layers, layout: Layout) -> Array:
     return layout.flatten(xp, layers)
 
 
-def per_network(x: Array | float) -> Array | float:
-    """Return numbers (k,) of the networks of a stack as a column (k, 1), which goes with θ (k, P); one number as it is."""
+def per_network(x: Any) -> Any:
+    """Return numbers (k,) of the networks of a stack as a column (k, 1), which goes with θ (k, P); else x itself."""
     return x[..., None] if getattr(x, "ndim", 0) else x

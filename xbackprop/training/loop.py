@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,11 @@ class Taken(NamedTuple):
 Training = Generator[Steps, Taken, Array]  # which returns θ
 
 
+def step_of(objective: Objective, plan: Plan) -> Step:
+    """Return the training step that the plan describes."""
+    return Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
+
+
 def print_epoch(epoch: Epoch) -> None:
     """Print a line for the epoch: the callback that `verbose` stands for."""
     score = "" if epoch.score is None else f"held-out score {epoch.score:.4f}, "
@@ -102,7 +107,7 @@ def train(
     """
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state
-    step = Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
+    step = step_of(objective, plan)
     n_steps = -(-n // plan.batch_size)
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True

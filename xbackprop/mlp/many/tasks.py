@@ -1,0 +1,70 @@
+"""A network to train and the samples it is trained on, as one of many; and training it alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import get_backend
+from xbackprop.data.dataset import pick
+from xbackprop.mlp.fitting import fit
+from xbackprop.training.loop import Epoch
+
+Note = Callable[[int, Epoch], None]  # told the number of a network and its epoch
+Samples = tuple[Any, Any, Any]  # X, y and the weights or None, as the user has them
+
+
+def ignore(i: int, epoch: Epoch) -> None:
+    """Take no note of an epoch."""
+
+
+class Ended(NamedTuple):
+    """The end of the training of network `i`: the reason, as `FitResult.stop_reason` has it, or the error."""
+
+    i: int
+    stop_reason: str
+    error: Exception | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Network `i` of many: an `MLP` or an estimator, to be trained on these rows of a table; None for all of them."""
+
+    i: int
+    net: Any
+    table: Samples
+    rows: np.ndarray | None = None
+
+    def samples(self) -> Samples:
+        """Return X, y and the weights to train on."""
+        if self.rows is None:
+            return self.table
+        X, y, weight = (take(x, self.rows) for x in self.table)
+        return X, y, weight
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that will train the network."""
+        return get_backend(self.net.backend, self.net.device, like=self.table[0])
+
+
+def take(x: Any, rows: np.ndarray) -> Any:
+    """Take some rows of an array, a matrix, a frame or a list, which stays what it is."""
+    if x is None:
+        return None
+    if hasattr(x, "iloc"):
+        return x.iloc[rows]
+    return [x[i] for i in rows] if isinstance(x, list) else pick(x, rows)
+
+
+def train_one(task: Task, note: Note) -> Ended:
+    """Train a network as its own `fit` does, but for warnings; an error is returned."""
+    try:
+        call = task.net._fitting(*task.samples(), lambda epoch: note(task.i, epoch))
+        return Ended(task.i, call.finish(fit(*call.arguments, **call.options)))
+    except Exception as error:
+        return Ended(task.i, "", error)
