@@ -33,6 +33,10 @@ BLOCK_BYTES = 2**19
 # Elements from which on an update is shared among threads; below it they wait for each other more than they gain.
 THREADED_SIZE = 2**21
 
+# Multiplications in the forward pass of a stack up to which it is faster than one network after the other: at 2.4e6
+# 3.3 times (32 of 64-32-10, 32 rows), at 1e7 1.2 to 1.5 times, at 5e7 0.85 (32 of 64-100-10, 200 rows).
+STACKED_PRODUCTS = 1e7
+
 
 def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
     return x.take(rows, 0)
@@ -292,7 +296,6 @@ class NumpyBackend(Backend):
 
     name = "numpy"
     reuses_buffers = True
-    many = "processes"
     prediction_chunk = 2**17
     overrides: ClassVar = {
         take_rows: _take_rows,
@@ -320,6 +323,10 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(f"device: NumPy has no device but 'cpu', got {device!r}")
         super().__init__(array_api_compat.numpy)
+
+    def together(self, products: float) -> tuple[str, int]:
+        """Return "processes", and stacks as long as a step is bound by calls."""
+        return "processes", max(1, int(STACKED_PRODUCTS / products))
 
     @contextmanager
     def threads(self, n: int) -> Iterator[None]:

@@ -150,6 +150,9 @@ def _take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
 #: Multiplications in a forward pass from which on two idle cores are clearly faster than one: 1.06 times at 1.5e6
 #: (64-100-10, 200 rows), 1.14 at 2.2e6, 1.33 at 1e7.
 THREADED_PRODUCTS = 2e6
+#: Multiplications in the forward pass of a stack on a CPU up to which it is faster than one network after the other: at
+#: 2.4e6 2.5 times (32 of 64-32-10, 32 rows), at 5e7 1.7 times (32 of 64-100-10, 200 rows), at 1e8 0.9 times.
+STACKED_PRODUCTS = 5e7
 
 
 class TorchBackend(Backend):
@@ -183,7 +186,6 @@ class TorchBackend(Backend):
         except (RuntimeError, AssertionError, TypeError) as error:
             raise BackendError(f"device: torch has no device {device!r} here: {str(error).splitlines()[0]}") from error
         super().__init__(NAMESPACE, device)
-        self.many = "processes" if device.type == "cpu" else "stack"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -209,6 +211,12 @@ class TorchBackend(Backend):
     def threads_for(self, products: float) -> int | None:
         """Return 1 for small steps on a CPU: torch's threads wait for each other, on a busy machine for ever longer."""
         return 1 if self.device.type == "cpu" and products < THREADED_PRODUCTS else None
+
+    def together(self, products: float) -> tuple[str, int]:
+        """Return, on a CPU, "processes", and stacks as long as a step is bound by calls; elsewhere one stack."""
+        if self.device.type != "cpu":
+            return super().together(products)
+        return "processes", max(1, int(STACKED_PRODUCTS / products))
 
     @contextmanager
     def threads(self, n: int) -> Iterator[None]:

@@ -45,13 +45,16 @@ class NumbaBackend(NumpyBackend):
     """NumPy on the host, with compiled passes and epochs."""
 
     name = "numba"
-    many = "threads"
     overrides: ClassVar = OVERRIDES
 
     @property
     def version(self) -> str:
         """The version of Numba."""
         return str(numba.__version__)
+
+    def together(self, products: float) -> tuple[str, int]:  # noqa: ARG002
+        """Return "threads", since a compiled epoch does not hold Python's lock."""
+        return "threads", 1
 
     def compile(self, step: Any) -> Callable:
         """Return a function that takes all the steps in one call, without the interpreter's lock.

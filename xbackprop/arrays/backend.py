@@ -43,6 +43,7 @@ class Backend:
     | `bind` | in every step | return the function that this backend runs |
     | `threads` | around `fit`, where threads are limited | limit the library's threads |
     | `threads_for` | before `fit`, where the user sets no limit | say how many threads suit the steps |
+    | `together` | by `fit_many` | say whether networks train in a stack, on threads or in processes |
     | `devices` | by ``xbackprop devices`` and by messages | list the names that `device` may have |
 
     Two backends must be equal if their steps do the same, since compilers look up a step by its value; a backend is
@@ -67,9 +68,6 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps and `add_penalty_gradient` must then update their first array in place, since training holds views of it.
     reuses_buffers: bool = False
-    #: How `fit_many` trains many networks: "stack", those of one shape as one, along a leading axis; "threads", one on
-    #: each core, for a backend that computes without Python's lock; "processes", through joblib.
-    many: str = "stack"
     #: Array elements per layer that a prediction computes at a time: on a CPU, as many as the cache holds.
     prediction_chunk: int = 2**22
 
@@ -124,6 +122,15 @@ class Backend:
     def threads_for(self, products: float) -> int | None:  # noqa: ARG002, libraries here know themselves
         """Return the threads for steps of so many multiplications in a forward pass; None leaves it to the library."""
         return None
+
+    def together(self, products: float) -> tuple[str, int]:  # noqa: ARG002, a device holds what its memory holds
+        """Return how `fit_many` trains networks whose steps have so many multiplications in a forward pass.
+
+        The way: "stack", networks of one shape as one, along a leading axis; "threads", a network on each core, for a
+        backend that computes without Python's lock; "processes", through joblib, each with stacks of its own. And the
+        most networks of a stack.
+        """
+        return "stack", 2**16
 
     def threads(self, n: int) -> AbstractContextManager:
         """Return a context manager in which the library uses at most n threads; BackendError if it cannot."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
@@ -28,7 +28,7 @@ from xbackprop.mlp.early_stopping import Score, Split
 from xbackprop.mlp.fitting import FitResult, Fitting, fit
 from xbackprop.mlp.mlp import DEFAULTS, MLP, hold
 from xbackprop.mlp.model import Model
-from xbackprop.mlp.settings import read_settings
+from xbackprop.mlp.settings import Settings, read_settings
 from xbackprop.training.loop import Epoch
 from xbackprop.training.plan import Progress
 
@@ -176,9 +176,9 @@ class BaseMLP(BaseEstimator):
         """Return a call of `fit` in its parts."""
         return self._call("fit", X, y, sample_weight, self._start(), stacklevel=4, callback=callback)
 
-    def _setting_names(self) -> Collection[str]:
-        """Return the names of the parameters."""
-        return self.get_params(deep=False)
+    def _settings(self, where: str) -> Settings:
+        """Check the parameters, and return them as settings of `MLP`."""
+        return read_settings(where, self._network_settings())
 
     def _progress(self) -> Progress:
         """Return the state of training."""

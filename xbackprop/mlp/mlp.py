@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -64,6 +64,7 @@ class MLP(Derivatives):
     max_iter: int
     learning_rate_init: float
     early_stopping: bool
+    warm_start: bool
 
     def __init__(
         self,
@@ -157,7 +158,7 @@ class MLP(Derivatives):
 
         classes : all the classes, needed in the first call if its y lacks some.
         """
-        where, settings = "MLP.partial_fit", read_settings("MLP.partial_fit", vars(self))
+        where, settings = "MLP.partial_fit", self._settings("MLP.partial_fit")
         if settings.lbfgs or settings.plan.early_stopping:
             raise ValueError(f"{where}: cannot be used with solver 'lbfgs' or with early_stopping")
         result = fit(where, settings, self._model, X, y, sample_weight, classes=classes, epochs=1)
@@ -168,7 +169,7 @@ class MLP(Derivatives):
 
     def initialize(self, X: Any, y: Any) -> MLP:
         """Take shapes and classes from the data and draw the weights that `fit` would start from, without training."""
-        settings = read_settings("MLP.initialize", vars(self))
+        settings = self._settings("MLP.initialize")
         model, _ = start_model("MLP.initialize", settings, settings.rng(), X, y)
         self._assign(result_of(model))
         return self
@@ -290,15 +291,17 @@ class MLP(Derivatives):
 
     def _fitting(self, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None) -> Fitting:
         """Return a call of `fit` in its parts."""
-        where, settings = "MLP.fit", read_settings("MLP.fit", vars(self))
-        start, score = self._model if settings.values["warm_start"] else None, self._score(settings, X, y)
-        arguments = (where, settings, start, X, y, sample_weight)
-        return Fitting(arguments, {"score": score, "callback": callback}, self._assign)
+        settings = self._settings("MLP.fit")
+        options = {"score": self._score(settings, X, y), "callback": callback}
+        return Fitting(("MLP.fit", settings, self._start(), X, y, sample_weight), options, self._assign)
 
-    @staticmethod
-    def _setting_names() -> Collection[str]:
-        """Return the names of the attributes that are settings, as `__init__` has them."""
-        return DEFAULTS
+    def _settings(self, where: str) -> Settings:
+        """Check the settings, and return them."""
+        return read_settings(where, vars(self))
+
+    def _start(self) -> Model | None:
+        """Return the network to train further, or None to begin with a new one."""
+        return self._model if self.warm_start else None
 
     def _progress(self) -> Progress:
         """Return the state of training."""

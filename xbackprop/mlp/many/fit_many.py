@@ -10,8 +10,9 @@ import numpy as np
 
 from xbackprop.errors import ConvergenceWarning
 from xbackprop.mlp.many.stacks import in_stacks
-from xbackprop.mlp.many.tasks import Ended, Note, Task, ignore
+from xbackprop.mlp.many.tasks import Ended, Note, Task, ignore, shape_of
 from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads, one_by_one
+from xbackprop.mlp.settings import Settings
 from xbackprop.training.loop import Epoch
 
 Net = TypeVar("Net")
@@ -88,7 +89,7 @@ def train_tasks(tasks: Sequence[Task], callback: Callable[[int, Epoch], None] | 
     note: Note = callback or ignore
     ways: dict[Any, list[Task]] = {}
     for task in tasks:
-        ways.setdefault(_way(task, callback is not None, len(tasks)), []).append(task)
+        ways.setdefault(_way(task, len(tasks)), []).append(task)
     for (way, _), group in ways.items():
         match way:
             case "stack":
@@ -96,26 +97,18 @@ def train_tasks(tasks: Sequence[Task], callback: Callable[[int, Epoch], None] | 
             case "threads":
                 yield from on_threads(group, note)
             case "processes":
-                yield from in_processes(group)
+                yield from in_processes(group, note)
             case _:
                 yield from one_by_one(group, note)
 
 
-def _way(task: Task, notes: bool, n: int) -> tuple[str, Any]:
+def _way(task: Task, n: int) -> tuple[str, Any]:
     """Return the way in which a network is trained, and what it must have in common with others of that way."""
     backend = task.backend
-    way = backend.many if n > 1 and not is_worker() and task.net.threads is None else "one by one"
-    if way == "processes" and (notes or not _has_joblib()):
-        way = "one by one"
+    if n == 1 or is_worker() or task.net.threads is not None:
+        return "one by one", None
+    way, _ = backend.together(task.products)
     return way, None if way == "processes" else backend
-
-
-def _has_joblib() -> bool:
-    try:
-        import joblib  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def _tasks(nets: list[Any], table: tuple[Any, Any, Any], rows: Any, data: Any) -> list[Task]:
@@ -123,7 +116,8 @@ def _tasks(nets: list[Any], table: tuple[Any, Any, Any], rows: Any, data: Any) -
     for i, net in enumerate(nets):
         if not hasattr(net, "_fitting"):
             raise TypeError(f"{WHERE}: nets[{i}] must be an MLP, MLPClassifier or MLPRegressor, got {net!r}")
-    _check_apart(nets)
+    each = [net._settings(f"{WHERE}: nets[{i}]") for i, net in enumerate(nets)]
+    _check_apart(nets, each)
     if (table[0] is None) == (data is None) or (table[1] is None) != (table[0] is None):
         raise ValueError(f"{WHERE}: give X and y, or data=[(X, y), …] with samples for each network, and not both")
     if data is not None:
@@ -131,12 +125,13 @@ def _tasks(nets: list[Any], table: tuple[Any, Any, Any], rows: Any, data: Any) -
             raise ValueError(
                 f"{WHERE}: rows and sample_weight go with X and y; in data, a weight is the third of a tuple"
             )
-        return [Task(i, net, _table(i, given)) for i, (net, given) in enumerate(_paired(nets, "data", data))]
+        return [Task(i, net, each[i], _table(i, given)) for i, (net, given) in enumerate(_paired(nets, "data", data))]
     if rows is None:
-        return [Task(i, net, table) for i, net in enumerate(nets)]
-    n = table[0].shape[0] if hasattr(table[0], "shape") else len(table[0])
+        return [Task(i, net, each[i], table) for i, net in enumerate(nets)]
+    n, _ = shape_of(table[0])
     return [
-        Task(i, net, table, _checked_rows(i, given, n)) for i, (net, given) in enumerate(_paired(nets, "rows", rows))
+        Task(i, net, each[i], table, _checked_rows(i, given, n))
+        for i, (net, given) in enumerate(_paired(nets, "rows", rows))
     ]
 
 
@@ -167,15 +162,18 @@ def _checked_rows(i: int, given: Any, n: int) -> np.ndarray | None:
     return numbers
 
 
-def _check_apart(nets: list[Any]) -> None:
+def _check_apart(nets: list[Any], each: Sequence[Settings]) -> None:
     """Raise ValueError if two networks are one object, or would draw from one stream, or write one checkpoint."""
     places: dict[Any, int] = {}
-    for i, net in enumerate(nets):
-        stream = net.random_state if hasattr(net.random_state, "get_state") else None
-        checkpoint = None if net.checkpoint is None else str(net.checkpoint)
-        shared = [("object", id(net)), ("RandomState", stream and id(stream)), ("checkpoint", checkpoint)]
-        for kind in shared:
-            if kind[1] is not None and places.setdefault(kind, i) != i:
+    for i, (net, settings) in enumerate(zip(nets, each, strict=True)):
+        values = settings.values
+        if isinstance(net.random_state, np.random.RandomState):
+            own = [("RandomState", id(net.random_state))]
+        else:
+            own = []
+        own += [("checkpoint", str(values["checkpoint"]))] if values["checkpoint"] is not None else []
+        for kind in [("object", id(net)), *own]:
+            if places.setdefault(kind, i) != i:
                 raise ValueError(f"{WHERE}: nets[{places[kind]}] and nets[{i}] have one {kind[0]}; give each its own")
 
 

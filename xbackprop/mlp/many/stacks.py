@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from xbackprop.arrays.backend import is_sparse
 from xbackprop.data.batches import Samples
-from xbackprop.data.dataset import SampleStore
+from xbackprop.data.dataset import Data, SampleStore
 from xbackprop.mlp.fitting import Fitting, Run, prepare, rewinding
 from xbackprop.mlp.many.tasks import Ended, Note, Task, train_one
-from xbackprop.training.loop import step_of
+from xbackprop.training.loop import step_of, train_alone
 from xbackprop.training.stack import Member, shared_part, train_stack
 
 #: The memory that the networks of a stack may take, apart from their samples; those beyond it form another stack.
@@ -20,13 +20,13 @@ STACK_BYTES = 2**31
 class _Ready(NamedTuple):
     """A network that has its samples and its starting weights.
 
-    call, run : its call of `fit`. rewind : puts its random number generator back to where it was before.
+    call, run, data : its call of `fit`, and all its samples. rewind : puts its random number generator back to where it was before.
     """
 
     i: int
     call: Fitting
     run: Run
-    samples: Samples
+    data: Data
     rewind: Callable[[], None]
 
 
@@ -52,7 +52,7 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
             continue
         assert run.data is not None
         data, run.data = run.data, None
-        waiting.append(_Ready(task.i, call, run, (data.X, data.y, data.weight), rewind))
+        waiting.append(_Ready(task.i, call, run, data, rewind))
         if sum(_bytes(ready.run) for ready in waiting) > STACK_BYTES:
             yield from _train(waiting)
             waiting.clear()
@@ -62,35 +62,54 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
 def _train(waiting: Sequence[_Ready]) -> Iterator[Ended]:
     groups: dict[Any, list[_Ready]] = {}
     for ready in waiting:
-        run, (_, _, weight) = ready.run, ready.samples
+        run, weighted = ready.run, ready.data.weight is not None
         key = (shared_part(step_of(run.model.objective, run.plan)), run.plan.batch_size, run.n, run.model.dtype)
-        groups.setdefault((*key, weight is None), []).append(ready)
+        groups.setdefault((*key, weighted), []).append(ready)
     for group in groups.values():
-        yield from _train_group(group)
+        _, most = group[0].run.backend.together(group[0].run.products)
+        for start in range(0, len(group), most):
+            yield from _train_group(group[start : start + most])
 
 
 def _train_group(group: Sequence[_Ready]) -> Iterator[Ended]:
-    """Train networks that fit into one stack."""
+    """Train networks that fit into one stack. After Ctrl-C, when all have ended, KeyboardInterrupt is raised again."""
     backend = group[0].run.backend
-    left = dict(enumerate(group))
+    left, interrupted = dict(enumerate(group)), False
     try:
         with backend.device_context():
             members = [
-                Member(ready.run.training(), ready.run.model.progress, ready.samples, ready.run.rows)
+                Member(ready.run.training(), ready.run.model.progress, _samples(ready.data), ready.run.rows)
                 for ready in group
             ]  # fmt: skip
-            for j, theta in train_stack(backend, members):
+            for j, theta in train_stack(backend, members) if len(group) > 1 else _train_single(group[0]):
                 ready = left.pop(j)
                 if isinstance(theta, Exception):
                     ready.rewind()
                     yield Ended(ready.i, "", theta)
                     continue
                 ready.run.end(theta)
-                yield Ended(ready.i, ready.call.finish(ready.run.result()))
+                ended = Ended(ready.i, ready.call.finish(ready.run.result()))
+                interrupted = interrupted or ended.stop_reason == "interrupted"
+                yield ended
+        if interrupted:
+            raise KeyboardInterrupt
     except BaseException:
         for ready in left.values():
             ready.rewind()
         raise
+
+
+def _train_single(ready: _Ready) -> Iterator[tuple[int, Any]]:
+    """Train a network that has no others beside it."""
+    data = ready.data if ready.run.rows is None else ready.data.rows(ready.run.rows)
+    try:
+        yield 0, train_alone(ready.run.training(), _samples(data))
+    except Exception as error:
+        yield 0, error
+
+
+def _samples(data: Data) -> Samples:
+    return data.X, data.y, data.weight
 
 
 def _bytes(run: Run) -> float:

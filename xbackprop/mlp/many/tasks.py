@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import get_backend
 from xbackprop.data.dataset import pick
 from xbackprop.mlp.fitting import fit
+from xbackprop.mlp.settings import Settings
 from xbackprop.training.loop import Epoch
 
 Note = Callable[[int, Epoch], None]  # told the number of a network and its epoch
@@ -36,6 +38,7 @@ class Task:
 
     i: int
     net: Any
+    settings: Settings
     table: Samples
     rows: np.ndarray | None = None
 
@@ -49,7 +52,25 @@ class Task:
     @property
     def backend(self) -> Backend:
         """The backend that will train the network."""
-        return get_backend(self.net.backend, self.net.device, like=self.table[0])
+        values, start = self.settings.values, self.net._start()
+        if start is not None and values["backend"] is None and values["device"] is None:
+            return start.backend
+        return get_backend(values["backend"], values["device"], like=self.table[0])
+
+    @property
+    def products(self) -> float:
+        """Multiplications of a step's forward pass, the output layer taken as one unit, since y decides its width."""
+        n, n_features = shape_of(self.table[0])
+        n = n if self.rows is None else len(self.rows)
+        rows = n if self.settings.lbfgs else min(n, self.settings.plan.batch_size)
+        sizes = (n_features, *self.settings.sizes, 1)
+        return float(rows * sum(n_in * n_out for n_in, n_out in pairwise(sizes)))
+
+
+def shape_of(X: Any) -> tuple[int, int]:
+    """Return the rows and columns of a table, before it is read."""
+    shape = X.shape if hasattr(X, "shape") else np.shape(X)
+    return (int(shape[0]), int(shape[1])) if len(shape) == 2 else (len(X), 1)
 
 
 def take(x: Any, rows: np.ndarray) -> Any:
