@@ -33,8 +33,8 @@ for constant in (Layout, Objective):
 #: Rows times parameters of a step for which a turn of the loop takes four: below and above, one is as fast or faster.
 UNROLLED = range(2**17, 2**23)
 
-#: Multiplications in the forward pass of a stack up to which it is the faster the larger it is, on a CPU: 1.7 times one
-#: network after the other at 4.7e7 (32 of 64-100-10, 200 rows), 1.2 at 1.2e8 and 0.84 at 9e8 (784-256-128-10, 128 rows).
+#: Multiplications in the forward pass of a stack up to which it is the faster the larger it is, on a CPU: 1.7 times
+#: one network after the other at 4.7e7 (32 of 64-100-10, 200 rows), 1.2 at 1.2e8 and 0.84 at 9e8 (784-256-128-10).
 STACKED_PRODUCTS = 1e8
 
 

@@ -231,10 +231,8 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
         if size <= block:
             step(_work(size, arrays[0].dtype)[:size].reshape(arrays[0].shape), *arrays, *constants)
             return [arrays[0], *arrays[2:]]
-        if arrays[0].ndim > 1:  # a stack of networks, some of whose constants are columns (k, 1)
-            for i in range(len(arrays[0])):
-                blocked(xp, *(a[i] for a in arrays), *(c[i] if np.ndim(c) else c for c in constants))
-            return [arrays[0], *arrays[2:]]
+        if arrays[0].ndim > 1:
+            return one_by_one(blocked, n_arrays, xp, *arguments)
 
         def run(first: int, last: int) -> None:
             work = _work(min(block, last - first), arrays[0].dtype)
@@ -255,6 +253,14 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
         return [arrays[0], *arrays[2:]]
 
     return blocked
+
+
+def one_by_one(update: Callable, n_arrays: int, xp: Namespace, *arguments: Any) -> list[Array]:
+    """Update the networks of a stack, whose constants may be columns (k, 1), one after the other."""
+    arrays, constants = arguments[:n_arrays], arguments[n_arrays:]
+    for i in range(len(arrays[0])):
+        update(xp, *(a[i] for a in arrays), *(c[i, 0] if np.ndim(c) else c for c in constants))
+    return [arrays[0], *arrays[2:]]
 
 
 def first_of(blocked: Callable[..., list[Array]]) -> Callable[..., Array]:

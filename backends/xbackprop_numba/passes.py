@@ -21,7 +21,7 @@ from xbackprop.nn.dropout import threefry, uniform_bits
 from xbackprop.nn.losses import binary_cross_entropy, cross_entropy
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
 from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
-from xbackprop_numpy import NumpyBackend, first_of
+from xbackprop_numpy import NumpyBackend, first_of, one_by_one
 
 try:
     import numba
@@ -206,6 +206,8 @@ def _update(kernel: Callable[..., None], n_arrays: int) -> Callable[..., list[Ar
 
     def run(xp: Namespace, *arguments: Any) -> list[Array]:
         arrays = arguments[:n_arrays]
+        if arrays[0].ndim > 1:
+            return one_by_one(run, n_arrays, xp, *arguments)
         kernel(*arrays, *map(float, arguments[n_arrays:]))
         return [arrays[0], *arrays[2:]]
 
@@ -296,7 +298,12 @@ def threefry_words(seed: int, layer: int, step: int, words: Array) -> None:
         words[2 * n + place], words[3 * n + place] = y & 0xFFFF, y >> 16
 
 
-def _uniform_bits(xp: Namespace, key: tuple[int, int], step: int, n: int, device: Any) -> Array:
+def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Any, n: int, device: Any) -> Array:
+    if np.ndim(key[0]) or np.ndim(step):  # of a stack
+        seeds, steps = np.broadcast_arrays(key[0], step)
+        return np.stack(
+            [_uniform_bits(xp, (s, key[1]), t, n, device) for s, t in zip(seeds.flat, steps.flat, strict=True)]
+        )
     words = np.empty((n + 3) // 4 * 4, np.uint32)
     threefry_words(int(key[0]), int(key[1]), int(step), words)
     return words[:n]

@@ -167,12 +167,12 @@ def _check_apart(nets: list[Any], each: Sequence[Settings]) -> None:
     places: dict[Any, int] = {}
     for i, (net, settings) in enumerate(zip(nets, each, strict=True)):
         values = settings.values
+        own: list[tuple[str, Any]] = [("object", id(net))]
         if isinstance(net.random_state, np.random.RandomState):
-            own = [("RandomState", id(net.random_state))]
-        else:
-            own = []
-        own += [("checkpoint", str(values["checkpoint"]))] if values["checkpoint"] is not None else []
-        for kind in [("object", id(net)), *own]:
+            own.append(("RandomState", id(net.random_state)))
+        if values["checkpoint"] is not None:
+            own.append(("checkpoint", str(values["checkpoint"])))
+        for kind in own:
             if places.setdefault(kind, i) != i:
                 raise ValueError(f"{WHERE}: nets[{places[kind]}] and nets[{i}] have one {kind[0]}; give each its own")
 

@@ -20,7 +20,8 @@ STACK_BYTES = 2**31
 class _Ready(NamedTuple):
     """A network that has its samples and its starting weights.
 
-    call, run, data : its call of `fit`, and all its samples. rewind : puts its random number generator back to where it was before.
+    call, run, data : its call of `fit`, and all its samples.
+    rewind : puts its random number generator back to where it was before.
     """
 
     i: int
