@@ -9,7 +9,15 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace, extended, is_host_array
 from xbackprop.errors import BackendError
-from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
+from xbackprop.optim.optimizers import (
+    adagrad_step,
+    adam_step,
+    average_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 try:
     import array_api_compat.cupy
@@ -66,6 +74,7 @@ KERNELS: dict[Callable, Callable] = {
         rmsprop_step, "v", "rho epsilon", "new_v = T(rho) * v + T(1.0 - rho) * (g * g);" + _BY_ROOT
     ),
     adagrad_step: _kernel(adagrad_step, "v", "epsilon", "new_v = v + g * g;" + _BY_ROOT),
+    average_step: _kernel(average_step, "", "", "new_theta = T(rate) * theta + T(1.0 - rate) * g;"),
 }  # fmt: skip
 
 

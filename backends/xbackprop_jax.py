@@ -131,10 +131,9 @@ def _step_on_layers(
         gradients = [a.reshape(g.shape) for a, g in zip(clipped, gradients, strict=True)]
     if step.decays:
         layers = [(backend.bind(add_penalty_gradient)(W, W, -at.decay), b) for W, b in layers]
-    results = [
-        step.optimizer.update(backend, a, g, arrays, at.rate)
-        for a, g, *arrays in zip(jax.tree.leaves(layers), gradients, *map(jax.tree.leaves, moments), strict=True)
-    ]
+    results = []
+    for a, g, *arrays in zip(jax.tree.leaves(layers), gradients, *map(jax.tree.leaves, moments), strict=True):
+        results.append(step.update(a, g, arrays, at))
     columns = zip(*((a, *arrays) for a, arrays in results), strict=True)
     return [jax.tree.unflatten(jax.tree.structure(layers), column) for column in columns], cost
 
@@ -222,7 +221,7 @@ class JaxBackend(Backend):
                 layers = moments.layers
             else:
                 layers = _flat([objective.layers(a) for a in (theta, *moments)], theta.ndim - 1)
-            kinds = (dtype, dtype, np.uint32, np.uint32, dtype, dtype)
+            kinds = (dtype, dtype, np.uint32, np.uint32, dtype, dtype, dtype)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             rows = as_row_indices(rows, samples[1].shape[0])
             layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))

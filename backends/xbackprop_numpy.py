@@ -23,7 +23,15 @@ from xbackprop.nn.backprop import affine, bias_gradient, hidden_delta, weight_gr
 from xbackprop.nn.dropout import threefry, uniform_bits
 from xbackprop.nn.losses import binary_cross_entropy, cross_entropy, squared_error
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
-from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
+from xbackprop.optim.optimizers import (
+    adagrad_step,
+    adam_step,
+    average_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):  # joblib sets them for its workers, others by hand
     if os.environ.get(_variable, "").isdigit():
@@ -210,6 +218,12 @@ def _scaled_by_root(work: Array, theta: Array, g: Array, v: Array, rate: float, 
     theta -= work
 
 
+def _average_step(work: Array, average: Array, theta: Array, decay: float) -> None:
+    np.multiply(theta, 1.0 - decay, out=work)
+    average *= decay
+    average += work
+
+
 def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Any, n: int, device: Any) -> Array:
     """Draw in unsigned words of 32 bits, which wrap by themselves and are half as wide."""
     x = np.arange((n + 3) // 4, dtype=np.uint32)
@@ -323,6 +337,7 @@ class NumpyBackend(Backend):
         adam_step: _in_blocks(_adam_step, 4),
         rmsprop_step: _in_blocks(_rmsprop_step, 3),
         adagrad_step: _in_blocks(_adagrad_step, 3),
+        average_step: _in_blocks(_average_step, 2),
     }
 
     def __init__(self, device: Any = None) -> None:

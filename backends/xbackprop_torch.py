@@ -16,7 +16,15 @@ from xbackprop.nn.activations import d_relu, relu
 from xbackprop.nn.backprop import affine, bias_gradient, hidden_delta, weight_gradient
 from xbackprop.nn.losses import cross_entropy
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient, penalty
-from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
+from xbackprop.optim.optimizers import (
+    adagrad_step,
+    adam_step,
+    average_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
 try:
     import array_api_compat.torch
@@ -105,6 +113,10 @@ def _adam_step(xp, theta, g, m, v, rate, beta_1, beta_2, epsilon):  # type: igno
     return theta, m, v
 
 
+def _average_step(xp: Namespace, average: Array, theta: Array, decay: Array | float) -> tuple[Array]:
+    return (average.mul_(decay).add_(theta * (1.0 - decay)),)
+
+
 def _sgd_step(xp: Namespace, theta: Array, g: Array, rate: float) -> tuple[Array]:
     return (theta.sub_(g, alpha=rate),)
 
@@ -174,6 +186,7 @@ class TorchBackend(Backend):
         momentum_step: _of_one_rate(_momentum_step, momentum_step),
         nesterov_step: _of_one_rate(_nesterov_step, nesterov_step),
         adam_step: _of_one_rate(_adam_step, adam_step),
+        average_step: _average_step,
         cross_entropy: _cross_entropy,
         relu: _relu,
         d_relu: _d_relu,

@@ -92,7 +92,7 @@ def _kind(step: Step, dtype: str, weighted: bool) -> Kind:
     objective = step.objective
     return Kind(
         tuple(dict.fromkeys(objective.activations)), objective.loss, step.optimizer, bool(objective.l2),
-        bool(objective.l1), bool(step.clip_norm), step.decays, any(step.dropout), weighted, dtype,
+        bool(objective.l1), bool(step.clip_norm), step.decays, any(step.dropout), step.averages, weighted, dtype,
     )  # fmt: skip
 
 
@@ -129,9 +129,9 @@ def _run(step: Step, carry: Any, samples: Any, rows: Any, at: StepNumbers, works
     weight = np.empty(0, real) if weight is None else np.ascontiguousarray(weight)
     for first in range(0, m, chunk):
         part = slice(first, min(first + chunk, m))
-        rate, decay, t, seed, *_ = (column[part] for column in at)
+        rate, decay, t, seed, ema, *_ = (column[part] for column in at)
         program.run_steps(
-            theta, tuple(moments), gradient, X, y, _read_only(weight), _read_only(rows[part]), rate, decay,
+            theta, tuple(moments), gradient, X, y, _read_only(weight), _read_only(rows[part]), rate, decay, ema,
             t.astype(np.int64), int(seed[0]), *fixed, costs[part],
         )  # fmt: skip
     return costs.tolist()

@@ -84,8 +84,8 @@ def penalty(w: Array, l2: float, l1: float) -> float:
 
 @kernel
 def run_steps(  # type: ignore[no-untyped-def]
-    theta, moments, gradient, X, y, weight, rows, rates, decays, steps, seed, sizes, kinds, dropped, constants, l2, l1,
-    limit, h, z, f, masks, words, deltas, target, share, scratch, costs,
+    theta, moments, gradient, X, y, weight, rows, rates, decays, emas, steps, seed, sizes, kinds, dropped, constants,
+    l2, l1, limit, h, z, f, masks, words, deltas, target, share, scratch, costs,
 ):  # fmt: skip
     """Take a step for each row of `rows` (steps, n); C of each goes into `costs`."""
     L, n = sizes.shape[0] - 1, rows.shape[1]
@@ -147,7 +147,7 @@ def run_steps(  # type: ignore[no-untyped-def]
                 delta = out
 
         # update
-        rate, decay = rates[step], decays[step]
+        rate, decay, ema = rates[step], decays[step], emas[step]
         a2, a1 = l2 * inverse, l1 * inverse
         if CLIPS:
             if PENALISED:
@@ -159,6 +159,6 @@ def run_steps(  # type: ignore[no-untyped-def]
             end = min(start + BLOCK, n_weights)
             if PENALISED:
                 cost += penalty(theta[start:end], a2, a1)
-            update_weights(theta, gradient, moments, start, end, rate, decay, a2, a1, constants)
-        update_biases(theta, gradient, moments, n_weights, theta.shape[0], rate, constants)
+            update_weights(theta, gradient, moments, start, end, rate, decay, ema, a2, a1, constants)
+        update_biases(theta, gradient, moments, n_weights, theta.shape[0], rate, ema, constants)
         costs[step] = cost

@@ -20,7 +20,15 @@ from xbackprop.nn.backprop import affine
 from xbackprop.nn.dropout import threefry, uniform_bits
 from xbackprop.nn.losses import binary_cross_entropy, cross_entropy
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
-from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
+from xbackprop.optim.optimizers import (
+    adagrad_step,
+    adam_step,
+    average_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 from xbackprop_numpy import NumpyBackend, first_of, one_by_one
 
 try:
@@ -285,6 +293,13 @@ def _adagrad_step(theta: Array, g: Array, v: Array, rate: float, epsilon: float)
         theta[i] -= c * (g[i] / (math.sqrt(square) + small))
 
 
+@kernel
+def _average_step(average: Array, theta: Array, decay: float) -> None:
+    kept, new = theta.dtype.type(decay), theta.dtype.type(1.0 - decay)
+    for i in range(theta.shape[0]):
+        average[i] = kept * average[i] + new * theta[i]
+
+
 # Dropout.
 
 
@@ -328,5 +343,6 @@ OVERRIDES: dict[Callable, Callable] = {
     adam_step: _update(_adam_step, 4),
     rmsprop_step: _update(_rmsprop_step, 3),
     adagrad_step: _update(_adagrad_step, 3),
+    average_step: _update(_average_step, 2),
     uniform_bits: _uniform_bits,
 }

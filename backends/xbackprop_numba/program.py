@@ -24,7 +24,7 @@ from xbackprop.files import write_atomically
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
-from xbackprop.optim.optimizers import Optimizer
+from xbackprop.optim.optimizers import Optimizer, average_step
 from xbackprop_numba import passes
 from xbackprop_numba.tracing import ELEMENT, NUMBER, ROW, Value, elementwise, rowwise, trace
 
@@ -59,6 +59,7 @@ class Kind:
     clips: bool
     decays: bool
     drops: bool
+    averages: bool
     weighted: bool
     dtype: str
 
@@ -140,7 +141,8 @@ def _penalised(kind: Kind, g: Value, w: Value) -> Value:
 
 def _update(kind: Kind) -> list[str]:
     step, constants = kind.optimizer.step
-    moments = [f"m{i}" for i in range(kind.optimizer.n_moments)]
+    n = kind.optimizer.n_moments
+    moments = [f"m{i}" for i in range(n + kind.averages)]
     places = [f"{m}[i]" for m in moments]
     sliced = ["theta", "gradient", *moments]
     unpacked = [
@@ -150,14 +152,16 @@ def _update(kind: Kind) -> list[str]:
     names = [number(f"constants[{i}]") for i in range(len(constants))]
     text: list[str] = []
     for of, parameters in (
-        ("weights", "start, end, rate, decay, l2, l1, constants"),
-        ("biases", "start, end, rate, constants"),
+        ("weights", "start, end, rate, decay, ema, l2, l1, constants"),
+        ("biases", "start, end, rate, ema, constants"),
     ):
         theta, g = element("theta[i]"), element("gradient[i]")
         if of == "weights":
             g = g if kind.clips else _penalised(kind, g, theta)
             theta = trace(add_penalty_gradient, theta, theta, -number("decay")) if kind.decays else theta
-        results = trace(step, theta, g, *map(element, places), number("rate"), *names)
+        results = trace(step, theta, g, *map(element, places[:n]), number("rate"), *names)
+        if kind.averages:
+            results = (*results, *trace(average_step, element(places[n]), results[0], number("ema")))
         before, lines, found = elementwise(results, 2)
         text += [
             "@kernel",

@@ -12,6 +12,7 @@ from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.losses import LOSSES
 from xbackprop.nn.objective import make_batch
 from xbackprop.optim.optimizers import SGD, Adagrad, Adam, RMSProp, State
+from xbackprop.training.plan import Plan
 from xbackprop.training.stack import shared_part
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
@@ -24,9 +25,11 @@ OPTIMIZERS = {
     "rmsprop": RMSProp(),
     "adagrad": Adagrad(),
 }
+PLANS = {optimizer: Plan(optimizer, ema_decay=0.5) for optimizer in OPTIMIZERS.values()}
 RATES, DECAYS, SEEDS, STEPS = np.array([1e-3, 3e-3, 1e-2]), np.array([0.0, 1e-3, 1e-2]), np.array([7, 8, 9]), 5
+EMAS = np.array([0.5, 0.9, 0.0])
 STRENGTHS = [(0.2, 0.3), (0.5, 0.5), (1.0, 0.1)]  # α and ρ of each
-FULL = {"clip_norm": 0.05, "decays": True, "dropout": (0.2, 0.1)}
+FULL = {"clip_norm": 0.05, "decays": True, "dropout": (0.2, 0.1), "averages": True}
 cases = pytest.mark.parametrize(
     ("loss", "solver"),
     [*((loss, "adam") for loss in LOSSES), *(("cross_entropy", s) for s in OPTIMIZERS if s != "adam")],
@@ -59,7 +62,7 @@ def numbers_of(i):
         penalty = (each(l2), each(l1)) if isinstance(i, slice) else (None, None)
         steps = np.arange(t, t + m)
         t_of_each = steps[:, None] + STEPS * np.arange(K) if isinstance(i, slice) else steps + STEPS * i
-        return StepNumbers(each(RATES), each(DECAYS), t_of_each, each(SEEDS), *penalty)
+        return StepNumbers(each(RATES), each(DECAYS), t_of_each, each(SEEDS), each(EMAS), *penalty)
 
     return at
 
@@ -67,7 +70,7 @@ def numbers_of(i):
 def epoch(backend, step, theta, samples, order, at):
     """The θ, the moments and the costs that an epoch leads to, as NumPy has them."""
     theta = backend.copy(backend.asarray(theta))
-    state, workspace = step.optimizer.start(backend, theta), step.objective.workspace(theta, 4)
+    state, workspace = PLANS[step.optimizer].start(backend, theta), step.objective.workspace(theta, 4)
     theta, state, costs, rows = run_epoch(step, theta, state, samples, 4, order, at, workspace)
     losses, finite = read_epoch(backend, theta, costs, rows)
     assert all(finite)
@@ -103,7 +106,7 @@ def test_nothing_in_an_epoch_of_a_stack_waits_for_the_device(loss, solver, gener
         theta = backend.asarray(thetas(backend), "float32")
         step = shared_part(Step(objective_of(backend, loss), OPTIMIZERS[solver], **FULL))
         order = np.tile(np.arange(N), (K, 1))
-        state, workspace = step.optimizer.start(backend, theta), step.objective.workspace(theta, 4)
+        state, workspace = PLANS[step.optimizer].start(backend, theta), step.objective.workspace(theta, 4)
         theta, state, costs, _ = run_epoch(step, theta, state, samples, 4, order, numbers_of(slice(None)), workspace)
     assert {tuple(cost.shape) for cost in costs} == {(K,)}
     assert isinstance(state, State)

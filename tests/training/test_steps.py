@@ -18,6 +18,7 @@ from xbackprop.data.batches import batch_groups, take_batch
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.nn.losses import LOSSES
 from xbackprop.optim.optimizers import SGD, Adagrad, Adam, RMSProp
+from xbackprop.training.plan import Plan
 from xbackprop.training.step import Step, StepNumbers, run_epoch
 
 OPTIMIZERS = {
@@ -33,7 +34,7 @@ ETA = 1e-3
 
 def numbers(i, t, m):
     """A constant rate, and all else that a step may need."""
-    return StepNumbers(np.full(m, ETA), np.full(m, 0.1 * ETA), np.arange(t, t + m), np.full(m, 7))
+    return StepNumbers(np.full(m, ETA), np.full(m, 0.1 * ETA), np.arange(t, t + m), np.full(m, 7), np.full(m, 0.9))
 
 
 def minibatches(backend, X, y, weight, batch_size, order):
@@ -78,7 +79,7 @@ def test_batches_are_the_rows_on_every_backend(backend, order):
 
 
 #: Everything that may be part of a step, beside gradient and update.
-FULL = {"clip_norm": 1.0, "decays": True, "dropout": (0.2, 0.1)}
+FULL = {"clip_norm": 1.0, "decays": True, "dropout": (0.2, 0.1), "averages": True}
 
 
 def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
@@ -87,7 +88,8 @@ def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
     X, y = problem("classification", n=10)
     X, y, weight = (backend.asarray(a, "float32") for a in (X, one_hot(y, 3), np.arange(10.0)))
     theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
-    state, lent = optimizer.start(backend, theta), objective.workspace(theta, 4)
+    plan = Plan(optimizer, ema_decay=0.9 if extras else None)
+    state, lent = plan.start(backend, theta), objective.workspace(theta, 4)
     step, samples, order = Step(objective, optimizer, **(extras or {})), (X, y, weight), RandomState(0).permutation(10)
     samples = samples if weighted else (X, y, None)
     return run_epoch(step, theta, state, samples, 4, order, numbers, lent)

@@ -79,6 +79,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         weight_decay: float | str = "auto",
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
+        ema_decay: float | None = None,
         checkpoint_activations: int | str | None = None,
         rho: float = 0.9,
         step_epochs: int = 10,

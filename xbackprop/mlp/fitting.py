@@ -207,8 +207,8 @@ def prepare(
         last = progress.first_epoch + settings.plan.max_iter
         if progress.stop_reason == "converged" or progress.epoch >= last:
             run.is_over = True
-            if progress.best_theta is not None:
-                run.end(progress.best_theta)
+            shown = settings.plan.shown(run.model.theta, progress.state)
+            run.end(shown if progress.best_theta is None else progress.best_theta)
             return run
     if run.steps:
         if settings.plan.early_stopping:

@@ -84,6 +84,7 @@ class MLP(Derivatives):
         weight_decay: float | str = "auto",
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
+        ema_decay: float | None = None,
         checkpoint_activations: int | str | None = None,
         batch_size: int | str = "auto",
         learning_rate: str | Callable[[float, int], float] = "constant",

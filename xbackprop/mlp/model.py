@@ -19,6 +19,7 @@ from xbackprop.mlp.settings import Settings
 from xbackprop.nn.initializers import draw_theta
 from xbackprop.nn.objective import Objective
 from xbackprop.nn.parameters import Layout
+from xbackprop.optim.optimizers import State
 from xbackprop.training.plan import Progress, draw_seed, start_progress
 
 
@@ -151,9 +152,10 @@ def continue_model(where: str, settings: Settings, model: Model, y: Any) -> Mode
     objective, progress = make_objective(settings, model.backend, layout, targets), model.progress
     if any(settings.plan.dropout) and not progress.seed:  # dropout was switched on
         progress.seed = draw_seed(progress.rng)
-    fresh = settings.plan.optimizer.start(model.backend, model.theta)
+    fresh = settings.plan.start(model.backend, model.theta)
     solvers = (settings.values["solver"], model.settings["solver"])
     same = solvers[0] == solvers[1] or set(solvers) == {"adam", "adamw"}
+    same = same and (settings.values["ema_decay"] is None) == (model.settings.get("ema_decay") is None)
     if not same or len(fresh.moments) != len(progress.state.moments):  # momentum was switched on or off
         progress.state = fresh
     return model._replace(objective=objective, targets=targets, progress=progress, settings=settings.to_json())
@@ -188,6 +190,9 @@ def with_weights(where: str, model: Model, coefs: Sequence[Array], intercepts: S
     theta = vector_of(where, model, ("coefs_", "intercepts_"), coefs, intercepts)
     progress = model.progress.copy(model.backend.copy)
     progress.begin_anew()
+    if model.settings.get("ema_decay") is not None:  # the average of the former weights means nothing
+        t, moments = progress.state
+        progress.state = State(t, (*moments[:-1], model.backend.copy(theta)))
     return model._replace(theta=theta, progress=progress)
 
 

@@ -112,6 +112,10 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("clip_norm", None, optional(positive),
         "Upper bound of the gradient's Euclidean norm over all parameters: a longer gradient is scaled down to "
         "it. None, the default, sets no bound."),
+    Setting("ema_decay", None, optional(fraction),
+        "β in [0, 1) of a moving average of the weights, θ̄ ← β θ̄ + (1-β) θ after each step, which begins as θ after "
+        "the first one. Held-out samples are scored, and predictions made, with the average. None, the default, keeps "
+        "none."),
     Setting("checkpoint_activations", None, interval,
         'Trade time for memory: k keeps the activations of every k-th layer only, "sqrt" takes k ≈ √L for L '
         "layers, and the backward pass computes the others again. Gradients stay the same bit by bit. None keeps "

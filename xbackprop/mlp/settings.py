@@ -72,8 +72,11 @@ def read_settings(where: str, given: Mapping[str, Any]) -> Settings:
     n_hidden = len(values["hidden_layer_sizes"])
     activations, output_like = _activations(where, given["activation"], values["activation"], n_hidden)
     plan = _plan(where, given, values, n_hidden)
-    if values["solver"] == "lbfgs" and (any(plan.dropout) or plan.weight_decay or plan.clip_norm):
-        raise ValueError(f"{where}: solver 'lbfgs' has no dropout, weight_decay or clip_norm; choose another solver")
+    of_steps = any(plan.dropout) or plan.weight_decay or plan.clip_norm or plan.ema_decay is not None
+    if values["solver"] == "lbfgs" and of_steps:
+        raise ValueError(
+            f"{where}: solver 'lbfgs' has no dropout, weight_decay, clip_norm or ema_decay; choose another solver"
+        )
     loss = _loss(where, values)
     if values["scale_target"]:
         output = (loss or LOSSES[TASKS[values["task"]]]).output
@@ -111,6 +114,7 @@ def _plan(where: str, given: Mapping[str, Any], values: Mapping[str, Any], n_hid
         schedule=make_schedule(learning_rate, values["power_t"], values["step_epochs"], values["step_factor"]),
         warmup=values["warmup"],
         clip_norm=values["clip_norm"],
+        ema_decay=values["ema_decay"],
         weight_decay=decay,
         dropout=_dropout(where, given["dropout"], values["dropout"], n_hidden),
         early_stopping=values["early_stopping"],

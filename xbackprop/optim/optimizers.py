@@ -75,6 +75,11 @@ def clip_norm(xp: Namespace, gradients: Sequence[Array], limit: float) -> list[A
     return [g * factor for g in gradients]
 
 
+def average_step(xp: Namespace, average: Array, theta: Array, decay: float) -> tuple[Array]:
+    """θ̄ ← β θ̄ + (1-β) θ: an exponential moving average of θ, which begins as θ by β = 0 in the first step."""
+    return (decay * average + (1.0 - decay) * theta,)
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """Base class of optimizers: a step function with its constants. Subclasses define `n_moments` and `step`."""

@@ -67,7 +67,8 @@ Training = Generator[Steps, Taken, Array]  # which returns θ
 
 def step_of(objective: Objective, plan: Plan) -> Step:
     """Return the training step that the plan describes."""
-    return Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout)
+    averages = plan.ema_decay is not None
+    return Step(objective, plan.optimizer, plan.clip_norm, plan.weight_decay > 0.0, plan.dropout, averages)
 
 
 def print_epoch(epoch: Epoch) -> None:
@@ -115,7 +116,8 @@ def train(
         try:
             began = time.perf_counter()
             # steps that write into their arguments would leave nothing to return to
-            before, restore = backend.copy(theta) if backend.reuses_buffers else theta, progress.snapshot()
+            before = [backend.copy(a) if backend.reuses_buffers else a for a in (theta, plan.shown(theta, state))]
+            restore = progress.snapshot()
             whole = False
             order = _next_order(progress, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
@@ -127,8 +129,9 @@ def train(
             progress.epoch += 1
             progress.samples += n
             progress.loss_curve.append(loss)
-            scored = evaluate(theta) if evaluate else None
-            _update_stopping(progress, plan, backend, theta, loss, scored)
+            shown = plan.shown(theta, state)
+            scored = evaluate(shown) if evaluate else None
+            _update_stopping(progress, plan, backend, shown, loss, scored)
             whole = True
             if callback is not None:
                 callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None))
@@ -143,11 +146,14 @@ def train(
     if not whole:
         reason = progress.stop_reason
         restore()
-        theta, progress.state, progress.stop_reason = before, plan.optimizer.start(backend, before), reason
-    if progress.best_theta is None:
+        theta, shown = before
+        state = plan.start(backend, shown)
+        progress.state, progress.stop_reason = state, reason
+    best = plan.shown(theta, state) if progress.best_theta is None else progress.best_theta
+    if best is theta:
         return theta
     progress.last_theta = theta
-    return backend.copy(progress.best_theta)
+    return backend.copy(best)
 
 
 def train_alone(training: Training, samples: Samples) -> Array:
@@ -185,17 +191,17 @@ def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int,
     epoch, samples, factor, seed = progress.epoch, progress.samples, progress.rate_factor, progress.seed
     epochs = progress.first_epoch + plan.max_iter
 
-    def at(i: int, t: int, m: int) -> StepNumbers:
+    def at(i: int, done: int, m: int) -> StepNumbers:
         if plan.schedule is constant and not plan.warmup:
             eta = np.full(m, plan.learning_rate_init * factor)
         else:
             moments = (TrainingTime(epoch + j / n_steps, epochs, samples) for j in range(i, i + m))
             eta = np.array([plan.rate(moment, factor, n_steps) for moment in moments])
-        steps = np.arange(t, t + m)
-        dropped = (steps, np.full(m, seed)) if any(plan.dropout) else (None, None)
-        return StepNumbers(
-            plan.optimizer.rate(steps + 1, eta), eta * plan.weight_decay if plan.weight_decay else None, *dropped
-        )
+        steps = np.arange(done, done + m)
+        t, seeds = (steps, np.full(m, seed)) if any(plan.dropout) else (None, None)
+        decay = eta * plan.weight_decay if plan.weight_decay else None
+        ema = None if plan.ema_decay is None else np.where(steps > 0, plan.ema_decay, 0.0)
+        return StepNumbers(plan.optimizer.rate(steps + 1, eta), decay, t, seeds, ema)
 
     return at
 

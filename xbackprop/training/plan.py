@@ -45,6 +45,7 @@ class Plan:
     clip_norm : the upper bound of the gradient's norm, or None for no bound.
     weight_decay : λ of the decay that is not part of the gradient.
     dropout : a rate for every hidden layer, or () for no dropout.
+    ema_decay : β of the average of θ that predictions use, or None to use θ itself.
     early_stopping : whether the score of held-out rows decides when to stop, and the best θ is kept.
     infinite_loss : whether training goes on when the loss or θ is not finite.
     """
@@ -62,6 +63,7 @@ class Plan:
     clip_norm: float | None = None
     weight_decay: float = 0.0
     dropout: tuple[float, ...] = ()
+    ema_decay: float | None = None
     early_stopping: bool = False
     infinite_loss: bool = False
 
@@ -69,6 +71,18 @@ class Plan:
         """Return η of the step at this time, in an epoch of `n_steps`; `factor` is `Progress.rate_factor`."""
         warm = min(1.0, (at.epoch + 1.0 / n_steps) / self.warmup) if self.warmup else 1.0
         return self.learning_rate_init * factor * self.schedule(at) * warm
+
+    def start(self, backend: Backend, theta: Array) -> State:
+        """Return the state of the optimizer before the first step, and with it the average, as the last moment."""
+        state = self.optimizer.start(backend, theta)
+        if self.ema_decay is None:
+            return state
+        with backend.device_context():
+            return State(state.t, (*state.moments, backend.copy(theta)))
+
+    def shown(self, theta: Array, state: State) -> Array:
+        """Return the weights that predictions use: the average, if there is one, else θ."""
+        return theta if self.ema_decay is None else state.moments[-1]
 
 
 @dataclass
@@ -83,7 +97,8 @@ class Progress:
     rate_factor : the factor by which learning_rate="adaptive" has changed the rate.
     row_order : the order of the rows in the last epoch; the next one shuffles it further.
     loss_curve, validation_scores, validation_losses : a number for every epoch.
-    best_theta, best_score, last_theta : with early stopping, the best θ and its score, and the θ to go on from.
+    best_theta, best_score : with early stopping, the best θ and its score.
+    last_theta : the θ to go on from, where training has ended with another one: the best, or an average.
     training_rows, validation_rows : with early stopping, the rows to train on, and those held out.
     stop_reason : "max_iter", "converged", "diverged" or "interrupted"; empty while training goes on.
     digest : of the data (`Data.digest`), or empty where nothing needs it.
@@ -139,7 +154,7 @@ class Progress:
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:
     """Return the progress before the first epoch; only with dropout is a number drawn from `rng`, for its seed."""
     seed = draw_seed(rng) if any(plan.dropout) else 0
-    return Progress(plan.optimizer.start(backend, theta), rng, Plateau(plan.tol, plan.patience), seed)
+    return Progress(plan.start(backend, theta), rng, Plateau(plan.tol, plan.patience), seed)
 
 
 def draw_seed(rng: np.random.RandomState) -> int:

@@ -18,7 +18,7 @@ from xbackprop.nn.dropout import Masks
 from xbackprop.nn.objective import Batch, Objective
 from xbackprop.nn.parameters import per_network
 from xbackprop.nn.workspace import Workspace
-from xbackprop.optim.optimizers import Optimizer, State, clip_norm
+from xbackprop.optim.optimizers import Optimizer, State, average_step, clip_norm
 
 Carry = tuple[Array, Sequence[Array]]  # θ and its moments
 
@@ -31,6 +31,7 @@ class StepNumbers(NamedTuple):
     rate : the learning rate, after schedule and bias correction.
     decay : ηλ, by which weights shrink apart from the gradient.
     t, seed : the number of the step, from 0, and of the run, which select the dropout masks.
+    ema : β of the average of the weights.
     l2, l1 : the strengths (1-ρ)α and ρα of the penalty, in a stack of networks in which they differ.
 
     A compiled step takes them as arrays, so that another rate or seed compiles nothing.
@@ -40,6 +41,7 @@ class StepNumbers(NamedTuple):
     decay: Any = None
     t: Any = None
     seed: Any = None
+    ema: Any = None
     l2: Any = None
     l1: Any = None
 
@@ -51,6 +53,7 @@ class Step:
     clip_norm : the largest norm of the gradient, to which longer ones are scaled, or None.
     decays : whether weights decay apart from the gradient (AdamW).
     dropout : a rate per hidden layer, or () for none.
+    averages : whether an average of the weights is kept: then it is the last of the moments.
     """
 
     objective: Objective
@@ -58,6 +61,7 @@ class Step:
     clip_norm: float | None = None
     decays: bool = False
     dropout: tuple[float, ...] = ()
+    averages: bool = False
 
     def __call__(
         self, carry: Carry, samples: Samples, rows: Any, at: StepNumbers, workspace: Workspace | None = None
@@ -72,7 +76,15 @@ class Step:
             (g,) = backend.bind(clip_norm)([g], self.clip_norm)
         if self.decays:
             theta = objective.decay(theta, per_network(at.decay))
-        return self.optimizer.update(backend, theta, g, moments, per_network(at.rate)), cost
+        return self.update(theta, g, moments, at), cost
+
+    def update(self, theta: Array, g: Array, moments: Sequence[Array], at: StepNumbers) -> Carry:
+        """Return θ and moments after an update by the gradient g."""
+        backend, n = self.objective.backend, self.optimizer.n_moments
+        theta, updated = self.optimizer.update(backend, theta, g, moments[:n], per_network(at.rate))
+        if self.averages:
+            updated += tuple(backend.bind(average_step)(moments[n], theta, per_network(at.ema)))
+        return theta, updated
 
     def batch(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:
         """Take the batch of these rows, with the dropout masks of this step."""
