@@ -61,7 +61,8 @@ OTHERS = {
     "hidden_layer_sizes": (4,), "activation": "tanh", "task": "regression", "loss": "cross_entropy", "quantile": 0.4,
     "label_smoothing": 0.1, "class_weight": "balanced", "scale_inputs": True, "scale_target": True,
     "solver": "sgd", "alpha": 0.5, "l1_ratio": 0.5,
-    "weight_decay": 0.1, "dropout": 0.1, "clip_norm": 1.0, "checkpoint_activations": 1, "batch_size": 3,
+    "weight_decay": 0.1, "dropout": 0.1, "clip_norm": 1.0, "ema_decay": 0.9, "n_networks": 2,
+    "checkpoint_activations": 1, "batch_size": 3,
     "learning_rate": "cosine", "learning_rate_init": 0.1, "power_t": 0.4, "step_epochs": 3, "step_factor": 0.5,
     "warmup": 1.0, "max_iter": 4, "max_fun": 3, "momentum": 0.5, "nesterovs_momentum": False, "beta_1": 0.8,
     "beta_2": 0.9, "rho": 0.8, "epsilon": 1e-7, "init": "he_normal", "shuffle": False, "tol": 0.1,
@@ -84,7 +85,7 @@ def test_a_run_resumes_with_another_value_where_the_table_says_so(setting, tmp_p
         how["task"], y = "regression", np.asarray(LABELS, dtype=float)
     net = MLP(**how, checkpoint=tmp_path, resume=True)
     if setting.changes_on_resume:
-        assert len(net.fit(X, y).loss_curve_) == how["max_iter"]
+        assert len(net.fit(X, y).networks_[0].loss_curve_) == how["max_iter"]
         assert setting.name not in resuming.FIXED
     else:
         with pytest.raises(ValueError, match="is of another run"):

@@ -46,6 +46,10 @@ class Scaling(NamedTuple):
         mean, deviation = (xp.astype(home.asarray(a), x.dtype) for a in self)
         return mean + deviation * x
 
+    def undo_deviation(self, xp: Any, x: Array, home: Backend) -> Array:
+        """Return σ x for standard deviations x (n, k), in their own precision."""
+        return xp.astype(home.asarray(self.deviation), x.dtype) * x
+
 
 def standardise(
     where: str, name: str, x: Array, scaling: Scaling | None, *, known_finite: bool = False, first_row: int = 0

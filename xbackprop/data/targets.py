@@ -112,8 +112,11 @@ class Targets(NamedTuple):
 
     def score(self, backend: Backend, z: Array, y: Array, loss: Loss, weight: Array | None) -> float:
         """Return the accuracy, for a multilabel target that of whole rows, or R²; y is as `encode` returned it."""
+        return self.score_decided(backend, self.predict_from_logits(backend.xp, z, loss), y, weight)
+
+    def score_decided(self, backend: Backend, decided: Array, y: Array, weight: Array | None) -> float:
+        """Return the same of predictions as `predict_from_logits` returns them."""
         xp = backend.xp
-        decided = self.predict_from_logits(xp, z, loss)
         if self.kind == "numbers":
             return float(backend.to_host(r2(xp, y, decided, weight)))
         if self.kind == "multilabel":

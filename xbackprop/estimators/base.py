@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any, Self
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
@@ -19,18 +18,21 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from xbackprop.arrays.backend import Array, is_host_array, is_sparse
+from xbackprop.arrays.backend import is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
-from xbackprop.mlp import model_file, prediction
+from xbackprop.estimators.fitted import FittedEstimator, one_axis
+from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
 from xbackprop.mlp.fitting import FitResult, Fitting, fit
-from xbackprop.mlp.mlp import DEFAULTS, MLP, hold
+from xbackprop.mlp.many import ensemble
+from xbackprop.mlp.many.fit_many import fit_nets
+from xbackprop.mlp.many.tasks import Trainable
+from xbackprop.mlp.mlp import DEFAULTS, MLP, hold, hold_ensemble
 from xbackprop.mlp.model import Model
-from xbackprop.mlp.settings import Settings, read_settings
+from xbackprop.mlp.settings import read_settings
 from xbackprop.training.loop import Epoch
-from xbackprop.training.plan import Progress
 
 _OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
 #: scikit-learn's schedules, which it applies to sgd alone.
@@ -54,19 +56,6 @@ def step_by_step(estimator: Any) -> bool:
     return True
 
 
-def _one_axis(y: Any, stacklevel: int) -> Any:
-    """Return y without its second axis if that has a single column, and warn, as scikit-learn does."""
-    if y.ndim != 2 or y.shape[1] != 1:
-        return y
-    warnings.warn(
-        "A column-vector y was passed when a 1d array was expected. Please change the shape of y to "
-        "(n_samples, ), for example using ravel().",
-        DataConversionWarning,
-        stacklevel=stacklevel,
-    )
-    return y[:, 0]
-
-
 def _print_epoch(epoch: Epoch) -> None:
     print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
     if epoch.score is not None:
@@ -80,12 +69,11 @@ def _has_settled_on_numbers(model: Model) -> bool:
     return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
-class BaseMLP(BaseEstimator):
+class BaseMLP(FittedEstimator):
     """The base class of the classifier and the regressor."""
 
     _task: str
-    _convergence_warning = ConvergenceWarning
-    network_: MLP
+    convergence_warning = ConvergenceWarning
 
     def fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
@@ -102,6 +90,10 @@ class BaseMLP(BaseEstimator):
         sample_weight : (n_samples,), or None for equal weights.
         callback : called with an `xbackprop.training.Epoch` after each epoch.
         """
+        if self.n_networks > 1:
+            note = None if callback is None else lambda _, epoch: callback(epoch)
+            fit_nets(f"{type(self).__name__}.fit", [self], (X, y, sample_weight), callback=note)
+            return self
         result = self._train("fit", X, y, sample_weight, self._start(), callback=callback)
         if result.stop_reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=2)
@@ -122,6 +114,12 @@ class BaseMLP(BaseEstimator):
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: Any = None) -> Self:
         if self.early_stopping:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.n_networks > 1:
+            members = self._members(further=hasattr(self, "network_"))
+            for member in members:
+                member._partial_fit(X, y, sample_weight, classes)
+            self._assemble(members)
+            return self
         start = None
         if hasattr(self, "network_"):  # scikit-learn's random numbers start anew with every call
             model, rng = self.network_.model_, check_random_state(self.random_state)
@@ -131,34 +129,26 @@ class BaseMLP(BaseEstimator):
             warnings.warn("Training interrupted by user.", stacklevel=3)
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Predict labels, or numbers, for the rows of X, in the library and on the device of X."""
-        return self._predicted(prediction.predict, "predict", X)
-
-    def _score_on_device(self, X: Any, y: Any, sample_weight: Any) -> float:
-        """Return the score for an X that is not on the host, computed where it is."""
-        check_is_fitted(self)
-        return self.network_.score(X, _one_axis(y, 4) if hasattr(y, "ndim") else y, sample_weight)
-
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, as `MLP.save` does: no pickle, readable by every backend, and by `MLP.load` too."""
         check_is_fitted(self)
-        model, given = self.network_.model_, self.get_params(deep=False)
+        where, models = f"{type(self).__name__}.save", self.network_.models_("save")
         if isinstance(self.scoring, str):
-            model = model._replace(settings={**model.settings, "scoring": self.scoring})
-        model_file.save(f"{type(self).__name__}.save", path, model, given)
+            models = [m._replace(settings={**m.settings, "scoring": self.scoring}) for m in models]
+        model_file.save(where, path, models, self.get_params(deep=False))
 
     @classmethod
     def load(cls, path: str | PathLike[str], **options: Any) -> Self:
         """Read an estimator from a file that `save` wrote; the options are those of `MLP.load`."""
         network = MLP.load(path, **options)
-        settings = {**vars(network), "scoring": network.model_.settings["scoring"]}  # the name of a scorer
+        model = network.models_(f"{cls.__name__}.load")[0]
+        settings = {**vars(network), "scoring": model.settings["scoring"]}  # the name of a scorer
         if settings["task"] != cls._task:
             raise ValueError(f"{cls.__name__}.load: {path} has a {settings['task']}")
         estimator = cls(**{name: settings[name] for name in cls().get_params()})
         if network.feature_names_in_ is not None:
             estimator.feature_names_in_ = np.array(network.feature_names_in_, dtype=object)
-        estimator._publish(network, network.model_.backend.library)
+        estimator._publish(network, model.backend.library)
         return estimator
 
     def _train(self, method: str, *samples: Any, stacklevel: int = 4, **options: Any) -> FitResult:
@@ -172,21 +162,42 @@ class BaseMLP(BaseEstimator):
             )
         return result
 
+    def __trainable__(self, where: str) -> Trainable:
+        """Return the estimator as `fit_many` sees it."""
+        return Trainable(
+            read_settings(where, self._network_settings()),
+            start=self._start(),
+            fitting=self._fitting,
+            progress=lambda: self.network_.model_.progress,
+            members=self._members,
+            assemble=self._assemble,
+        )
+
     def _fitting(self, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None) -> Fitting:
         """Return a call of `fit` in its parts."""
         return self._call("fit", X, y, sample_weight, self._start(), stacklevel=4, callback=callback)
 
-    def _settings(self, where: str) -> Settings:
-        """Check the parameters, and return them as settings of `MLP`."""
-        return read_settings(where, self._network_settings())
-
-    def _progress(self) -> Progress:
-        """Return the state of training."""
-        return self.network_.model_.progress
-
     def _start(self) -> Model | None:
         """Return the network to train further, or None to begin with a new one."""
         return self.network_.model_ if self.warm_start and hasattr(self, "network_") else None
+
+    def _members(self, further: bool | None = None) -> list[Self]:
+        """Return the networks of an ensemble as estimators, new or to be trained further; [] for a single network."""
+        if self.n_networks == 1:
+            return []
+        settings = ensemble.member_settings(self.get_params(deep=False), self.n_networks)
+        members = [type(self)(**given) for given in settings]
+        if (self.warm_start if further is None else further) and hasattr(self, "network_"):
+            for member, network in zip(members, self.network_.networks_, strict=False):
+                member._publish(network, self._library)
+        return members
+
+    def _assemble(self, members: Sequence[Self]) -> None:
+        """Take over the networks of an ensemble."""
+        networks = [member.network_ for member in members]
+        if hasattr(members[0], "feature_names_in_"):
+            self.__dict__["feature_names_in_"] = members[0].feature_names_in_
+        self._publish(hold_ensemble(self._network_settings(), networks), members[0]._library)
 
     def _call(
         self,
@@ -258,63 +269,20 @@ class BaseMLP(BaseEstimator):
     def _publish(self, network: MLP, library: str) -> None:
         """Set `network_` and the attributes that scikit-learn's estimators have."""
         self.network_, self._library = network, library
-        model = network.model_
-        progress = model.progress
+        models = network.models_("fit")
+        model, progress = models[0], models[0].progress
         self.n_features_in_ = network.n_features_in_
         self.n_outputs_, self.n_iter_ = network.n_outputs_, network.n_iter_
-        self.n_layers_, self.t_ = len(network.coefs_) + 1, progress.samples
+        self.n_layers_, self.t_ = len(model.objective.layout.sizes), sum(m.progress.samples for m in models)
         self.out_activation_ = _OUTPUTS.get(model.objective.loss.output.__name__, "custom")
+        if len(models) > 1:  # all else is of each network
+            return
         self.loss_ = progress.loss_curve[-1] if progress.loss_curve else np.inf
         stopping = self.early_stopping and self.solver != "lbfgs"
         self.best_loss_ = None if stopping else progress.plateau.best
         self.validation_scores_ = progress.validation_scores.tolist() if stopping else None
         self.validation_loss_curve_ = progress.validation_losses.tolist() if stopping else None
         self.best_validation_score_ = progress.best_score if stopping else None
-
-    @property
-    def loss_curve_(self) -> list[float]:
-        """The loss of each epoch, as a list of the caller's own."""
-        return self.network_.loss_curve_
-
-    @property
-    def coefs_(self) -> list[Array]:
-        """W_1 … W_L (n_in, n_out): views, writing into which changes the network."""
-        return self.network_.coefs_
-
-    @coefs_.setter
-    def coefs_(self, arrays: list[Array]) -> None:
-        self.network_.coefs_ = arrays
-
-    @property
-    def intercepts_(self) -> list[Array]:
-        """b_1 … b_L (n_out,): views, writing into which changes the network."""
-        return self.network_.intercepts_
-
-    @intercepts_.setter
-    def intercepts_(self, arrays: list[Array]) -> None:
-        self.network_.intercepts_ = arrays
-
-    def _predicted(self, function: Callable[..., Array], method: str, X: Any) -> Array:
-        """Call a function of `mlp.prediction` for the rows of X, checked as scikit-learn checks them."""
-        name = type(self).__name__
-        check_is_fitted(self)
-        if get_config()["array_api_dispatch"] and library_of(X) != self._library:
-            raise ValueError(
-                f"Inputs passed to {name}.{method}() must use the same namespace and the same device as "
-                f"those passed to fit(): {self._library}, got {library_of(X)}"
-            )
-        host = is_host_array(X)
-        if host and not self._is_plain(X):
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
-        return function(name, self.network_.model_, X, known_finite=host)
-
-    def _is_plain(self, X: Any) -> bool:
-        """Return whether X is such an array that scikit-learn's checks would return it as it is."""
-        usual = type(X) is np.ndarray and X.dtype in (np.float64, np.float32) and X.ndim == 2 and len(X) > 0
-        if not usual or X.shape[1] != self.n_features_in_ or hasattr(self, "feature_names_in_"):
-            return False
-        with np.errstate(over="ignore", invalid="ignore"):
-            return bool(np.isfinite(X.sum()))
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool, stacklevel: int) -> tuple[Any, Any, Any]:
         """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
@@ -330,7 +298,7 @@ class BaseMLP(BaseEstimator):
             y = np.asarray(y) if is_host_array(y) else y
             if reset:
                 self.__dict__.pop("feature_names_in_", None)
-        y = _one_axis(y.toarray() if is_sparse(y) else y, stacklevel + 1)
+        y = one_axis(y.toarray() if is_sparse(y) else y, stacklevel + 1)
         if self._task == "classification":
             check_classification_targets(on_host(y))
         return X, y, sample_weight
@@ -386,9 +354,6 @@ class BaseMLP(BaseEstimator):
             return score_of
 
         return score
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "network_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -40,6 +40,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     validation_scores_, validation_loss_curve_, best_validation_score_ : with `early_stopping`, score and loss of the
         held-out samples after each epoch, and the best score; else None.
     n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
+    networks_ : the networks of an ensemble, each an `MLP`; weights, curves and derivatives are theirs.
     n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
         name of its function.
     n_features_in_, feature_names_in_ : the number of X's columns, and their names if X was a frame.
@@ -88,6 +89,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
         ema_decay: float | None = None,
+        n_networks: int = 1,
         checkpoint_activations: int | str | None = None,
         rho: float = 0.9,
         step_epochs: int = 10,
@@ -122,6 +124,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def predict_log_proba(self, X: Any) -> Array:
         """Predict log-probabilities (n_samples, n_classes): finite also where a probability underflows to 0."""
         return self._predicted(prediction.predict_log_proba, "predict_log_proba", X)
+
+    def disagreement(self, X: Any) -> Array:
+        """Return how far the probabilities of an ensemble's networks are from their mean; see `MLP.disagreement`."""
+        return self._predicted(prediction.disagreement, "disagreement", X)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of whole rows for labels in columns."""

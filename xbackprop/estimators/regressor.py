@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 
 from xbackprop.arrays.backend import Backend, is_host_array
 from xbackprop.estimators.base import BaseMLP
+from xbackprop.mlp import prediction
 from xbackprop.mlp.setting_table import parameters_in_words
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
@@ -32,6 +33,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     validation_scores_, validation_loss_curve_, best_validation_score_ : with `early_stopping`, score and loss of the
         held-out samples after each epoch, and the best score; else None.
     n_iter_, t_ : the epochs of the last call of `fit`, and the samples seen in training so far.
+    networks_ : the networks of an ensemble, each an `MLP`; weights, curves and derivatives are theirs.
     n_layers_, n_outputs_, out_activation_ : the number of layers, the input counted; the width of the output, and the
         name of its function.
     n_features_in_, feature_names_in_ : the number of X's columns, and their names if X was a frame.
@@ -80,6 +82,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dropout: float | Sequence[float] = 0.0,
         clip_norm: float | None = None,
         ema_decay: float | None = None,
+        n_networks: int = 1,
         checkpoint_activations: int | str | None = None,
         rho: float = 0.9,
         step_epochs: int = 10,
@@ -96,6 +99,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         dtype: str | None = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
+
+    def predict(self, X: Any, return_std: bool = False) -> Any:
+        """Predict numbers for the rows of X, in the library and on the device of X.
+
+        return_std : whether to return the standard deviation over the networks of an ensemble as a second array.
+        """
+        return self._predicted(prediction.predict, "predict", X, return_std=return_std)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R² of the predictions."""

@@ -23,6 +23,10 @@ class Derivatives:
         """Return the network; raise NotFittedError if it has no weights."""
         raise NotImplementedError
 
+    def models_(self, where: str) -> list[Model]:
+        """Return the network, or those of an ensemble."""
+        raise NotImplementedError
+
     def loss_and_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, list[Array], list[Array]]:
         """Return C(θ), ∂C/∂W_l and ∂C/∂b_l, as lists like `coefs_`; the penalty included, all samples in one batch."""
         return derivatives.loss_and_gradient(self._fitted("MLP.loss_and_gradient"), X, y, sample_weight)
@@ -74,14 +78,18 @@ class Derivatives:
 
         Returns
         -------
-        The relative error. `gradient_check_` also has the error of each tensor, the number of elements whose
+        The relative error, of an ensemble that of the worst network.
+        `gradient_check_` also has the error of each tensor, the number of elements whose
         difference crosses a kink and was taken on one side of it, and the worst element. See `xbackprop.verify` too.
 
         Raises
         ------
         GradientCheckError, an AssertionError : if the error is not below the tolerance; it names the worst element.
         """
-        result = derivatives.gradient_check(self._fitted("MLP.gradient_check"), X, y, epsilon, tolerance)
+        checks = [
+            derivatives.gradient_check(model, X, y, epsilon, tolerance) for model in self.models_("MLP.gradient_check")
+        ]
+        result = max(checks, key=lambda check: check.error)
         self.gradient_check_: GradientCheck = result
         if not result.passed(tolerance):
             raise GradientCheckError(f"MLP.gradient_check: {result}, expected less than {tolerance:.0e}")

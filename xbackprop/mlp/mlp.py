@@ -10,25 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.data.dataset import Data, pick
-from xbackprop.mlp import model_file, prediction
-from xbackprop.mlp.derivative_methods import Derivatives
+from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score
+from xbackprop.mlp.fitted_network import FittedNetwork
 from xbackprop.mlp.fitting import FitResult, Fitting, fit, report, result_of
-from xbackprop.mlp.model import Model, fitted, start_model, tensors_of, with_weights
+from xbackprop.mlp.many import ensemble
+from xbackprop.mlp.many.fit_many import fit_nets
+from xbackprop.mlp.many.tasks import Trainable
+from xbackprop.mlp.model import Model, start_model
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 from xbackprop.training.loop import Epoch
-from xbackprop.training.plan import Progress
 
 DEFAULTS = defaults_of()
 
 
-class MLP(Derivatives):
+class MLP(FittedNetwork):
     """A multi-layer perceptron, trained by hand-derived backpropagation on any array library.
 
     z_l = h_{l-1} W_l + b_l and h_l = f(z_l) for the hidden layers, h_0 = X; the loss includes the output's function.
@@ -46,6 +48,7 @@ class MLP(Derivatives):
     classes_ : the class labels, sorted, in the order of the columns of `predict_proba`.
     loss_curve_, n_iter_ : the loss of each epoch, penalty included; the number of epochs of the last call of `fit`.
     validation_scores_, validation_loss_curve_ : with `early_stopping`, of the held-out samples after each epoch.
+    networks_ : the networks of an ensemble, each an `MLP`; weights, curves and derivatives are theirs.
     n_features_in_, n_outputs_, feature_names_in_ : the widths of input and output; the columns' names of a frame X.
 
     Raises
@@ -65,6 +68,9 @@ class MLP(Derivatives):
     learning_rate_init: float
     early_stopping: bool
     warm_start: bool
+    n_networks: int
+    _networks: tuple[MLP, ...]
+    n_iter_: int
 
     def __init__(
         self,
@@ -108,6 +114,7 @@ class MLP(Derivatives):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         scoring: str | Callable | None = None,
+        n_networks: int = 1,
         warm_start: bool = False,
         checkpoint: str | PathLike[str] | None = None,
         checkpoint_epochs: int = 1,
@@ -147,7 +154,11 @@ class MLP(Derivatives):
         ------
         DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before.
         """
-        call = self._fitting(X, y, sample_weight, callback)
+        if self.n_networks > 1:
+            note = None if callback is None else lambda _, epoch: callback(epoch)
+            fit_nets("MLP.fit", [self], (X, y, sample_weight), callback=note)
+            return self
+        call = self._fitting(self._settings("MLP.fit"), X, y, sample_weight, callback)
         result = fit(*call.arguments, **call.options)
         call.finish(result)
         where, settings, *_ = call.arguments
@@ -162,6 +173,10 @@ class MLP(Derivatives):
         where, settings = "MLP.partial_fit", self._settings("MLP.partial_fit")
         if settings.lbfgs or settings.plan.early_stopping:
             raise ValueError(f"{where}: cannot be used with solver 'lbfgs' or with early_stopping")
+        if self.n_networks > 1:
+            networks = [copy.copy(net) for net in self._networks or self._members()]
+            self._assemble([net.partial_fit(X, y, sample_weight, classes) for net in networks])
+            return self
         result = fit(where, settings, self._model, X, y, sample_weight, classes=classes, epochs=1)
         self._assign(result)
         if result.stop_reason == "diverged":
@@ -170,91 +185,17 @@ class MLP(Derivatives):
 
     def initialize(self, X: Any, y: Any) -> MLP:
         """Take shapes and classes from the data and draw the weights that `fit` would start from, without training."""
+        if self.n_networks > 1:
+            self._assemble([net.initialize(X, y) for net in self._members()])
+            return self
         settings = self._settings("MLP.initialize")
         model, _ = start_model("MLP.initialize", settings, settings.rng(), X, y)
         self._assign(result_of(model))
         return self
 
-    def predict(self, X: Any) -> Array:
-        """Predict the label with the largest probability, 0 or 1 for each label, or the regression's output.
-
-        The result, of shape (n_samples,), or (n_samples, n_outputs) where y had two axes, is in the library and on the
-        device of X; labels that are text come as a NumPy array.
-        """
-        return prediction.predict("MLP.predict", self._fitted("MLP.predict"), X)
-
-    def predict_proba(self, X: Any) -> Array:
-        """Predict probabilities (n_samples, n_classes); with labels in columns, the probability of each label."""
-        return prediction.predict_proba("MLP.predict_proba", self._fitted("MLP.predict_proba"), X)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Predict log-probabilities, from the logits: they stay finite also where a probability underflows to 0."""
-        return prediction.predict_log_proba("MLP.predict_log_proba", self._fitted("MLP.predict_log_proba"), X)
-
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return the accuracy, of whole rows if y has two axes, or R² for a regression."""
-        return prediction.score("MLP.score", self._fitted("MLP.score"), X, y, sample_weight)
-
-    @property
-    def coefs_(self) -> list[Array]:
-        """W_1 … W_L: views of θ, writing into which changes the network; the list can be assigned, from any library."""
-        model = self._fitted("MLP.coefs_")
-        return tensors_of(model, model.theta)[0]
-
-    @coefs_.setter
-    def coefs_(self, arrays: Sequence[Array]) -> None:
-        self._model = with_weights("MLP.coefs_", self._fitted("MLP.coefs_"), arrays, self.intercepts_)
-
-    @property
-    def intercepts_(self) -> list[Array]:
-        """b_1 … b_L: views of θ; the list can be assigned, as `coefs_` can."""
-        model = self._fitted("MLP.intercepts_")
-        return tensors_of(model, model.theta)[1]
-
-    @intercepts_.setter
-    def intercepts_(self, arrays: Sequence[Array]) -> None:
-        self._model = with_weights("MLP.intercepts_", self._fitted("MLP.intercepts_"), self.coefs_, arrays)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """The class labels, sorted; a regression raises AttributeError."""
-        classes = self._fitted("MLP.classes_").targets.classes
-        if classes is None:
-            raise AttributeError("MLP.classes_: a regression has no classes")
-        return classes
-
-    @property
-    def loss_curve_(self) -> list[float]:
-        """The loss of each epoch, penalty included, as a list of the caller's own."""
-        return self._fitted("MLP.loss_curve_").progress.loss_curve.tolist()
-
-    @property
-    def n_features_in_(self) -> int:
-        """The number of columns of X."""
-        return self._fitted("MLP.n_features_in_").n_features
-
-    @property
-    def n_outputs_(self) -> int:
-        """The width of the output layer."""
-        return self._fitted("MLP.n_outputs_").objective.layout.sizes[-1]
-
-    @property
-    def feature_names_in_(self) -> list[str] | None:
-        """The names of X's columns, or None; the list can be assigned."""
-        return self._fitted("MLP.feature_names_in_").feature_names
-
-    @feature_names_in_.setter
-    def feature_names_in_(self, names: list[str] | None) -> None:
-        self._model = self._fitted("MLP.feature_names_in_")._replace(feature_names=names)
-
-    @property
-    def model_(self) -> Model:
-        """The network as a `Model`, for the functions of `xbackprop.mlp`; NotFittedError if it has no weights yet."""
-        return self._fitted("MLP.model_")
-
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file atomically: weights and settings, no pickle; a warning names functions left out."""
-        model_file.save("MLP.save", path, self._fitted("MLP.save"), vars(self))
+        model_file.save("MLP.save", path, self.models_("MLP.save"), vars(self))
 
     @classmethod
     def load(
@@ -278,35 +219,61 @@ class MLP(Derivatives):
         ModelFileError : for a file that is damaged, or not xbackprop's.
         """
         home = get_backend(backend or "numpy", device)
-        given, model = model_file.read_model("MLP.load", path, home, activations, losses)
-        net = cls(**given, backend=backend, device=device)
-        net._model, net.n_iter_ = model, len(model.progress.loss_curve)
-        return net
+        networks = []
+        for given, model in model_file.read_models("MLP.load", path, home, activations, losses):
+            net = cls(**given, backend=backend, device=device)
+            net._model, net.n_iter_ = model, len(model.progress.loss_curve)
+            networks.append(net)
+        return networks[0] if len(networks) == 1 else hold_ensemble(vars(networks[0]), networks)
 
     def __repr__(self) -> str:
         texts = {name: repr(getattr(self, name)) for name in DEFAULTS}
         return f"MLP({', '.join(f'{name}={text}' for name, text in texts.items() if text != repr(DEFAULTS[name]))})"
 
-    def _fitted(self, where: str) -> Model:
-        return fitted(where, self._model)
-
-    def _fitting(self, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None) -> Fitting:
-        """Return a call of `fit` in its parts."""
-        settings = self._settings("MLP.fit")
-        options = {"score": self._score(settings, X, y), "callback": callback}
-        return Fitting(("MLP.fit", settings, self._start(), X, y, sample_weight), options, self._assign)
-
     def _settings(self, where: str) -> Settings:
         """Check the settings, and return them."""
         return read_settings(where, vars(self))
+
+    def __trainable__(self, where: str) -> Trainable:
+        """Return the network as `fit_many` sees it."""
+        settings = self._settings(where)
+        return Trainable(
+            settings,
+            start=self._start(),
+            fitting=partial(self._fitting, settings),
+            progress=lambda: self._fitted(where).progress,
+            members=self._members,
+            assemble=self._assemble,
+        )
 
     def _start(self) -> Model | None:
         """Return the network to train further, or None to begin with a new one."""
         return self._model if self.warm_start else None
 
-    def _progress(self) -> Progress:
-        """Return the state of training."""
-        return self._fitted("MLP").progress
+    def _fitting(
+        self, settings: Settings, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None
+    ) -> Fitting:
+        """Return a call of `fit` in its parts."""
+        options = {"score": self._score(settings, X, y), "callback": callback}
+        return Fitting(("MLP.fit", settings, self._start(), X, y, sample_weight), options, self._assign)
+
+    def _members(self) -> list[MLP]:
+        """Return the networks of an ensemble, new or to be trained further; [] for a single network."""
+        if self.n_networks == 1:
+            return []
+        members = [MLP(**given) for given in ensemble.member_settings(self._given(), self.n_networks)]
+        for member, former in zip(members, self._networks if self.warm_start else (), strict=False):
+            member._model = former._model
+        return members
+
+    def _given(self) -> dict[str, Any]:
+        """Return the settings as they were given."""
+        return {name: getattr(self, name) for name in DEFAULTS}
+
+    def _assemble(self, networks: Sequence[MLP]) -> None:
+        """Take over the networks of an ensemble."""
+        self._model, self._networks = None, tuple(networks)
+        self.n_iter_ = max(net.n_iter_ for net in networks)
 
     def _score(self, settings: Settings, X: Any, y: Any) -> Score | None:
         """Return the user's scoring function in the form of early stopping, which gives it a network of its own."""
@@ -323,7 +290,7 @@ class MLP(Derivatives):
 
     def _assign(self, result: FitResult) -> str:
         """Take over a trained network: the one place where training changes the object."""
-        self._model, progress = result.model, result.model.progress
+        self._model, self._networks, progress = result.model, (), result.model.progress
         self.n_iter_ = result.n_iter
         if self.early_stopping:
             self.validation_scores_ = progress.validation_scores.tolist()
@@ -336,6 +303,14 @@ def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> M
     net = MLP.__new__(MLP)
     vars(net).update(DEFAULTS, **given)
     net._assign(result_of(model, n_iter))
+    return net
+
+
+def hold_ensemble(given: Mapping[str, Any], networks: Sequence[MLP]) -> MLP:
+    """Return an `MLP` with these checked settings around the networks of an ensemble."""
+    net = MLP.__new__(MLP)
+    vars(net).update({name: given[name] for name in DEFAULTS} | {"n_networks": len(networks)})
+    net._assemble(networks)
     return net
 
 

@@ -19,7 +19,7 @@ from xbackprop.arrays.backend import Backend
 from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import Targets
 from xbackprop.errors import ModelFileError
-from xbackprop.mlp.file_schema import CONFIGURATION, pack_labels
+from xbackprop.mlp.file_schema import CONFIGURATION, fields, list_of, pack_labels, setting
 from xbackprop.mlp.model import Model, make_objective
 from xbackprop.mlp.setting_table import SETTINGS, defaults_of
 from xbackprop.mlp.settings import LOG_LOSS, read_settings
@@ -61,6 +61,13 @@ def write(
     ------
     ValueError : for an activation or a loss of the user's own that has the name of one of xbackprop's.
     """
+    write_tensors(path, *_pack(model, progress, others))
+
+
+def _pack(
+    model: Model, progress: Mapping[str, Any] | None = None, others: Mapping[str, np.ndarray] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the configuration of a model."""
     _check_names(model)
     targets = model.targets._asdict()
     for name, packed in (("classes", pack_labels), ("weights", np.ndarray.tolist), ("scaling", _pack_scaling)):
@@ -76,12 +83,19 @@ def write(
     for l, (W, b) in enumerate(model.layers()):
         tensors[f"coefs.{l}"] = model.backend.to_host(W)
         tensors[f"intercepts.{l}"] = model.backend.to_host(b).reshape(-1)
-    write_tensors(path, tensors, {"settings": model.settings, "fitted": fitted, "progress": progress})
+    return tensors, {"settings": model.settings, "fitted": fitted, "progress": progress}
 
 
-def save(where: str, path: str | PathLike[str], model: Model, settings: Mapping[str, Any]) -> None:
-    """Write a model file, and warn of present settings that are functions or generators, which it does not hold."""
-    write(path, model)
+def save(where: str, path: str | PathLike[str], models: Sequence[Model], settings: Mapping[str, Any]) -> None:
+    """Write a model file, of one network or an ensemble; warn of present settings that are functions or generators,
+    which it does not hold.
+    """
+    if len(models) == 1:
+        write(path, models[0])
+    else:
+        packed = [_pack(model) for model in models]
+        tensors = {f"{_prefix(j)}{name}": a for j, (own, _) in enumerate(packed) for name, a in own.items()}
+        write_tensors(path, tensors, {"networks": [configuration for _, configuration in packed]})
     names = [s.name for s in SETTINGS if s.in_files and s.name in settings]
     own = {name: settings[name] for name in names if not isinstance(settings[name], Activation | Loss)}
     left_out = [f"{name}={v!r}" for name, v in own.items() if callable(v) or isinstance(v, np.random.RandomState)]
@@ -90,37 +104,76 @@ def save(where: str, path: str | PathLike[str], model: Model, settings: Mapping[
         warnings.warn(message, stacklevel=3)
 
 
+def _prefix(j: int) -> str:
+    """Return the beginning of the names of the tensors of network j of an ensemble."""
+    return f"networks.{j}."
+
+
 def read(where: str, path: str | PathLike[str]) -> Contents:
-    """Read and check a model file; ModelFileError says what is damaged."""
+    """Read and check the file of one network; ModelFileError says what is damaged."""
+    contents = read_all(where, path)
+    if len(contents) > 1:
+        raise ModelFileError(f"{where}: {path} is of an ensemble of {len(contents)} networks, expected one network")
+    return contents[0]
+
+
+def read_all(where: str, path: str | PathLike[str]) -> list[Contents]:
+    """Read and check the networks in a model file, of which there are several if it is of an ensemble."""
     tensors, configuration = read_tensors(where, path)
     with checked(where, path):
-        configuration = CONFIGURATION(where, "configuration", configuration)
-        count = sum(name.startswith("coefs.") for name in tensors)
-        layers = [(tensors.pop(f"coefs.{l}"), tensors.pop(f"intercepts.{l}")[None, :]) for l in range(count)]
-        widths = [layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)]
-        expected = [((n_in, n_out), (1, n_out)) for n_in, n_out in pairwise(widths)]
-        if [(W.shape, b.shape) for W, b in layers] != expected:
-            raise ValueError(f"tensor shapes {[(W.shape, b.shape) for W, b in layers]} do not fit together")
-        if configuration["settings"]["hidden_layer_sizes"] != widths[1:-1]:
-            raise ValueError("the tensors do not have the hidden_layer_sizes of the configuration")
-        if not all(np.isfinite(a).all() for layer in layers for a in layer):
-            raise ValueError("a weight is not finite")
-        if {a.dtype.name for layer in layers for a in layer} not in ({"float32"}, {"float64"}):
-            raise ValueError("the tensors are not all float32 or all float64")
-        names = configuration["fitted"]["feature_names"]
-        if names is not None and len(names) != widths[0]:
-            raise ValueError(f"{len(names)} feature_names for {widths[0]} inputs")
-        return Contents(layers, **configuration, others=tensors)
+        if not (isinstance(configuration, dict) and "networks" in configuration):
+            return [_contents(where, tensors, configuration)]
+        each = fields({"networks": list_of(setting)})(where, "configuration", configuration)["networks"]
+        parts: list[dict[str, np.ndarray]] = [{} for _ in each]
+        for name, a in tensors.items():
+            _, number, rest = name.split(".", 2)
+            parts[int(number)][rest] = a
+        found = [_contents(where, part, given) for part, given in zip(parts, each, strict=True)]
+        if len(found) < 2 or len({(c.layout.sizes, c.layers[0][0].dtype) for c in found}) > 1:
+            raise ValueError(f"an ensemble of {len(found)} networks that do not have one shape")
+        return found
 
 
-def read_model(
+def _contents(where: str, tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
+    """Check the tensors and the configuration of a network; raise ValueError if they do not fit together."""
+    configuration = CONFIGURATION(where, "configuration", configuration)
+    count = sum(name.startswith("coefs.") for name in tensors)
+    layers = [(tensors.pop(f"coefs.{l}"), tensors.pop(f"intercepts.{l}")[None, :]) for l in range(count)]
+    widths = [layers[0][0].shape[0], *(W.shape[1] for W, _ in layers)]
+    expected = [((n_in, n_out), (1, n_out)) for n_in, n_out in pairwise(widths)]
+    if [(W.shape, b.shape) for W, b in layers] != expected:
+        raise ValueError(f"tensor shapes {[(W.shape, b.shape) for W, b in layers]} do not fit together")
+    if configuration["settings"]["hidden_layer_sizes"] != widths[1:-1]:
+        raise ValueError("the tensors do not have the hidden_layer_sizes of the configuration")
+    if not all(np.isfinite(a).all() for layer in layers for a in layer):
+        raise ValueError("a weight is not finite")
+    if {a.dtype.name for layer in layers for a in layer} not in ({"float32"}, {"float64"}):
+        raise ValueError("the tensors are not all float32 or all float64")
+    names = configuration["fitted"]["feature_names"]
+    if names is not None and len(names) != widths[0]:
+        raise ValueError(f"{len(names)} feature_names for {widths[0]} inputs")
+    return Contents(layers, **configuration, others=tensors)
+
+
+def read_models(
     where: str, path: str | PathLike[str], home: Backend, activations: Sequence[Activation], losses: Sequence[Loss]
-) -> tuple[dict[str, Any], Model]:
-    """Read the settings, and the network on a backend; of a checkpoint, the best network so far.
+) -> list[tuple[dict[str, Any], Model]]:
+    """Read the settings, and the networks on a backend, several of an ensemble; of a checkpoint, the best so far.
 
-    activations, losses : the user's own ones that the network was trained with, found by their names.
+    activations, losses : the user's own ones that the networks were trained with, found by their names.
     """
-    contents = read(where, path)
+    return [_model(where, path, contents, home, activations, losses) for contents in read_all(where, path)]
+
+
+def _model(
+    where: str,
+    path: str | PathLike[str],
+    contents: Contents,
+    home: Backend,
+    activations: Sequence[Activation],
+    losses: Sequence[Loss],
+) -> tuple[dict[str, Any], Model]:
+    """Return the settings in a file, and the network on a backend."""
     with checked(where, path):
         given = settings_from_json(where, path, contents.settings, activations, losses)
         settings, layout = read_settings(where, {**defaults_of(), **given}), contents.layout

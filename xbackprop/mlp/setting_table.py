@@ -208,6 +208,11 @@ SETTINGS: tuple[Setting, ...] = (
             'Score of the held-out samples for `early_stopping`: None is R²; "loss" is the loss, negated; or a '
             "scorer of scikit-learn, by its name or as a function (estimator, X, y) -> number, the larger the "
             "better."}),
+    Setting("n_networks", 1, COUNT,
+        "Number of networks, M: more than one are an ensemble (deep ensembles, Lakshminarayanan et al., 2017), trained "
+        "as by `fit_many`, whose probabilities or values are averaged. They differ in their seeds, drawn from "
+        "`random_state`; the first is the network that 1 gives. In a checkpoint's folder each other one has a folder.",
+        changes_on_resume=True),
     Setting("warm_start", False, flag,
         "Whether `fit` goes on from the present weights, with the optimizer's state and the random numbers, on the "
         "same data as if both calls were one run. On other data, and after a run that had converged, patience begins "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from xbackprop import validation
 from xbackprop.arrays.backend import Backend, dtype_name
 from xbackprop.arrays.discovery import backend_class, transfer
 from xbackprop.data.dataset import Data
-from xbackprop.errors import BackendError, NotFittedError
+from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.model import Model, same_samples
 from xbackprop.nn.initializers import draw_theta
@@ -49,7 +50,8 @@ def verify(
 
     Parameters
     ----------
-    net : a network with weights, after `fit` or `initialize`. X, y, sample_weight : as `fit` takes them.
+    net : a network with weights, after `fit` or `initialize`, or an ensemble, of which each network is checked.
+    X, y, sample_weight : as `fit` takes them.
     methods : names out of "complex step", "differences", "taylor", "dot product", "oracle", "reference", "paper". By
         default all but "reference" and "differences", which are added if the complex step cannot run.
     backends : names or instances; by default the network's own.
@@ -71,10 +73,8 @@ def verify(
     """
     if not isinstance(net, MLP):
         raise ValueError(f"{WHERE}: net must be an xbackprop.MLP, got {net!r}; check_gradient is for functions")
-    try:
-        model = net.model_
-    except NotFittedError as error:
-        raise NotFittedError(str(error).replace("MLP.model_", WHERE)) from None
+    models = net.models_(WHERE)
+    model = models[0]
     asked = _methods(methods, thorough)
     widths = [dtype_name(model.theta)] if dtypes is None else _names("dtypes", dtypes, DTYPES)
     validation.integer(WHERE, "memory", memory, 1)
@@ -82,16 +82,16 @@ def verify(
     data = {dtype: same_samples(WHERE, model, X, y, sample_weight, dtype=dtype) for dtype in widths}
     homes, not_run = _backends(model, backends)
     runs: list[Run] = []
-    for home in homes:
-        for dtype in widths:
-            batch = _batch_at(home, data[dtype])
-            for place, theta, alpha in _points(model, batch, thorough, seed):
-                objective = replace(model.objective, backend=home, alpha=alpha)
-                run = run_methods(
-                    objective, home.asarray(theta, dtype), batch, methods=asked, seed=seed, memory=memory,
-                    pictures=pictures, place=place, progress=progress,
-                )  # fmt: skip
-                runs.append(run)
+    for (j, model), home, dtype in product(enumerate(models, 1), homes, widths):
+        batch = _batch_at(home, data[dtype])
+        name = {"network": f"{j} of {len(models)}"} if len(models) > 1 else {}
+        for place, theta, alpha in _points(model, batch, thorough, seed):
+            objective = replace(model.objective, backend=home, alpha=alpha)
+            run = run_methods(
+                objective, home.asarray(theta, dtype), batch, methods=asked, seed=seed, memory=memory,
+                pictures=pictures, place={**place, **name}, progress=progress,
+            )  # fmt: skip
+            runs.append(run)
     if methods is not None:
         not_run |= {name: reason for run in runs for name, reason in _missing(asked or (), run).items()}
     return Report(_header(model, next(iter(data.values())), seed), runs, not_run)

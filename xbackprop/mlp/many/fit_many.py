@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from xbackprop.errors import ConvergenceWarning
 from xbackprop.mlp.many.stacks import in_stacks
-from xbackprop.mlp.many.tasks import Ended, Note, Task, ignore, shape_of
+from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, shape_of
 from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads, one_by_one
-from xbackprop.mlp.settings import Settings
 from xbackprop.training.loop import Epoch
 
 Net = TypeVar("Net")
@@ -68,20 +67,68 @@ def fit_many(
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
     """
     nets = list(nets)
-    tasks = _tasks(nets, (X, y, sample_weight), rows, data)
-    endings = dict.fromkeys(range(len(nets)), "untrained")
+    fit_nets(WHERE, nets, (X, y, sample_weight), rows=rows, data=data, callback=callback)
+    return nets
+
+
+def fit_nets(
+    where: str,
+    nets: Sequence[Any],
+    table: Samples,
+    *,
+    rows: Sequence[Any] | None = None,
+    data: Sequence[tuple[Any, ...]] | None = None,
+    callback: Callable[[int, Epoch], None] | None = None,
+) -> None:
+    """Do the work of `fit_many`, and of a `fit` that trains an ensemble; `where` is the user's call."""
+    places = _tables(where, nets, table, rows, data)
+    _check_apart(where, nets)
+    trained, owners = _networks(where, nets)
+    tasks = [Task(j, net, *places[owner.i]) for j, (net, owner) in enumerate(zip(trained, owners, strict=True))]
+    endings = ["untrained"] * len(tasks)
+    note = None if callback is None else lambda j, epoch: callback(owners[j].i, epoch)
     try:
-        for ended in train_tasks(tasks, callback):
+        for ended in train_tasks(tasks, note):
             if ended.error is not None:
-                ended.error.add_note(f"{WHERE}: this is of nets[{ended.i}]")
+                ended.error.add_note(f"{where}: this is of {owners[ended.i].name}")
                 raise ended.error
             endings[ended.i] = ended.stop_reason
-            if getattr(nets[ended.i], "verbose", False):
-                _print_end(nets[ended.i], ended, sum(reason != "untrained" for reason in endings.values()), len(nets))
+            if trained[ended.i].verbose:
+                done, epochs = len(endings) - endings.count("untrained"), trained[ended.i].n_iter_
+                name = owners[ended.i].name
+                print(f"{done} of {len(tasks)} networks: {name} ended after {epochs} epochs, {ended.stop_reason}")
     except KeyboardInterrupt:
         pass
-    _warn(nets, endings)
-    return nets
+    _assemble(where, nets, trained, owners, endings)
+    _warn(where, trained, [owner.name for owner in owners], endings)
+
+
+class _Owner(NamedTuple):
+    """The place in the user's list of a network that is trained, alone or as one of an ensemble; and its name."""
+
+    i: int
+    name: str
+
+
+def _networks(where: str, nets: Sequence[Any]) -> tuple[list[Any], list[_Owner]]:
+    """Return the networks to train: single ones, and those of ensembles."""
+    trained: list[Any] = []
+    owners: list[_Owner] = []
+    for i, net in enumerate(nets):
+        members = net.__trainable__(f"{where}: nets[{i}]").members()
+        trained += members or [net]
+        owners += [_Owner(i, f"nets[{i}].networks_[{j}]") for j in range(len(members))] or [_Owner(i, f"nets[{i}]")]
+    return trained, owners
+
+
+def _assemble(
+    where: str, nets: Sequence[Any], trained: list[Any], owners: Sequence[_Owner], endings: Sequence[str]
+) -> None:
+    """Give ensembles their networks, those of which all have weights."""
+    for i, net in enumerate(nets):
+        mine = [j for j, owner in enumerate(owners) if owner.i == i]
+        if trained[mine[0]] is not net and not any(endings[j] == "untrained" for j in mine):
+            net.__trainable__(where).assemble([trained[j] for j in mine])
 
 
 def train_tasks(tasks: Sequence[Task], callback: Callable[[int, Epoch], None] | None = None) -> Iterator[Ended]:
@@ -111,107 +158,93 @@ def _way(task: Task, n: int) -> tuple[str, Any]:
     return way, None if way == "processes" else backend
 
 
-def _tasks(nets: list[Any], table: tuple[Any, Any, Any], rows: Any, data: Any) -> list[Task]:
-    """Check the arguments against each other; return a task for each network."""
+def _tables(
+    where: str, nets: Sequence[Any], table: Samples, rows: Any, data: Any
+) -> list[tuple[Samples, np.ndarray | None]]:
+    """Check the arguments against each other; return for each network its table and its rows."""
     for i, net in enumerate(nets):
-        if not hasattr(net, "_fitting"):
-            raise TypeError(f"{WHERE}: nets[{i}] must be an MLP, MLPClassifier or MLPRegressor, got {net!r}")
-    each = [net._settings(f"{WHERE}: nets[{i}]") for i, net in enumerate(nets)]
-    _check_apart(nets, each)
-    if (table[0] is None) == (data is None) or (table[1] is None) != (table[0] is None):
-        raise ValueError(f"{WHERE}: give X and y, or data=[(X, y), …] with samples for each network, and not both")
+        if not hasattr(net, "__trainable__"):
+            raise TypeError(f"{where}: nets[{i}] must be an MLP, MLPClassifier or MLPRegressor, got {net!r}")
+    X, y, weight = table
+    if (X is None) == (data is None) or (y is None) != (X is None):
+        raise ValueError(f"{where}: give X and y, or data=[(X, y), …] with samples for each network, and not both")
     if data is not None:
-        if rows is not None or table[2] is not None:
-            raise ValueError(
-                f"{WHERE}: rows and sample_weight go with X and y; in data, a weight is the third of a tuple"
-            )
-        return [Task(i, net, each[i], _table(i, given)) for i, (net, given) in enumerate(_paired(nets, "data", data))]
+        if rows is not None or weight is not None:
+            raise ValueError(f"{where}: rows and sample_weight go with X and y; a tuple of data has its own weights")
+        return [(_samples(where, i, given), None) for i, given in enumerate(_one_each(where, "data", data, len(nets)))]
     if rows is None:
-        return [Task(i, net, each[i], table) for i, net in enumerate(nets)]
-    n, _ = shape_of(table[0])
-    return [
-        Task(i, net, each[i], table, _checked_rows(i, given, n))
-        for i, (net, given) in enumerate(_paired(nets, "rows", rows))
-    ]
+        return [(table, None)] * len(nets)
+    n, _ = shape_of(X)
+    each = enumerate(_one_each(where, "rows", rows, len(nets)))
+    return [(table, _checked_rows(where, i, given, n)) for i, given in each]
 
 
-def _paired(nets: list[Any], name: str, given: Any) -> list[tuple[Any, Any]]:
+def _one_each(where: str, name: str, given: Any, k: int) -> list[Any]:
     given = list(given)
-    if len(given) != len(nets):
-        raise ValueError(f"{WHERE}: {name} must have an element for each of {len(nets)} networks, got {len(given)}")
-    return list(zip(nets, given, strict=True))
+    if len(given) != k:
+        raise ValueError(f"{where}: {name} must have an element for each of {k} networks, got {len(given)}")
+    return given
 
 
-def _table(i: int, given: Any) -> tuple[Any, Any, Any]:
+def _samples(where: str, i: int, given: Any) -> Samples:
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        raise ValueError(f"{WHERE}: data[{i}] must be (X, y) or (X, y, sample_weight), got {type(given).__name__}")
+        raise ValueError(f"{where}: data[{i}] must be (X, y) or (X, y, sample_weight), got {type(given).__name__}")
     X, y, *weight = given
     return X, y, weight[0] if weight else None
 
 
-def _checked_rows(i: int, given: Any, n: int) -> np.ndarray | None:
+def _checked_rows(where: str, i: int, given: Any, n: int) -> np.ndarray | None:
     if given is None:
         return None
     numbers = np.asarray(given)
     if numbers.dtype == bool and numbers.shape == (n,):
         numbers = np.flatnonzero(numbers)
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu" or not len(numbers):
-        raise ValueError(f"{WHERE}: rows[{i}] must be row numbers, one axis of integers, got {given!r}")
+        raise ValueError(f"{where}: rows[{i}] must be row numbers, one axis of integers, got {given!r}")
     if numbers.min() < 0 or numbers.max() >= n:
-        raise ValueError(f"{WHERE}: rows[{i}] must lie in 0 to {n - 1}, got {numbers.min()} to {numbers.max()}")
+        raise ValueError(f"{where}: rows[{i}] must lie in 0 to {n - 1}, got {numbers.min()} to {numbers.max()}")
     return numbers
 
 
-def _check_apart(nets: list[Any], each: Sequence[Settings]) -> None:
+def _check_apart(where: str, nets: Sequence[Any]) -> None:
     """Raise ValueError if two networks are one object, or would draw from one stream, or write one checkpoint."""
     places: dict[Any, int] = {}
-    for i, (net, settings) in enumerate(zip(nets, each, strict=True)):
-        values = settings.values
+    for i, net in enumerate(nets):
         own: list[tuple[str, Any]] = [("object", id(net))]
         if isinstance(net.random_state, np.random.RandomState):
             own.append(("RandomState", id(net.random_state)))
-        if values["checkpoint"] is not None:
-            own.append(("checkpoint", str(values["checkpoint"])))
+        if net.checkpoint is not None:
+            own.append(("checkpoint", str(net.checkpoint)))
         for kind in own:
             if places.setdefault(kind, i) != i:
-                raise ValueError(f"{WHERE}: nets[{places[kind]}] and nets[{i}] have one {kind[0]}; give each its own")
+                raise ValueError(f"{where}: nets[{places[kind]}] and nets[{i}] have one {kind[0]}; give each its own")
 
 
-def _print_end(net: Any, ended: Ended, done: int, k: int) -> None:
-    print(f"{done} of {k} networks: nets[{ended.i}] ended after {net.n_iter_} epochs, {ended.stop_reason}")
+def _warn(where: str, trained: Sequence[Any], names: Sequence[str], endings: Sequence[str]) -> None:
+    """Warn once of each kind of ending of which a `fit` alone would warn, or for which it would raise an error."""
 
+    def of(reason: str) -> list[str]:
+        return [name for name, ending in zip(names, endings, strict=True) if ending == reason]
 
-def _warn(nets: list[Any], endings: dict[int, str]) -> None:
-    """Warn once of each kind of ending that a `fit` alone would warn of, or raise an error for."""
-    by: dict[str, list[int]] = {}
-    for i, reason in endings.items():
-        by.setdefault(reason, []).append(i)
-    k = len(nets)
-    if slow := by.get("max_iter"):
-        message = f"{WHERE}: {_named(slow, k)} stopped at max_iter before the loss had settled"
-        warnings.warn(message, getattr(nets[slow[0]], "_convergence_warning", ConvergenceWarning), stacklevel=3)
-    if diverged := by.get("diverged"):
-        warnings.warn(
-            f"{WHERE}: {_named(diverged, k)} diverged: the loss or a weight became infinite or NaN. Try a smaller "
-            f"learning_rate_init, or standardise X",
-            RuntimeWarning,
-            stacklevel=3,
+    k, stacklevel = len(names), 4  # the user's call of `fit_many` or `fit`
+    if found := of("max_iter"):
+        message = f"{where}: {_named(found, k)} stopped at max_iter before the loss had settled"
+        warnings.warn(message, getattr(trained[0], "convergence_warning", ConvergenceWarning), stacklevel)
+    if found := of("diverged"):
+        message = (
+            f"{where}: {_named(found, k)} diverged: the loss or a weight became infinite or NaN. Try a smaller "
+            f"learning_rate_init, or standardise X"
         )
-    if "interrupted" in by or "untrained" in by:
-        ended, begun, rest = (
-            k - len(by.get("interrupted", ())) - len(by.get("untrained", ())),
-            by.get("interrupted", ()),
-            by.get("untrained", ()),
+        warnings.warn(message, RuntimeWarning, stacklevel)
+    broken, untrained = len(of("interrupted")), len(of("untrained"))
+    if broken or untrained:
+        message = (
+            f"{where}: interrupted; {k - broken - untrained} of {k} networks had ended, {broken} keep the weights of "
+            f"their last whole epoch, and {untrained} are as they were"
         )
-        warnings.warn(
-            f"{WHERE}: interrupted; {ended} of {k} networks had ended, {len(begun)} keep the weights of their last "
-            f"whole epoch, and {len(rest)} are as they were",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warnings.warn(message, RuntimeWarning, stacklevel)
 
 
-def _named(numbers: list[int], k: int) -> str:
-    """Name some of k networks by their places in the list."""
-    names = ", ".join(f"nets[{i}]" for i in numbers[:8]) + (", …" if len(numbers) > 8 else "")
-    return f"{len(numbers)} of {k} networks ({names})"
+def _named(names: list[str], k: int) -> str:
+    """Name some of k networks."""
+    return f"{len(names)} of {k} networks ({', '.join(names[:8])}{', …' if len(names) > 8 else ''})"

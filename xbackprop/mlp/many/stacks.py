@@ -37,7 +37,7 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
     backend = tasks[0].backend
     for task in tasks:
         try:
-            call = task.net._fitting(*task.samples(), lambda epoch, i=task.i: note(i, epoch))
+            call = task.fitting(note)
             _, settings, start, X, *_ = call.arguments
             if settings.lbfgs or is_sparse(X):
                 yield train_one(task, note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -12,9 +13,11 @@ import numpy as np
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import get_backend
 from xbackprop.data.dataset import pick
-from xbackprop.mlp.fitting import fit
+from xbackprop.mlp.fitting import Fitting, fit
+from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import Settings
 from xbackprop.training.loop import Epoch
+from xbackprop.training.plan import Progress
 
 Note = Callable[[int, Epoch], None]  # told the number of a network and its epoch
 Samples = tuple[Any, Any, Any]  # X, y and the weights or None, as the user has them
@@ -32,15 +35,50 @@ class Ended(NamedTuple):
     error: Exception | None = None
 
 
-@dataclass(frozen=True, eq=False)
+class Trainable(NamedTuple):
+    """An `MLP` or an estimator as `fit_many` sees it: the result of its ``__trainable__(where)``.
+
+    settings : its settings, checked. start : the network that it would train further, or None for a new one.
+    fitting : ``(X, y, sample_weight, callback)`` gives the call of `fit` in its parts.
+    progress : gives the state of training.
+    members : makes the networks of an ensemble, to be trained; for a single network it gives none.
+    assemble : takes over the networks of an ensemble once they are trained.
+    """
+
+    settings: Settings
+    start: Model | None
+    fitting: Callable[..., Fitting]
+    progress: Callable[[], Progress]
+    members: Callable[[], list[Any]]
+    assemble: Callable[[list[Any]], None]
+
+
+@dataclass(eq=False)
 class Task:
     """Network `i` of many: an `MLP` or an estimator, to be trained on these rows of a table; None for all of them."""
 
     i: int
     net: Any
-    settings: Settings
     table: Samples
     rows: np.ndarray | None = None
+
+    @cached_property
+    def trainable(self) -> Trainable:
+        """The network as it is before training."""
+        return self.net.__trainable__(f"fit_many: nets[{self.i}]")
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the network."""
+        return self.trainable.settings
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is found again in another process."""
+        return {name: value for name, value in vars(self).items() if name != "trainable"}
+
+    def fitting(self, note: Note) -> Fitting:
+        """Return the call of `fit` in its parts."""
+        return self.trainable.fitting(*self.samples(), partial(note, self.i))
 
     def samples(self) -> Samples:
         """Return X, y and the weights to train on."""
@@ -52,7 +90,7 @@ class Task:
     @property
     def backend(self) -> Backend:
         """The backend that will train the network."""
-        values, start = self.settings.values, self.net._start()
+        values, start = self.settings.values, self.trainable.start
         if start is not None and values["backend"] is None and values["device"] is None:
             return start.backend
         return get_backend(values["backend"], values["device"], like=self.table[0])
@@ -85,7 +123,7 @@ def take(x: Any, rows: np.ndarray) -> Any:
 def train_one(task: Task, note: Note) -> Ended:
     """Train a network as its own `fit` does, but for warnings; an error is returned."""
     try:
-        call = task.net._fitting(*task.samples(), lambda epoch: note(task.i, epoch))
+        call = task.fitting(note)
         return Ended(task.i, call.finish(fit(*call.arguments, **call.options)))
     except Exception as error:
         return Ended(task.i, "", error)

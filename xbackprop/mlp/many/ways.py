@@ -173,4 +173,4 @@ def _take_over(net: Any, attributes: dict[str, Any], stream: Any) -> None:
     vars(net).update(attributes)
     if stream is not None:
         net.random_state.set_state(stream)
-        net._progress().rng = net.random_state
+        net.__trainable__("fit_many").progress().rng = net.random_state
