@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from xbackprop.errors import ConvergenceWarning
+from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.many.stacks import in_stacks
 from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, shape_of
 from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads, one_by_one
@@ -79,8 +79,12 @@ def fit_nets(
     rows: Sequence[Any] | None = None,
     data: Sequence[tuple[Any, ...]] | None = None,
     callback: Callable[[int, Epoch], None] | None = None,
+    failures: dict[int, Exception] | None = None,
 ) -> None:
-    """Do the work of `fit_many`, and of a `fit` that trains an ensemble; `where` is the user's call."""
+    """Do the work of `fit_many`, and of a `fit` that trains an ensemble; `where` is the user's call.
+
+    failures : takes the errors of networks by their places in the list, in which case the others go on.
+    """
     places = _tables(where, nets, table, rows, data)
     _check_apart(where, nets)
     trained, owners = _networks(where, nets)
@@ -89,6 +93,9 @@ def fit_nets(
     note = None if callback is None else lambda j, epoch: callback(owners[j].i, epoch)
     try:
         for ended in train_tasks(tasks, note):
+            if ended.error is not None and failures is not None:
+                failures[owners[ended.i].i], endings[ended.i] = ended.error, "failed"
+                continue
             if ended.error is not None:
                 ended.error.add_note(f"{where}: this is of {owners[ended.i].name}")
                 raise ended.error
@@ -99,6 +106,12 @@ def fit_nets(
                 print(f"{done} of {len(tasks)} networks: {name} ended after {epochs} epochs, {ended.stop_reason}")
     except KeyboardInterrupt:
         pass
+    if failures is not None:
+        for j in (j for j, ending in enumerate(endings) if ending == "diverged"):
+            failures[owners[j].i], endings[j] = (
+                DivergenceError(f"{where}: the loss or a weight became infinite"),
+                "failed",
+            )
     _assemble(where, nets, trained, owners, endings)
     _warn(where, trained, [owner.name for owner in owners], endings)
 
@@ -127,7 +140,7 @@ def _assemble(
     """Give ensembles their networks, those of which all have weights."""
     for i, net in enumerate(nets):
         mine = [j for j, owner in enumerate(owners) if owner.i == i]
-        if trained[mine[0]] is not net and not any(endings[j] == "untrained" for j in mine):
+        if trained[mine[0]] is not net and not any(endings[j] in ("untrained", "failed") for j in mine):
             net.__trainable__(where).assemble([trained[j] for j in mine])
 
 
