@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -64,14 +65,16 @@ class NumbaBackend(NumpyBackend):
         loop = super().compile(step)
         if why_not(step):
             return loop
+        prepared = functools.cache(functools.partial(_Epoch, step))
 
-        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
+        def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, workspace: Any = None) -> tuple[Any, list[Array]]:
             if carry[0].ndim > 1:  # a stack of networks, each of which has a core of its own where it may choose
-                return loop(carry, samples, rows, at, *workspace)
+                return loop(carry, samples, rows, at, workspace)
             n = rows.shape[1] if hasattr(rows, "shape") else samples[1][rows[0]].shape[0]
             if step.objective.checkpoint_every and n * sum(step.objective.layout.sizes) > CHECKPOINTED:
-                return loop(carry, samples, rows, at, *workspace)
-            return carry, _run(step, carry, samples, rows, at, *workspace)
+                return loop(carry, samples, rows, at, workspace)
+            epoch = prepared(n, carry[0].dtype, samples[2] is not None)
+            return carry, epoch.run(carry, samples, rows, at, workspace)
 
         return run
 
@@ -96,45 +99,63 @@ def _kind(step: Step, dtype: str, weighted: bool) -> Kind:
     )  # fmt: skip
 
 
-def _run(step: Step, carry: Any, samples: Any, rows: Any, at: StepNumbers, workspace: Any = None) -> list[Array]:
-    """Take the steps, in as many calls as Ctrl-C needs; θ and its moments are updated in place."""
-    theta, moments = carry
-    X, y, weight = samples
-    objective, real = step.objective, theta.dtype
-    kind = _kind(step, real.name, weight is not None)
-    program, slots = program_of(kind)
-    rows = as_row_indices(rows, y.shape[0]).astype(np.int64, copy=False)
-    (m, n), sizes = rows.shape, objective.layout.sizes
-    at = StepNumbers(*(np.zeros(m) if column is None else np.asarray(column) for column in at))
-    place = {activation: i for i, activation in enumerate(kind.activations)}
-    kinds = np.array([place[activation] for activation in objective.activations])
-    dropped = np.array([round(rate * LEVELS) for rate in step.dropout] or [0])
-    cells, widest = n * sum(sizes), n * max(sizes)
-    _, constants = step.optimizer.step
+class _Epoch:
+    """The compiled epoch of a step on batches of n rows, with all of its arguments that stay from epoch to epoch."""
 
-    def lent(name: str, size: int, needed: bool = True, dtype: Any = real) -> Array:
-        return _memory.array(name, size if needed else 0, dtype)
+    def __init__(self, step: Step, n: int, real: Any, weighted: bool) -> None:
+        objective = step.objective
+        kind = _kind(step, real.name, weighted)
+        self.program, slots = program_of(kind)
+        sizes = objective.layout.sizes
+        self.per_call = max(1, int(OPERATIONS_PER_CALL / (3.0 * n * objective.layout.n_weights)))
+        place = {activation: i for i, activation in enumerate(kind.activations)}
+        kinds = np.array([place[activation] for activation in objective.activations])
+        dropped = np.array([round(rate * LEVELS) for rate in step.dropout] or [0])
+        cells, widest = n * sum(sizes), n * max(sizes)
+        _, constants = step.optimizer.step
 
-    costs = np.empty(m)
-    chunk = max(1, int(OPERATIONS_PER_CALL / (3.0 * n * objective.layout.n_weights)))
-    fixed = (
-        np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
-        float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, kind.drops),
-        lent("masks", cells, kind.drops), lent("words", widest + 4, kind.drops, np.uint32),
-        lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), lent("share", n, kind.weighted),
-        lent("scratch", slots * sizes[-1]),
-    )  # fmt: skip
-    gradient = np.empty_like(theta) if workspace is None else workspace.gradient
-    X, y = (np.ascontiguousarray(_read_only(a)) for a in (X, y))
-    weight = np.empty(0, real) if weight is None else np.ascontiguousarray(weight)
-    for first in range(0, m, chunk):
-        part = slice(first, min(first + chunk, m))
-        rate, decay, t, seed, ema, *_ = (column[part] for column in at)
-        program.run_steps(
-            theta, tuple(moments), gradient, X, y, _read_only(weight), _read_only(rows[part]), rate, decay, ema,
-            t.astype(np.int64), int(seed[0]), *fixed, costs[part],
+        def lent(name: str, size: int, needed: bool = True, dtype: Any = real) -> Array:
+            return _memory.array(name, size if needed else 0, dtype)
+
+        self.fixed = (
+            np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
+            float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, kind.drops),
+            lent("masks", cells, kind.drops), lent("words", widest + 4, kind.drops, np.uint32),
+            lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), lent("share", n, weighted),
+            lent("scratch", slots * sizes[-1]),
         )  # fmt: skip
-    return costs.tolist()
+        self.samples: Any = None
+        self.read: tuple[Array, Array, Array] = (np.empty(0),) * 3
+        self.no_weight = np.empty(0, real)
+
+    def run(self, carry: Any, samples: Any, rows: Any, at: StepNumbers, workspace: Any = None) -> list[Array]:
+        """Take the steps, in as many calls as Ctrl-C needs; θ and its moments are updated in place."""
+        theta, moments = carry
+        if samples is not self.samples:
+            X, y, weight = samples
+            given = (X, y, self.no_weight if weight is None else weight)
+            X, y, weight = (_read_only(np.ascontiguousarray(a)) for a in given)
+            self.samples, self.read = samples, (X, y, weight)
+        X, y, weight = self.read
+        rows = _read_only(as_row_indices(rows, y.shape[0]).astype(np.int64, copy=False))
+        m = rows.shape[0]
+        nothing = _zeros(m)
+        rate, decay, t, seed, ema, *_ = (nothing if column is None else np.asarray(column) for column in at)
+        costs, gradient = np.empty(m), np.empty_like(theta) if workspace is None else workspace.gradient
+        for first in range(0, m, self.per_call):
+            part = slice(first, min(first + self.per_call, m))
+            self.program.run_steps(
+                theta, tuple(moments), gradient, X, y, weight, rows[part], rate[part], decay[part], ema[part],
+                t[part].astype(np.int64, copy=False), int(seed[first]), *self.fixed, costs[part],
+            )  # fmt: skip
+        return costs.tolist()
+
+
+@functools.lru_cache(maxsize=64)
+def _zeros(m: int) -> Array:
+    zeros = np.zeros(m)
+    zeros.flags.writeable = False
+    return zeros
 
 
 def _read_only(x: Array) -> Array:

@@ -51,7 +51,7 @@ def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) 
     if order is None:
         return [slice(start, start + size) for start in starts]
     batches = order[..., starts.start : starts.stop].reshape(*order.shape[:-1], -1, size)
-    return backend.asarray(np.ascontiguousarray(np.moveaxis(batches, -2, 0)))
+    return backend.asarray(batches if order.ndim == 1 else np.ascontiguousarray(batches.swapaxes(0, 1)))
 
 
 def as_row_indices(rows: Any, n: int) -> Any:

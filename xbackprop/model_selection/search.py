@@ -47,10 +47,10 @@ class _Together:
         """Train and score all candidates, then train the best on all rows, as scikit-learn's search does.
 
         The networks of all candidates and folds are trained as by `xbackprop.fit_many`, if the estimator is an
-        `MLPClassifier`, an `MLPRegressor`, or a `Pipeline` that ends in one: then the steps before it are fitted once for
-        each fold and each setting of theirs. With other estimators, and with other `params` than `groups` and a
-        network's `sample_weight`, this is scikit-learn's search. `n_jobs` has no effect on networks, which take all cores;
-        `joblib.parallel_config` sends them elsewhere.
+        `MLPClassifier`, an `MLPRegressor`, or a `Pipeline` that ends in one: then the steps before it are fitted once
+        for each fold and each setting of theirs. With other estimators, and with other `params` than `groups` and a
+        network's `sample_weight`, this is scikit-learn's search. `n_jobs` has no effect on networks, which take all
+        cores; `joblib.parallel_config` sends them elsewhere.
         """
         own, jobs = self.estimator, self.n_jobs
         known = {"groups"} if isinstance(own, Pipeline) else {"sample_weight", "groups"}

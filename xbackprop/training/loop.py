@@ -158,16 +158,17 @@ def train(
 
 def train_alone(training: Training, samples: Samples) -> Array:
     """Take the steps that the training of one network asks for, on these samples; return θ."""
-    workspace = None
+    run = None
     try:
         steps = next(training)
         while True:
-            backend = steps.step.objective.backend
             try:
-                if workspace is None:
-                    workspace = steps.step.objective.workspace(steps.theta, steps.batch_size)
+                if run is None:
+                    objective = steps.step.objective
+                    backend, workspace = objective.backend, objective.workspace(steps.theta, steps.batch_size)
+                    run = backend.compile(steps.step)
                 theta, state, costs, rows = run_epoch(
-                    steps.step, steps.theta, steps.state, samples, *steps[3:], workspace=workspace
+                    steps.step, steps.theta, steps.state, samples, *steps[3:], workspace=workspace, run=run
                 )
                 (loss,), (finite,) = read_epoch(backend, theta, costs, rows)
             except BaseException as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,6 +29,12 @@ class Plateau:
         self.count = self.count + 1 if loss > self.best - self.tol else 0
         self.best = min(self.best, loss)
         return self.count > self.patience
+
+    def copy(self) -> Plateau:
+        """Return a copy with a state of its own."""
+        other = Plateau(self.tol, self.patience)
+        other.best, other.count = self.best, self.count
+        return other
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Progress:
 
     def snapshot(self) -> Callable[[], None]:
         """Return a function that puts everything back as it is now, but for the arrays of the optimizer's state."""
-        fields, stream = {**vars(self), **self._own_curves(), "plateau": copy.copy(self.plateau)}, self.rng.get_state()
+        fields, stream = {**vars(self), **self._own_curves(), "plateau": self.plateau.copy()}, self.rng.get_state()
 
         def restore() -> None:
             vars(self).update(fields)
@@ -139,7 +144,7 @@ class Progress:
         own = self._own_curves()
         own |= {name: None if (a := getattr(self, name)) is None else copy_array(a) for name in THETAS}
         state = State(self.state.t, tuple(map(copy_array, self.state.moments)))
-        return replace(self, state=state, plateau=copy.copy(self.plateau), **own)
+        return replace(self, state=state, plateau=self.plateau.copy(), **own)
 
     def _own_curves(self) -> dict[str, Any]:
         return {name: getattr(self, name).copy() for name in CURVES}

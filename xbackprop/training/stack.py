@@ -116,6 +116,7 @@ class _Stack:
         states = [tuple(steps.state.moments) for steps in asked.values()]
         self.moments: Sequence[Array] = tuple(map(xp.stack, zip(*states, strict=True)))
         self.workspace = self.step.objective.workspace(self.theta, first.batch_size)
+        self.run = self.backend.compile(self.step)
 
     def take(self, asked: Sequence[Steps]) -> list[Taken]:
         """Take the steps of an epoch of all the networks."""
@@ -125,7 +126,7 @@ class _Stack:
         ])  # fmt: skip
         self.theta, state, costs, rows = run_epoch(
             self.step, self.theta, State(0, self.moments), self.samples, asked[0].batch_size, order,
-            _numbers(self.step, asked), self.workspace,
+            _numbers(asked), self.workspace, self.run,
         )  # fmt: skip
         self.moments = state.moments
         losses, finite = read_epoch(self.backend, self.theta, costs, rows)
@@ -162,7 +163,7 @@ def _common_step(steps: Sequence[Step]) -> Step:
     return steps[0] if all(step == steps[0] for step in steps) else shared_part(steps[0])
 
 
-def _numbers(step: Step, asked: Sequence[Steps]) -> Callable[[int, int, int], StepNumbers]:
+def _numbers(asked: Sequence[Steps]) -> Callable[[int, int, int], StepNumbers]:
     """Return the function that joins the numbers of the networks: columns (m, k) where they differ, else (m,)."""
     objectives = [steps.step.objective for steps in asked]
     same_penalty = all(objective == objectives[0] for objective in objectives)

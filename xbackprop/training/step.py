@@ -107,6 +107,7 @@ def run_epoch(
     order: np.ndarray | None,
     at: Callable[[int, int, int], StepNumbers],
     workspace: Workspace | None = None,
+    run: Callable | None = None,
 ) -> tuple[Array, State, list[Array], list[int]]:
     """Take one step per batch; return θ, the optimizer's state, and the cost and the number of rows of each batch.
 
@@ -115,10 +116,10 @@ def run_epoch(
         run, both from 0.
 
     For a stack of k networks θ is (k, P), `order` (k, n) and a cost (k,).
-    workspace : memory from `Objective.workspace`, made for this θ.
+    workspace : memory from `Objective.workspace`, made for this θ. run : ``Backend.compile(step)``, to use again.
     """
     backend = step.objective.backend
-    run = backend.compile(step)
+    run = run or backend.compile(step)
     carry: Carry = (theta, state.moments)
     costs: list[Array] = []
     rows: list[int] = []
