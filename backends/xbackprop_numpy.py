@@ -75,7 +75,7 @@ def _bias_gradient(xp: Namespace, delta: Array, out: Array | None = None) -> Arr
 
 
 def _hidden_delta(xp: Namespace, delta: Array, W: Array, slope: Array, out: Array | None = None) -> Array:
-    if delta.ndim == 2 and delta.shape[1] == 1:  # an outer product, for which BLAS takes five times as long
+    if delta.shape[-1] == 1:  # an outer product, for which BLAS takes five times as long
         result = np.multiply(delta, W.mT, out=out)
     else:  # a narrow W is worth a copy: BLAS likes rows
         result = np.matmul(delta, np.ascontiguousarray(W.mT) if W.shape[-1] <= 64 else W.mT, out=out)

@@ -269,15 +269,32 @@ def test_processes_start_only_when_they_pay(monkeypatch):
     from xbackprop.mlp.many import ways
 
     X, y = problem("classification", n=40)
-    sent = []
-    send = ways._send
-    monkeypatch.setattr(ways, "_send", lambda chunks, jobs: sent.append(chunks) or send(chunks, jobs))
-    short = [make("numpy", random_state=s, max_iter=2) for s in range(4)]
-    quiet(fit_many, short, X, y)
+    sent, train = [], ways._send
+
+    def send(chunks, jobs):
+        for found in train(chunks, jobs):
+            sent.extend(found)
+            yield found
+
+    monkeypatch.setattr(ways, "_send", send)
+    quiet(fit_many, [make("numpy", random_state=s, max_iter=2) for s in range(4)], X, y)
     assert not sent
     monkeypatch.setattr(ways, "PATIENCE", 0.0)
-    nets = [make("numpy", random_state=s) for s in range(4)]
+    monkeypatch.setattr(ways, "START_UP", 0.0)
+    monkeypatch.setattr(ways, "CORES", 2)
+    nets = [make("numpy", random_state=s, max_iter=2000, tol=0.0, n_iter_no_change=2000) for s in range(12)]
     quiet(fit_many, nets, X, y)
     assert sent
-    for s, net in enumerate(nets):
-        assert_equal(net, quiet(make("numpy", random_state=s).fit, X, y))
+    for s in (0, 11):
+        other = make("numpy", random_state=s, max_iter=2000, tol=0.0, n_iter_no_change=2000)
+        assert_equal(nets[s], quiet(other.fit, X, y))
+
+
+def test_joblib_may_send_networks_elsewhere():
+    joblib = pytest.importorskip("joblib", reason="processes are joblib's")
+    X, y = problem("classification", n=40)
+    nets, alone = ([make("numpy", random_state=s) for s in range(3)] for _ in range(2))
+    with joblib.parallel_config("loky", n_jobs=2):
+        quiet(fit_many, nets, X, y)
+    for net, other in zip(nets, alone, strict=True):
+        assert_equal(net, quiet(other.fit, X, y))

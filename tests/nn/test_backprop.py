@@ -19,8 +19,17 @@ from xbackprop.nn.backprop import backward, forward
 from xbackprop.nn.dropout import uniform_bits
 from xbackprop.nn.objective import make_batch
 from xbackprop.nn.parameters import Layout
-from xbackprop.optim.optimizers import adagrad_step, adam_step, momentum_step, nesterov_step, rmsprop_step, sgd_step
+from xbackprop.optim.optimizers import (
+    adagrad_step,
+    adam_step,
+    average_step,
+    momentum_step,
+    nesterov_step,
+    rmsprop_step,
+    sgd_step,
+)
 
+STEPS = [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step, average_step]
 SIZES = ((4, 3), (4, 5, 3), (4, 6, 5, 3), (2, 3, 4, 5, 2), (1, 1, 1))
 
 
@@ -136,13 +145,13 @@ def arguments(function, share=1 / N):
     shapes = {
         "h": (N, N_IN), "X": (N, N_IN), "W": (N_IN, N_OUT), "b": (1, N_OUT), "delta": (N, N_OUT),
         "slope": (N, N_IN), "z": (N, N_OUT), "x": (N, N_OUT),
-        "theta": (200_000,), "g": (200_000,), "w": (200_000,), "m": (200_000,), "velocity": (200_000,),
+        "average": (200_000,), "theta": (200_000,), "g": (200_000,), "w": (200_000,), "m": (200_000,), "velocity": (200_000,),
     }  # fmt: skip
     constants = {
         "rate": 1e-2, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9, "share": share,
         "rows": np.array([3, 1, 6, 0]), "v": rng.uniform(0, 1, 200_000), "y": rng.dirichlet(np.ones(N_OUT), N),
         "weights": [rng.standard_normal(200_000)], "l2": 0.3, "l1": None if isinstance(share, float) else 0.2,
-        "rho": 0.9, "n": 150_000, "factor": 0.99, "key": (12345, 2), "step": 7, "device": None,
+        "decay": 0.9, "rho": 0.9, "n": 150_000, "factor": 0.99, "key": (12345, 2), "step": 7, "device": None,
     }  # fmt: skip
     names = [name for name in inspect.signature(function).parameters if name not in ("xp", "out")]
     found = {name: constants[name] if name in constants else rng.standard_normal(shapes[name]) for name in names}
@@ -197,7 +206,7 @@ def test_an_override_of_an_elementwise_function_meets_every_number_as_the_generi
 
 @pytest.mark.backends("numba")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
+@pytest.mark.parametrize("step", STEPS)
 def test_a_compiled_update_gives_numpys_bits(step, dtype):
     pytest.importorskip("numba", reason='numba is not installed; nox -s "tests(numba)" brings its own')
     home, compiled = backend_class("numpy")(), backend_class("numba")()
@@ -206,7 +215,7 @@ def test_a_compiled_update_gives_numpys_bits(step, dtype):
         assert np.array_equal(a, b)
 
 
-@pytest.mark.parametrize("step", [sgd_step, momentum_step, nesterov_step, adam_step, rmsprop_step, adagrad_step])
+@pytest.mark.parametrize("step", STEPS)
 def test_an_update_is_the_same_whole_in_blocks_and_over_threads(monkeypatch, step):
     home, values = xbackprop_numpy.NumpyBackend(), arguments(step)
     found = []

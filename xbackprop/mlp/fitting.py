@@ -214,7 +214,12 @@ def prepare(
         if settings.plan.early_stopping:
             with run.backend.device_context():
                 _hold_out(run, split, score)
-        run.plan = replace(settings.plan, infinite_loss=infinite_loss, batch_size=min(run.n, settings.plan.batch_size))
+        run.plan = replace(
+            settings.plan,
+            infinite_loss=infinite_loss,
+            batch_size=min(run.n, settings.plan.batch_size),
+            shared_stream=isinstance(settings.values["random_state"], np.random.RandomState),
+        )
     return run
 
 

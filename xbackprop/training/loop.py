@@ -20,7 +20,7 @@ from xbackprop.data.batches import Samples
 from xbackprop.nn.objective import Objective
 from xbackprop.optim.optimizers import State
 from xbackprop.optim.schedules import TrainingTime, constant
-from xbackprop.training.plan import Plan, Progress
+from xbackprop.training.plan import Plan, Progress, Stream
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
 SMALLEST_RATE = 1e-6  # "adaptive" ends training below this rate, as scikit-learn does
@@ -109,17 +109,19 @@ def train(
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state
     step = step_of(objective, plan)
-    n_steps = -(-n // plan.batch_size)
+    n_steps, stream = -(-n // plan.batch_size), Stream(progress.rng, n, plan.shared_stream)
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
         try:
             began = time.perf_counter()
             # steps that write into their arguments would leave nothing to return to
-            before = [backend.copy(a) if backend.reuses_buffers else a for a in (theta, plan.shown(theta, state))]
-            restore = progress.snapshot()
+            kept = backend.copy if backend.reuses_buffers else _same
+            before = kept(theta)
+            before_shown = before if plan.ema_decay is None else kept(plan.shown(theta, state))
+            restore = progress.snapshot(stream)
             whole = False
-            order = _next_order(progress, n) if plan.shuffle else None
+            order = _next_order(progress, stream, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
             theta, state, loss, finite = yield Steps(step, theta, state, plan.batch_size, order, numbers)
             if not (finite or plan.infinite_loss):
@@ -146,14 +148,17 @@ def train(
     if not whole:
         reason = progress.stop_reason
         restore()
-        theta, shown = before
-        state = plan.start(backend, shown)
+        theta, state = before, plan.start(backend, before_shown)
         progress.state, progress.stop_reason = state, reason
     best = plan.shown(theta, state) if progress.best_theta is None else progress.best_theta
     if best is theta:
         return theta
     progress.last_theta = theta
     return backend.copy(best)
+
+
+def _same(x: Array) -> Array:
+    return x
 
 
 def train_alone(training: Training, samples: Samples) -> Array:
@@ -179,11 +184,11 @@ def train_alone(training: Training, samples: Samples) -> Array:
         return end.value
 
 
-def _next_order(progress: Progress, n: int) -> np.ndarray:
+def _next_order(progress: Progress, stream: Stream, n: int) -> np.ndarray:
     """Shuffle the row order of the last epoch once more, as scikit-learn does, to reproduce its runs."""
     if progress.row_order is None or len(progress.row_order) != n:
         progress.row_order = np.arange(n)
-    progress.row_order = progress.row_order[progress.rng.permutation(n)]
+    progress.row_order = progress.row_order[stream.permutation()]
     return progress.row_order
 
 
@@ -192,17 +197,23 @@ def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int,
     epoch, samples, factor, seed = progress.epoch, progress.samples, progress.rate_factor, progress.seed
     epochs = progress.first_epoch + plan.max_iter
 
+    first = progress.state.t
+    if plan.schedule is constant and not plan.warmup:
+        eta = np.full(n_steps, plan.learning_rate_init * factor)
+    else:
+        moments = (TrainingTime(epoch + j / n_steps, epochs, samples) for j in range(n_steps))
+        eta = np.array([plan.rate(moment, factor, n_steps) for moment in moments])
+    steps = np.arange(first, first + n_steps)
+    columns = StepNumbers(
+        rate=plan.optimizer.rate(steps + 1, eta),
+        decay=eta * plan.weight_decay if plan.weight_decay else None,
+        t=steps if any(plan.dropout) else None,
+        seed=np.full(n_steps, seed) if any(plan.dropout) else None,
+        ema=None if plan.ema_decay is None else np.where(steps > 0, plan.ema_decay, 0.0),
+    )
+
     def at(i: int, done: int, m: int) -> StepNumbers:
-        if plan.schedule is constant and not plan.warmup:
-            eta = np.full(m, plan.learning_rate_init * factor)
-        else:
-            moments = (TrainingTime(epoch + j / n_steps, epochs, samples) for j in range(i, i + m))
-            eta = np.array([plan.rate(moment, factor, n_steps) for moment in moments])
-        steps = np.arange(done, done + m)
-        t, seeds = (steps, np.full(m, seed)) if any(plan.dropout) else (None, None)
-        decay = eta * plan.weight_decay if plan.weight_decay else None
-        ema = None if plan.ema_decay is None else np.where(steps > 0, plan.ema_decay, 0.0)
-        return StepNumbers(plan.optimizer.rate(steps + 1, eta), decay, t, seeds, ema)
+        return StepNumbers(*(None if column is None else column[i : i + m] for column in columns))
 
     return at
 

@@ -14,6 +14,7 @@ from xbackprop.optim.schedules import Schedule, TrainingTime, constant
 from xbackprop.training.curve import Curve
 
 CURVES = ("loss_curve", "validation_scores", "validation_losses")  # fields of a `Progress`
+REDRAWN = 16  # permutations that a rewind of the random numbers draws again at the most
 THETAS = ("best_theta", "last_theta")  # and those that are None or like θ
 
 
@@ -53,6 +54,7 @@ class Plan:
     ema_decay : β of the average of θ that predictions use, or None to use θ itself.
     early_stopping : whether the score of held-out rows decides when to stop, and the best θ is kept.
     infinite_loss : whether training goes on when the loss or θ is not finite.
+    shared_stream : whether the random number generator is the user's own, who may draw from it in a callback.
     """
 
     optimizer: Optimizer
@@ -71,6 +73,7 @@ class Plan:
     ema_decay: float | None = None
     early_stopping: bool = False
     infinite_loss: bool = False
+    shared_stream: bool = False
 
     def rate(self, at: TrainingTime, factor: float, n_steps: int) -> float:
         """Return η of the step at this time, in an epoch of `n_steps`; `factor` is `Progress.rate_factor`."""
@@ -129,13 +132,13 @@ class Progress:
     stop_reason: str = ""
     digest: str = ""
 
-    def snapshot(self) -> Callable[[], None]:
+    def snapshot(self, stream: Stream) -> Callable[[], None]:
         """Return a function that puts everything back as it is now, but for the arrays of the optimizer's state."""
-        fields, stream = {**vars(self), **self._own_curves(), "plateau": self.plateau.copy()}, self.rng.get_state()
+        fields, rewind = {**vars(self), **self._own_curves(), "plateau": self.plateau.copy()}, stream.mark()
 
         def restore() -> None:
             vars(self).update(fields)
-            self.rng.set_state(stream)
+            rewind()
 
         return restore
 
@@ -154,6 +157,38 @@ class Progress:
         self.plateau = Plateau(self.plateau.tol, self.plateau.patience)
         self.rate_factor, self.best_score = 1.0, -np.inf
         self.best_theta = self.last_theta = self.row_order = self.training_rows = self.validation_rows = None
+
+
+class Stream:
+    """The random numbers from which a run draws its permutations, and nothing else.
+
+    A generator takes longer to say its state than to shuffle some hundred rows. So `mark` asks for it now and then
+    only, and a rewind draws again what was drawn since.
+
+    n : the rows that a permutation has. shared : whether others draw from the generator too: then every mark asks.
+    """
+
+    def __init__(self, rng: np.random.RandomState, n: int, shared: bool) -> None:
+        self._rng, self._n, self._most = rng, n, 0 if shared else REDRAWN
+        self._state, self._drawn = rng.get_state(), 0
+
+    def permutation(self) -> np.ndarray:
+        """Draw a permutation of the rows."""
+        self._drawn += 1
+        return self._rng.permutation(self._n)
+
+    def mark(self) -> Callable[[], None]:
+        """Return a function that puts the generator back to where it is now."""
+        if self._drawn >= self._most:
+            self._state, self._drawn = self._rng.get_state(), 0
+        state, drawn = self._state, self._drawn
+
+        def rewind() -> None:
+            self._rng.set_state(state)
+            for _ in range(drawn):
+                self._rng.permutation(self._n)
+
+        return rewind
 
 
 def start_progress(backend: Backend, plan: Plan, theta: Array, rng: np.random.RandomState) -> Progress:

@@ -6,19 +6,22 @@ Each is a generator, which yields the end of each network as it comes.
 from __future__ import annotations
 
 import contextvars
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 from xbackprop.arrays.threads import CORES
 from xbackprop.mlp.many.stacks import in_stacks
 from xbackprop.mlp.many.tasks import Ended, Note, Task, ignore, train_one
 from xbackprop.training.loop import Epoch
 
-#: Seconds of training that are worth the start of processes.
-PATIENCE = 1.0
+#: Seconds of training in this process alone before others are started, and the least that must be left then.
+PATIENCE, START_UP = 0.3, 1.5
 
 
 def one_by_one(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
@@ -66,58 +69,89 @@ def on_threads(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
             stopped.set()
 
 
-class _TooLongError(Exception):
-    """Training takes so long that processes pay."""
-
-
 def in_processes(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
     """Train networks in processes through joblib, and so wherever `joblib.parallel_config` sends them.
 
-    A process is given a chunk of networks, which it trains as a stack where that is faster. Processes take a second to
-    start: as long as it is not clear that they pay, training goes on here. With a callback, to which nothing comes back
-    from there, all are trained here.
+    A process is given a chunk of networks, which it trains as a stack where that is faster. Without a context of
+    joblib's this process trains too, on one core, and others are started for the rest of the cores if that pays. With a
+    callback, to which nothing comes back from there, all are trained here.
     """
     jobs, asked = _jobs()
-    chunks = _chunks(tasks, jobs if jobs > 0 else CORES)
-    if not asked:
-        here = _train_here(chunks, note, patient=jobs == 1 or note is not ignore)
-        yield from here
-    if chunks:
-        yield from _send(chunks, jobs)
-
-
-def _train_here(chunks: list[list[Task]], note: Note, patient: bool) -> Iterator[Ended]:
-    """Train chunks, which are removed from the list, until processes pay; those that are `patient` train all."""
-    began, n, done = time.perf_counter(), sum(map(len, chunks)), 0
-
-    def hurry(i: int, epoch: Epoch) -> None:
-        took = time.perf_counter() - began
-        if took > PATIENCE and took * (n - done) > PATIENCE * max(done, 0.5):
-            raise _TooLongError
-
-    while chunks:
-        again = {task.i: task for task in chunks[0]}
-        for ended in in_stacks(chunks[0], note if patient else hurry):
-            if not isinstance(ended.error, _TooLongError):
-                del again[ended.i]
-                done += 1
+    chunks = deque(_chunks(tasks, jobs if jobs > 0 else CORES))
+    nets = {task.i: task.net for task in tasks}
+    if asked:
+        for found in _send(chunks, jobs):
+            yield from _taken_over(nets, found)
+        return
+    helpers = _Helpers(chunks, jobs - 1, len(tasks))
+    with nullcontext() if jobs == 1 else tasks[0].backend.threads(1):
+        while chunks:
+            for ended in in_stacks(chunks.popleft(), helpers.hear if note is ignore else note):
+                helpers.done += 1
                 yield ended
-        chunks[:1] = [list(again.values())] if again else []
-        if again:
+            for found in helpers.results(wait=False):
+                yield from _taken_over(nets, found)
+    for found in helpers.results(wait=True):
+        yield from _taken_over(nets, found)
+
+
+class _Helpers:
+    """Processes that train chunks beside this one; they are started when `hear` finds that they pay."""
+
+    def __init__(self, chunks: deque[list[Task]], jobs: int, n: int) -> None:
+        self.chunks, self.jobs, self.n, self.done = chunks, jobs, n, 0
+        self.began, self.running = time.perf_counter(), False
+        self.found: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def hear(self, i: int, epoch: Epoch) -> None:  # noqa: ARG002, only the time tells
+        """Start the processes if what is left takes longer than their start."""
+        if self.running or not self.jobs:
             return
+        took = time.perf_counter() - self.began
+        if took > PATIENCE and took * (self.n - self.done) > START_UP * max(self.done, 0.5):
+            self.running = True
+            threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            for found in _send(self.chunks, self.jobs):
+                self.found.put(found)
+        except BaseException as error:
+            self.found.put(error)
+        self.found.put(None)
+
+    def results(self, wait: bool) -> Iterator[list[_Found]]:
+        """Yield what the processes have found so far, or with `wait` all that they will find."""
+        while self.running and (wait or not self.found.empty()):
+            found = self.found.get()
+            if isinstance(found, BaseException):
+                raise found
+            if found is None:
+                self.running = False
+                return
+            yield found
 
 
-def _send(chunks: Sequence[Sequence[Task]], jobs: int) -> Iterator[Ended]:
-    """Train chunks in other processes; the networks here take over what training has set there."""
+class _Found(NamedTuple):
+    """The end of a network's training in another process: what training set there, and the state of its stream."""
+
+    ended: Ended
+    attributes: dict[str, Any] | None
+    stream: Any
+
+
+def _send(chunks: deque[list[Task]], jobs: int) -> Iterator[list[_Found]]:
+    """Train the chunks that are left, and leave none, in other processes."""
     from joblib import Parallel, delayed
 
-    nets = {task.i: task.net for chunk in chunks for task in chunk}
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for results in parallel(delayed(_train_there)(chunk) for chunk in chunks):
-        for ended, attributes, stream in results:
-            if attributes is not None:
-                _take_over(nets[ended.i], attributes, stream)
-            yield ended
+    def left() -> Iterator[list[Task]]:
+        while chunks:
+            yield chunks.popleft()
+
+    # of one job joblib makes no process; `pre_dispatch` is the number of chunks that are under way at a time
+    at_a_time = jobs if jobs > 0 else "n_jobs"
+    parallel = Parallel(n_jobs=2 if jobs == 1 else jobs, return_as="generator_unordered", pre_dispatch=at_a_time)
+    yield from parallel(delayed(_train_there)(chunk) for chunk in left())
 
 
 def _jobs() -> tuple[int, bool]:
@@ -132,7 +166,7 @@ def _jobs() -> tuple[int, bool]:
 
 
 def _chunks(tasks: Sequence[Task], jobs: int) -> list[list[Task]]:
-    """Divide the networks into chunks that make good stacks, and enough of them for all processes."""
+    """Divide the networks into chunks that make good stacks, and enough of them for all processes to end together."""
     alike: dict[Any, list[Task]] = {}
     for task in tasks:
         n = None if task.rows is None else len(task.rows)
@@ -140,7 +174,7 @@ def _chunks(tasks: Sequence[Task], jobs: int) -> list[list[Task]]:
     chunks = []
     for group in alike.values():
         _, most = group[0].backend.together(group[0].products)
-        size = max(1, min(most, -(-len(group) // jobs)))
+        size = max(1, min(most // 2, -(-len(group) // (2 * jobs))))  # of smaller chunks the last ones end together
         chunks += [group[start : start + size] for start in range(0, len(group), size)]
     return chunks
 
@@ -153,24 +187,27 @@ def is_worker() -> bool:
 _is_worker = False
 
 
-def _train_there(tasks: Sequence[Task]) -> list[tuple[Ended, dict[str, Any] | None, Any]]:
-    """Train networks in another process; return the attributes that training set, and the state of their streams."""
+def _train_there(tasks: Sequence[Task]) -> list[_Found]:
+    """Train networks in another process."""
     global _is_worker
     _is_worker = threading.current_thread() is threading.main_thread()
     results = []
     by_number = {task.i: task for task in tasks}
     for ended in in_stacks(tasks, ignore):
-        net = by_number[ended.i].net
-        settings = by_number[ended.i].settings.values
+        net, settings = by_number[ended.i].net, by_number[ended.i].settings.values
         attributes = {name: value for name, value in vars(net).items() if name not in settings}
         stream = net.random_state.get_state() if hasattr(net.random_state, "get_state") else None
-        results.append((ended, None if ended.error else attributes, stream))
+        results.append(_Found(ended, None if ended.error else attributes, stream))
     return results
 
 
-def _take_over(net: Any, attributes: dict[str, Any], stream: Any) -> None:
-    """Give a network the attributes that training has set in another process; its own random stream goes on."""
-    vars(net).update(attributes)
-    if stream is not None:
-        net.random_state.set_state(stream)
-        net.__trainable__("fit_many").progress().rng = net.random_state
+def _taken_over(nets: dict[int, Any], found: list[_Found]) -> Iterator[Ended]:
+    """Give networks the attributes that training has set in another process; their own random streams go on."""
+    for ended, attributes, stream in found:
+        net = nets[ended.i]
+        if attributes is not None:
+            vars(net).update(attributes)
+            if stream is not None:
+                net.random_state.set_state(stream)
+                net.__trainable__("fit_many").progress().rng = net.random_state
+        yield ended
