@@ -151,7 +151,8 @@ def arguments(function, share=1 / N):
         "rate": 1e-2, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9, "share": share,
         "rows": np.array([3, 1, 6, 0]), "v": rng.uniform(0, 1, 200_000), "y": rng.dirichlet(np.ones(N_OUT), N),
         "weights": [rng.standard_normal(200_000)], "l2": 0.3, "l1": None if isinstance(share, float) else 0.2,
-        "decay": 0.9, "rho": 0.9, "n": 150_000, "factor": 0.99, "key": (12345, 2), "step": 7, "device": None,
+        "decay": 0.9, "rho": 0.9, "n": 150_000,
+        "factor": 0.99, "key": (12345, 2), "step": 7, "device": None,
     }  # fmt: skip
     names = [name for name in inspect.signature(function).parameters if name not in ("xp", "out")]
     found = {name: constants[name] if name in constants else rng.standard_normal(shapes[name]) for name in names}
