@@ -24,7 +24,7 @@ marks what model files hold.
 def of_command():
     """What the command sets, by the name of the setting, in words."""
     args = make_parser().parse_args(["train", "digits"])
-    found = [train.settings_of(args, task) for task in ("classification", "regression")]
+    found = [train.settings_of(args, task, None) for task in ("classification", "regression")]
     found = [{**how, "hidden_layer_sizes": args.hidden, "backend": args.backend} for how in found]
     return {name: " or ".join(dict.fromkeys(f"`{how[name]!r}`" for how in found)) for name in found[0]}
 

@@ -78,6 +78,10 @@ class NumbaBackend(NumpyBackend):
 
         return run
 
+    def not_compiled(self, step: Any) -> str:
+        """Return the reason why a step is not compiled as a whole, or "" if it is."""
+        return why_not(step)
+
 
 def why_not(step: Step) -> str:
     """Return the reason why a step is not compiled as a whole, or "" if it is."""

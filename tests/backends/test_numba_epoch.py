@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import RandomState
 
+import xbackprop
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.losses import LOSSES, Loss
@@ -144,6 +145,35 @@ def test_a_function_that_cannot_be_traced_takes_the_loop_and_says_why(numba_back
     rows = np.arange(ROWS).reshape(-1, 8)
     (looped, _), (whole, _) = (run(s, random_theta(s.objective), (X, y, None), rows) for s in (other, step))
     np.testing.assert_allclose(looped[0], whole[0], rtol=1e-10)
+
+
+def test_a_loss_that_can_be_traced_without_weights_alone_takes_the_loop(numba_backend):
+    def unweighted(xp, z, y, share):
+        residual = z - y
+        return share * xp.sum(residual * residual, axis=(-2, -1)), 2.0 * share * residual
+
+    step = make_step(numba_backend, ("tanh", "tanh"), "mean_squared_error", Adam(), None, None, False, False)
+    own = replace(step.objective, loss=Loss(unweighted, lambda xp, z: z, "unweighted"))
+    other = replace(step, objective=own)
+    assert compiled.why_not(other)
+    assert numba_backend.not_compiled(other) == compiled.why_not(other)
+    assert not numba_backend.not_compiled(step)
+    X, y = problem("regression", n=ROWS, features=5)
+    rows = np.arange(ROWS).reshape(-1, 8)
+    (looped, _), (whole, _) = (run(s, random_theta(s.objective), (X, y, None), rows) for s in (other, step))
+    np.testing.assert_allclose(looped[0], whole[0], rtol=1e-10)
+
+
+def test_verbose_says_why_steps_are_not_compiled(numba_backend, capsys):
+    branching = Activation(lambda xp, z: xp.tanh(z) if xp.any(z > 0) else z, ACTIVATIONS["tanh"].df, "branching")
+    X, y = problem("regression", n=ROWS, features=5)
+    for activation in ("tanh", branching):
+        net = xbackprop.MLP((3,), activation, task="regression", max_iter=1, verbose=True, backend=numba_backend)
+        with pytest.warns(xbackprop.ConvergenceWarning):
+            net.fit(X, y)
+    said = [line for line in capsys.readouterr().out.splitlines() if "one by one" in line]
+    assert len(said) == 1
+    assert said[0].startswith("MLP.fit: steps are taken one by one: a function of the step cannot be traced: ")
 
 
 def test_another_width_depth_rate_or_strength_compiles_nothing(numba_backend):

@@ -1,6 +1,7 @@
 """The command, called as Python calls it and as a shell does."""
 
 import csv
+import re
 import subprocess
 import sys
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from xbackprop import MLP
+from xbackprop.arrays.discovery import get_backend
 from xbackprop.cli import main, train
-from xbackprop.errors import GradientCheckError
+from xbackprop.errors import BackendError, GradientCheckError
 
 
 @pytest.fixture
@@ -267,3 +269,36 @@ def test_threads_of_the_command(run, blobs, monkeypatch):
     assert set(seen) == {1}
     status, _, err = run("train", blobs, "--target", "kind", "--threads", 0)
     assert (status, "threads must be a whole number of at least 1, got 0" in err) == (2, True)
+
+
+def line_of(out, label):
+    return next(text for text in out.splitlines() if text.startswith(label))
+
+
+def test_the_backend_is_chosen_by_the_work_and_the_reason_is_said(run, blobs, monkeypatch):
+    """Where the user names none; the model is the same to rounding."""
+    pytest.importorskip("numba", reason="numba is the backend to choose")
+    monkeypatch.delenv("XBACKPROP_BACKEND", raising=False)
+    options = ["train", blobs, "--target", "kind", "--max-iter", 2, "--hidden", "4"]
+    assert line_of(run(*options)[1], "backend").startswith("backend    numpy ")
+    monkeypatch.setattr(train, "START_UP", 0.0)
+    chosen = run(*options)[1]
+    assert re.search(r"^backend    numba .*; chosen for up to 0 s of work, --backend numpy would", chosen, re.M)
+    named = run(*options, "--backend", "numpy")[1]
+    assert line_of(named, "backend").startswith("backend    numpy ")
+    assert ";" not in line_of(named, "backend")
+    assert line_of(named, "loss") == line_of(chosen, "loss")
+
+
+def test_a_backend_that_would_be_faster_is_named(run, blobs, monkeypatch):
+    def without(name, device=None, like=None):
+        if name == "numba":
+            raise BackendError("not installed")
+        return get_backend(name, device, like)
+
+    monkeypatch.delenv("XBACKPROP_BACKEND", raising=False)
+    monkeypatch.setattr(train, "START_UP", 0.0)
+    monkeypatch.setattr(train, "get_backend", without)
+    _, out, _ = run("train", blobs, "--target", "kind", "--max-iter", 2, "--hidden", "4")
+    assert "numpy" in line_of(out, "backend")
+    assert line_of(out, "backend").endswith("; numba, which is not installed, would be faster for up to 0 s of work")

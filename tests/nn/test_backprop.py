@@ -145,7 +145,8 @@ def arguments(function, share=1 / N):
     shapes = {
         "h": (N, N_IN), "X": (N, N_IN), "W": (N_IN, N_OUT), "b": (1, N_OUT), "delta": (N, N_OUT),
         "slope": (N, N_IN), "z": (N, N_OUT), "x": (N, N_OUT),
-        "average": (200_000,), "theta": (200_000,), "g": (200_000,), "w": (200_000,), "m": (200_000,), "velocity": (200_000,),
+        "average": (200_000,), "theta": (200_000,),
+        "g": (200_000,), "w": (200_000,), "m": (200_000,), "velocity": (200_000,),
     }  # fmt: skip
     constants = {
         "rate": 1e-2, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9, "share": share,

@@ -40,6 +40,7 @@ class Backend:
     | `read` | once after every epoch | bring costs to the host, waiting for the device once |
     | `device_context` | around every computation | select device and precision |
     | `compile` | once per epoch | return a function that runs many training steps |
+    | `not_compiled` | by `fit`, if it is verbose | say why a step is not compiled where others are |
     | `bind` | in every step | return the function that this backend runs |
     | `threads` | around `fit`, where threads are limited | limit the library's threads |
     | `threads_for` | before `fit`, where the user sets no limit | say how many threads suit the steps |
@@ -164,6 +165,10 @@ class Backend:
             return carry, results
 
         return run
+
+    def not_compiled(self, step: Callable) -> str:  # noqa: ARG002, here none is
+        """Return the reason why this step is not compiled, of a backend that compiles others; else ""."""
+        return ""
 
     def _numbers(self, column: np.ndarray | None, theta: Array) -> Iterable[Any]:
         """Return the numbers of the steps one by one: those of a stack as arrays on the device, in the dtype of θ."""

@@ -26,10 +26,14 @@ def add_dtype(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add --backend and --device, which say where to compute."""
-    add = parser.add_argument
-    add("--backend", metavar="NAME", default="numpy", help="one that `xbackprop backends` lists (default %(default)s)")
+def add_place(parser: argparse.ArgumentParser, chosen: str = "") -> None:
+    """Add --backend and --device, which say where to compute.
+
+    chosen : how the backend is chosen where none is named, if it is; else it is NumPy's.
+    """
+    add, default = parser.add_argument, chosen or "numpy"
+    text = f"one that `xbackprop backends` lists (default: {default})"
+    add("--backend", metavar="NAME", default=None if chosen else "numpy", help=text)
     add("--device", metavar="NAME", help="the device, as the library calls it: cuda:1 for torch, 0 for CuPy")
 
 

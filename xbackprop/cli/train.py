@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xbackprop.arrays.discovery import get_backend
+from xbackprop.arrays.backend import Backend
+from xbackprop.arrays.discovery import VARIABLE, get_backend
 from xbackprop.cli.devices import parse_device
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
 from xbackprop.cli.progress_bar import Speed, progress_bar
 from xbackprop.cli.tables import hold_out, read_dataset
-from xbackprop.errors import ConvergenceWarning, DivergenceError
+from xbackprop.errors import BackendError, ConvergenceWarning, DivergenceError
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
+from xbackprop.mlp.settings import AUTO_BATCH
 from xbackprop.training.loop import Epoch
 
 HELP = "train a network on a table, and score it on held-out rows"
@@ -26,6 +30,10 @@ HELP = "train a network on a table, and score it on held-out rows"
 # The gradient check before training takes a small copy of the network, in which central differences are quick, and
 # shallow enough for them to be accurate.
 CHECK_SAMPLES, CHECK_FEATURES, CHECK_WIDTH, CHECK_DEPTH, CHECK_TOLERANCE = 10, 64, 16, 3, 1e-7
+
+# NumPy's speed in multiplications of a network, and the time of a step's calls, on a core of these years; and the
+# seconds of work for which it pays that Numba starts in one second, and where a program is new compiles it in five.
+PRODUCTS_PER_SECOND, SECONDS_OF_CALLS, START_UP = 1e10, 5e-5, 20.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="samples per step; auto is at most 200 (default %(default)s)",
     )  # fmt: skip
     add_dtype(parser, "float64")
-    add_place(parser)
+    add_place(parser, chosen=f"${VARIABLE}, or numba where it is installed and the work exceeds its start, or numpy")
     add("--threads", type=int, metavar="N", help="most threads to train with (default: what suits the network)")
 
 
@@ -71,14 +79,14 @@ def run(args: argparse.Namespace) -> int:
     data = read_dataset(args.data, args.target, args.task)
     rows, held_out = hold_out(data, args.held_out, args.seed)
     X, y, regression = data.X[rows], data.y[rows], data.task == "regression"
-    settings = settings_of(args, data.task)
+    backend, reason = choose_backend(args, *X.shape)
+    settings = settings_of(args, data.task, backend)
     net = MLP(args.hidden, **settings).initialize(X, y)
 
-    backend = settings["backend"]
     goal = f"regression of {data.target}" if regression else f"{net.n_outputs_} classes"
     _report("data", f"{args.data}: {len(data.y):,} samples, {X.shape[1]} features, {goal}; {len(held_out)} held out")
     _report("network", f"{_shape(net)}, {args.activation}, {_n_parameters(net):,} parameters")
-    _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}")
+    _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}{reason}")
     _check_small_copy(args.hidden, settings, X, y)
     began = time.perf_counter()
     settled, rate = _fit(net, X, y)
@@ -97,7 +105,27 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def settings_of(args: argparse.Namespace, task: str) -> dict[str, Any]:
+def choose_backend(args: argparse.Namespace, n: int, n_features: int) -> tuple[Backend, str]:
+    """Return the backend to train with, and the reason if it was chosen here and not by the user.
+
+    Numba's is chosen where it is installed and the time that NumPy would take at the most exceeds its start-up.
+    """
+    asked = args.backend, parse_device(args.device)
+    if any(x is not None for x in asked) or os.environ.get(VARIABLE):
+        return get_backend(*asked), ""
+    batch = min(n, AUTO_BATCH if args.batch_size == "auto" else args.batch_size)
+    products = sum(n_in * n_out for n_in, n_out in pairwise((n_features, *args.hidden, 1)))
+    seconds = args.max_iter * (3.0 * n * products / PRODUCTS_PER_SECOND + n / batch * SECONDS_OF_CALLS)
+    if seconds < START_UP:
+        return get_backend("numpy"), ""
+    worth = f"for up to {seconds:,.0f} s of work"
+    try:
+        return get_backend("numba"), f"; chosen {worth}, --backend numpy would train without compiling"
+    except BackendError:
+        return get_backend("numpy"), f"; numba, which is not installed, would be faster {worth}"
+
+
+def settings_of(args: argparse.Namespace, task: str, backend: Backend) -> dict[str, Any]:
     """Return the settings of `MLP` that the options ask for, without the hidden layers."""
     return {
         "activation": args.activation,
@@ -109,7 +137,7 @@ def settings_of(args: argparse.Namespace, task: str) -> dict[str, Any]:
         "batch_size": args.batch_size,
         "learning_rate_init": args.learning_rate,
         "max_iter": args.max_iter,
-        "backend": get_backend(args.backend, parse_device(args.device)),
+        "backend": backend,
         "threads": args.threads,
         "dtype": args.dtype,
         "random_state": args.seed,

@@ -22,7 +22,7 @@ from xbackprop.mlp.model import Model, continue_model, same_samples, start_model
 from xbackprop.mlp.resuming import make_saver, read_checkpoint
 from xbackprop.mlp.settings import Settings
 from xbackprop.training import lbfgs
-from xbackprop.training.loop import Epoch, Training, print_epoch, train, train_alone
+from xbackprop.training.loop import Epoch, Training, print_epoch, step_of, train, train_alone
 from xbackprop.training.plan import Plan
 
 Callback = Callable[[Epoch], None]
@@ -220,6 +220,8 @@ def prepare(
             batch_size=min(run.n, settings.plan.batch_size),
             shared_stream=isinstance(settings.values["random_state"], np.random.RandomState),
         )
+        if settings.values["verbose"] and (reason := run.backend.not_compiled(step_of(model.objective, run.plan))):
+            print(f"{where}: steps are taken one by one: {reason}")
     return run
 
 

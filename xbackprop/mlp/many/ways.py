@@ -193,7 +193,9 @@ def _train_there(tasks: Sequence[Task]) -> list[_Found]:
     _is_worker = threading.current_thread() is threading.main_thread()
     results = []
     by_number = {task.i: task for task in tasks}
-    for ended in in_stacks(tasks, ignore):
+    with tasks[0].backend.threads(1):
+        endings = list(in_stacks(tasks, ignore))
+    for ended in endings:
         net, settings = by_number[ended.i].net, by_number[ended.i].settings.values
         attributes = {name: value for name, value in vars(net).items() if name not in settings}
         stream = net.random_state.get_state() if hasattr(net.random_state, "get_state") else None
