@@ -148,7 +148,7 @@ def bench(session):
     session.install(*group("bench"), ".")
     session.run("python", "benchmarks/run.py", *session.posargs)
     if not {"--compare", "--net", "--dtype"} & set(session.posargs):
-        for part in ("estimators", "checkpointing", "memory", "scaling"):
+        for part in ("estimators", "many", "checkpointing", "memory", "scaling"):
             session.run("python", f"benchmarks/{part}.py", *session.posargs)
 
 

@@ -1,11 +1,12 @@
-"""Search a grid of parameters of a pipeline, as with scikit-learn's own estimators; dropout is one of them."""
+"""Search a grid of parameters of a pipeline, as with scikit-learn's own search; all networks are trained together."""
 
 from sklearn.datasets import load_breast_cancer
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import xbackprop
+from xbackprop.model_selection import GridSearchCV
 
 
 def main():

@@ -28,6 +28,16 @@ def test_they_are_all_there():
     }  # fmt: skip
 
 
+def test_the_page_on_many_networks(capsys):
+    """Its blocks run, and print what their comments say."""
+    page = (Path(__file__).parents[2] / "docs" / "many-networks.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for block in blocks:
+        exec(compile(block, "many-networks.md", "exec"), {})
+    said = [line.split("#")[1].strip() for line in page.splitlines() if line.startswith("print(")]
+    assert capsys.readouterr().out.splitlines() == said
+
+
 def test_the_page_for_those_who_come_from_scikit_learn(recwarn):
     page = (Path(__file__).parents[2] / "docs" / "scikit-learn.md").read_text()
     (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
