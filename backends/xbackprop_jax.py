@@ -145,6 +145,7 @@ class JaxBackend(Backend):
     """
 
     name = "jax"
+    fixed_shapes = True
     overrides: ClassVar = {take_rows: _take_rows, uniform_bits: _uniform_bits}
 
     def __init__(self, device: Any = None) -> None:

@@ -30,6 +30,7 @@ class CompiledTorchBackend(TorchBackend):
     """
 
     name = "torch-compiled"
+    fixed_shapes = True
     reuses_buffers = False  # the compiler makes its own memory
 
     def compile(self, step: Any) -> Callable:

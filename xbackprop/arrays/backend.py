@@ -69,6 +69,8 @@ class Backend:
     #: True if every function with an ``out`` parameter fills the array it is given there and returns it. Optimizer
     #: steps and `add_penalty_gradient` must then update their first array in place, since training holds views of it.
     reuses_buffers: bool = False
+    #: True if arrays of another shape cost a compilation.
+    fixed_shapes: bool = False
     #: Array elements per layer that a prediction computes at a time: on a CPU, as many as the cache holds.
     prediction_chunk: int = 2**22
 

@@ -84,10 +84,9 @@ def train_stack(backend: Backend, members: Sequence[Member]) -> Iterator[tuple[i
                 yield ended.pop()
             if not left:
                 return
-            if stack is None or stack.members != list(asked):
+            if stack is None or stack.is_too_large_for(asked):
                 stack = _Stack(asked, samples, [places[i] for i in asked])
-            taken = stack.take(list(asked.values()))
-            for i, result in zip(stack.members, taken, strict=True):
+            for i, result in stack.take(asked).items():
                 ask(i, members[i].training.send, result)
             if any(members[i].progress.stop_reason == "interrupted" for i, _ in ended):
                 raise KeyboardInterrupt
@@ -105,7 +104,11 @@ def _own_arrays(backend: Backend, progress: Progress, theta: Array) -> Array:
 
 
 class _Stack:
-    """The networks that train at present, as arrays with a leading axis."""
+    """The networks that train at present, as arrays with a leading axis.
+
+    A network that has ended leaves it. Where another shape costs a compilation, it stays until half of them have ended,
+    and takes steps that nobody looks at.
+    """
 
     def __init__(self, asked: dict[int, Steps], samples: Samples, places: Sequence[np.ndarray]) -> None:
         first = next(iter(asked.values()))
@@ -117,23 +120,34 @@ class _Stack:
         self.moments: Sequence[Array] = tuple(map(xp.stack, zip(*states, strict=True)))
         self.workspace = self.step.objective.workspace(self.theta, first.batch_size)
         self.run = self.backend.compile(self.step)
+        objectives = [steps.step.objective for steps in asked.values()]
+        same = all(objective == objectives[0] for objective in objectives)
+        self.penalties = None if same else [(objective.l2, objective.l1) for objective in objectives]
 
-    def take(self, asked: Sequence[Steps]) -> list[Taken]:
-        """Take the steps of an epoch of all the networks."""
+    def is_too_large_for(self, asked: dict[int, Steps]) -> bool:
+        """Return whether the networks that go on should have a smaller stack."""
+        most = len(asked) * (2 if self.backend.fixed_shapes else 1)
+        return len(self.members) >= max(most, len(asked) + 1)
+
+    def take(self, asked: dict[int, Steps]) -> dict[int, Taken]:
+        """Take the steps of an epoch of all the networks; return where they led those that have asked for them."""
+        any_steps = next(iter(asked.values()))
+        each = [asked.get(i, any_steps) for i in self.members]
         order = np.stack([
             place if steps.order is None else place[steps.order]
-            for steps, place in zip(asked, self.places, strict=True)
+            for steps, place in zip(each, self.places, strict=True)
         ])  # fmt: skip
         self.theta, state, costs, rows = run_epoch(
-            self.step, self.theta, State(0, self.moments), self.samples, asked[0].batch_size, order,
-            _numbers(asked), self.workspace, self.run,
+            self.step, self.theta, State(0, self.moments), self.samples, any_steps.batch_size, order,
+            _numbers(each, self.penalties), self.workspace, self.run,
         )  # fmt: skip
         self.moments = state.moments
         losses, finite = read_epoch(self.backend, self.theta, costs, rows)
         whole, n = functools.cache(self.moments.__getitem__), len(self.moments)
-        states = [State(steps.state.t + state.t, _MomentsOf(whole, n, i)) for i, steps in enumerate(asked)]
+        states = [State(steps.state.t + state.t, _MomentsOf(whole, n, j)) for j, steps in enumerate(each)]
         thetas = self.backend.bind(_unstack)(self.theta)
-        return list(map(Taken, thetas, states, losses, finite))
+        found = map(Taken, thetas, states, losses, finite)
+        return {i: taken for i, taken in zip(self.members, found, strict=True) if i in asked}
 
 
 def _unstack(xp: Any, a: Array) -> tuple[Array, ...]:
@@ -163,18 +177,20 @@ def _common_step(steps: Sequence[Step]) -> Step:
     return steps[0] if all(step == steps[0] for step in steps) else shared_part(steps[0])
 
 
-def _numbers(asked: Sequence[Steps]) -> Callable[[int, int, int], StepNumbers]:
-    """Return the function that joins the numbers of the networks: columns (m, k) where they differ, else (m,)."""
-    objectives = [steps.step.objective for steps in asked]
-    same_penalty = all(objective == objectives[0] for objective in objectives)
+def _numbers(
+    each: Sequence[Steps], penalties: list[tuple[float, float]] | None
+) -> Callable[[int, int, int], StepNumbers]:
+    """Return the function that joins the numbers of the networks: columns (m, k) where they differ, else (m,).
+
+    penalties : l2 and l1 of each network, where these differ.
+    """
 
     def at(i: int, done: int, m: int) -> StepNumbers:
-        each = [steps.at(i, steps.state.t + done, m) for steps in asked]
-        columns = [_joined(column) for column in zip(*each, strict=True)]
-        numbers = StepNumbers(*columns)
-        if same_penalty:
+        columns = zip(*(steps.at(i, steps.state.t + done, m) for steps in each), strict=True)
+        numbers = StepNumbers(*map(_joined, columns))
+        if penalties is None:
             return numbers
-        l2, l1 = (np.tile([getattr(o, name) for o in objectives], (m, 1)) for name in ("l2", "l1"))
+        l2, l1 = (np.tile(of_each, (m, 1)) for of_each in zip(*penalties, strict=True))
         return numbers._replace(l2=l2, l1=l1)
 
     return at
