@@ -73,7 +73,7 @@ class _Moments(Sequence[Array]):
             return _joined(self.layers[1:][i])
 
 
-@jax.jit
+@functools.partial(jax.jit)
 def _joined(layers: Any) -> Array:
     """Join layers of one axis, or two in a stack, into an array like θ: `Layout.flatten`."""
     return jnp.concat([*(W for W, _ in layers), *(b for _, b in layers)], axis=-1)

@@ -144,22 +144,22 @@ class _Epoch:
         rows = _read_only(as_row_indices(rows, y.shape[0]).astype(np.int64, copy=False))
         m = rows.shape[0]
         nothing = _zeros(m)
-        rate, decay, t, seed, ema, *_ = (nothing if column is None else np.asarray(column) for column in at)
+        columns = (nothing if column is None else column for column in at)
+        rate, decay, t, seed, ema, *_ = (_read_only(np.asarray(column)) for column in columns)
+        t = _read_only(t.astype(np.int64, copy=False))
         costs, gradient = np.empty(m), np.empty_like(theta) if workspace is None else workspace.gradient
         for first in range(0, m, self.per_call):
             part = slice(first, min(first + self.per_call, m))
             self.program.run_steps(
                 theta, tuple(moments), gradient, X, y, weight, rows[part], rate[part], decay[part], ema[part],
-                t[part].astype(np.int64, copy=False), int(seed[first]), *self.fixed, costs[part],
+                t[part], int(seed[first]), *self.fixed, costs[part],
             )  # fmt: skip
         return costs.tolist()
 
 
 @functools.lru_cache(maxsize=64)
 def _zeros(m: int) -> Array:
-    zeros = np.zeros(m)
-    zeros.flags.writeable = False
-    return zeros
+    return np.zeros(m)
 
 
 def _read_only(x: Array) -> Array:

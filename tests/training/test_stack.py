@@ -82,11 +82,14 @@ def epoch(backend, step, theta, samples, order, at):
 def test_an_epoch_of_a_stack_is_the_epoch_of_each(backend, loss, solver, weighted):
     """Rates, decays, masks, penalties, the norm that is clipped and the order of the rows are each network's own."""
     samples, start = samples_of(backend, "float64", weighted), thetas(backend)
+    # Numba's compiled epoch is held to these steps elsewhere, and takes seconds to compile for every case
+    home = backend_class("numpy")() if backend.name == "numba" else backend
     orders = np.stack([RandomState(i).permutation(N) for i in range(K)])
-    steps = [Step(objective_of(backend, loss, i), OPTIMIZERS[solver], **FULL) for i in range(K)]
-    whole = epoch(backend, shared_part(steps[0]), start, samples, orders, numbers_of(slice(None)))
+    steps = [Step(objective_of(home, loss, i), OPTIMIZERS[solver], **FULL) for i in range(K)]
+    shared = shared_part(Step(objective_of(backend, loss), OPTIMIZERS[solver], **FULL))
+    whole = epoch(backend, shared, start, samples, orders, numbers_of(slice(None)))
     for i, step in enumerate(steps):
-        theta, moments, losses = epoch(backend, step, start[i], samples, orders[i], numbers_of(i))
+        theta, moments, losses = epoch(home, step, start[i], samples, orders[i], numbers_of(i))
         assert relative(whole[0][i], theta) < 1e-13
         assert not np.allclose(theta, start[i], rtol=1e-6)
         for of_stack, alone in zip(whole[1], moments, strict=True):

@@ -152,7 +152,8 @@ class MLP(FittedNetwork):
 
         Raises
         ------
-        DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before.
+        DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before. A
+            network of an ensemble is named in a warning instead.
         """
         if self.n_networks > 1:
             note = None if callback is None else lambda _, epoch: callback(epoch)
