@@ -220,7 +220,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="few rounds, printed and not written")
     parser.add_argument("--tables", type=Path, help="the folder that has california.csv")
     options = parser.parse_args()
-    text, times = networks(3 if options.quick else 7)
+    text, times = networks(3 if options.quick else 5)
     searched = searches(1 if options.quick else 5)
     errors, curves = ensembles(options.tables, 2 if options.quick else SPLITS)
     if not options.quick:

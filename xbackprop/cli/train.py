@@ -20,6 +20,7 @@ from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_plac
 from xbackprop.cli.progress_bar import Speed, progress_bar
 from xbackprop.cli.tables import hold_out, read_dataset
 from xbackprop.errors import BackendError, ConvergenceWarning, DivergenceError
+from xbackprop.mlp.many.tasks import about_seconds
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
 from xbackprop.mlp.settings import AUTO_BATCH
@@ -31,9 +32,8 @@ HELP = "train a network on a table, and score it on held-out rows"
 # shallow enough for them to be accurate.
 CHECK_SAMPLES, CHECK_FEATURES, CHECK_WIDTH, CHECK_DEPTH, CHECK_TOLERANCE = 10, 64, 16, 3, 1e-7
 
-# NumPy's speed in multiplications of a network, and the time of a step's calls, on a core of these years; and the
-# seconds of work for which it pays that Numba starts in one second, and where a program is new compiles it in five.
-PRODUCTS_PER_SECOND, SECONDS_OF_CALLS, START_UP = 1e10, 5e-5, 20.0
+# Seconds of NumPy's work for which it pays that Numba starts in one second, and compiles a new program in five.
+START_UP = 20.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -115,7 +115,7 @@ def choose_backend(args: argparse.Namespace, n: int, n_features: int) -> tuple[B
         return get_backend(*asked), ""
     batch = min(n, AUTO_BATCH if args.batch_size == "auto" else args.batch_size)
     products = sum(n_in * n_out for n_in, n_out in pairwise((n_features, *args.hidden, 1)))
-    seconds = args.max_iter * (3.0 * n * products / PRODUCTS_PER_SECOND + n / batch * SECONDS_OF_CALLS)
+    seconds = about_seconds(args.max_iter, n, batch, products)
     if seconds < START_UP:
         return get_backend("numpy"), ""
     worth = f"for up to {seconds:,.0f} s of work"

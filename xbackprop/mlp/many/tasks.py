@@ -19,6 +19,9 @@ from xbackprop.mlp.settings import Settings
 from xbackprop.training.loop import Epoch
 from xbackprop.training.plan import Progress
 
+#: NumPy's speed in multiplications of a network, and the time of a step's calls.
+PRODUCTS_PER_SECOND, SECONDS_OF_CALLS = 1e10, 5e-5
+
 Note = Callable[[int, Epoch], None]  # told the number of a network and its epoch
 Samples = tuple[Any, Any, Any]  # X, y and the weights or None, as the user has them
 
@@ -98,11 +101,31 @@ class Task:
     @property
     def products(self) -> float:
         """Multiplications of a step's forward pass, the output layer taken as one unit, since y decides its width."""
-        n, n_features = shape_of(self.table[0])
-        n = n if self.rows is None else len(self.rows)
-        rows = n if self.settings.lbfgs else min(n, self.settings.plan.batch_size)
-        sizes = (n_features, *self.settings.sizes, 1)
-        return float(rows * sum(n_in * n_out for n_in, n_out in pairwise(sizes)))
+        rows = self._n if self.settings.lbfgs else min(self._n, self.settings.plan.batch_size)
+        return float(rows * self._products_of_a_row)
+
+    @property
+    def seconds(self) -> float:
+        """About the seconds that training takes on a core at the most."""
+        plan = self.settings.plan
+        return about_seconds(plan.max_iter, self._n, min(self._n, plan.batch_size), self._products_of_a_row)
+
+    @property
+    def _n(self) -> int:
+        return shape_of(self.table[0])[0] if self.rows is None else len(self.rows)
+
+    @property
+    def _products_of_a_row(self) -> int:
+        sizes = (shape_of(self.table[0])[1], *self.settings.sizes, 1)
+        return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+
+
+def about_seconds(epochs: int, n: int, batch_size: int, products: int) -> float:
+    """Return about the seconds that NumPy takes on a core of these years for epochs of n rows.
+
+    products : multiplications of a forward pass of one row.
+    """
+    return epochs * (3.0 * n * products / PRODUCTS_PER_SECOND + n / batch_size * SECONDS_OF_CALLS)
 
 
 def shape_of(X: Any) -> tuple[int, int]:

@@ -172,9 +172,11 @@ def _chunks(tasks: Sequence[Task], jobs: int) -> list[list[Task]]:
         n = None if task.rows is None else len(task.rows)
         alike.setdefault((task.settings.sizes, task.settings.plan.batch_size, n, task.backend), []).append(task)
     chunks = []
+    short = sum(task.seconds for task in tasks) < 2.0 * START_UP  # then none will be sent away
     for group in alike.values():
         _, most = group[0].backend.together(group[0].products)
-        size = max(1, min(most // 2, -(-len(group) // (2 * jobs))))  # of smaller chunks the last ones end together
+        # of smaller chunks the last ones end together
+        size = most if short else max(1, min(most // 2, -(-len(group) // (2 * jobs))))
         chunks += [group[start : start + size] for start in range(0, len(group), size)]
     return chunks
 
