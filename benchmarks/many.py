@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -87,6 +88,8 @@ def search(library: str, name: str) -> Callable[[], int]:
     import xbackprop.model_selection
 
     warnings.simplefilter("ignore")
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.pop(variable, None)  # without them joblib gives each of its processes one thread
     X, y = table(name)
     module, home = (
         (neural_network, model_selection) if library == "scikit-learn" else (xbackprop, xbackprop.model_selection)
@@ -218,13 +221,22 @@ def draw(times: dict[str, Any], curves: dict[str, Any]) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few rounds, printed and not written")
+    parser.add_argument("--parts", default="networks,searches,ensembles", help="which to run (default %(default)s)")
     parser.add_argument("--tables", type=Path, help="the folder that has california.csv")
     options = parser.parse_args()
-    text, times = networks(3 if options.quick else 5)
-    searched = searches(1 if options.quick else 5)
-    errors, curves = ensembles(options.tables, 2 if options.quick else SPLITS)
+    parts = options.parts.split(",")
+    found: dict[str, str] = {}
+    kept = PAGE.with_name("many-networks.json")
+    drawn: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    if "networks" in parts:
+        found["many"], drawn["times"] = networks(3 if options.quick else 5)
+    if "searches" in parts:
+        found["searches"] = searches(1 if options.quick else 5)
+    if "ensembles" in parts:
+        found["ensembles"], drawn["curves"] = ensembles(options.tables, 2 if options.quick else SPLITS)
     if not options.quick:
-        for part, content in (("many", text), ("searches", searched), ("ensembles", errors)):
+        for part, content in found.items():
             write(content, part)
-        draw(times, curves)
-    print(json.dumps({"times": times, "curves": curves}))
+        kept.write_text(json.dumps(drawn))
+        if {"times", "curves"} <= drawn.keys():
+            draw(drawn["times"], drawn["curves"])

@@ -84,13 +84,13 @@ def in_processes(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
             yield from _taken_over(nets, found)
         return
     helpers = _Helpers(chunks, jobs - 1, len(tasks))
-    with nullcontext() if jobs == 1 else tasks[0].backend.threads(1):
-        while chunks:
+    while chunks:
+        with tasks[0].backend.threads(1) if helpers.running else nullcontext():
             for ended in in_stacks(chunks.popleft(), helpers.hear if note is ignore else note):
                 helpers.done += 1
                 yield ended
-            for found in helpers.results(wait=False):
-                yield from _taken_over(nets, found)
+        for found in helpers.results(wait=False):
+            yield from _taken_over(nets, found)
     for found in helpers.results(wait=True):
         yield from _taken_over(nets, found)
 
