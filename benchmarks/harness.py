@@ -53,7 +53,8 @@ class Contender:
     def __init__(self, setup: Setup, own: bool) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.pipe, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=_serve, args=(setup, theirs, own), daemon=True)
+        # no daemon, which could have no processes of its own; it ends when the pipe is closed
+        self.process = spawn.Process(target=_serve, args=(setup, theirs, own))
         self.process.start()
         theirs.close()  # then the process holds the only other end: if it dies, `recv` raises and does not wait
         self.reason = ""

@@ -231,7 +231,7 @@ if __name__ == "__main__":
     if "networks" in parts:
         found["many"], drawn["times"] = networks(3 if options.quick else 5)
     if "searches" in parts:
-        found["searches"] = searches(1 if options.quick else 5)
+        found["searches"] = searches(1 if options.quick else 4)
     if "ensembles" in parts:
         found["ensembles"], drawn["curves"] = ensembles(options.tables, 2 if options.quick else SPLITS)
     if not options.quick:

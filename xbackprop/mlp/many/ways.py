@@ -6,6 +6,7 @@ Each is a generator, which yields the end of each network as it comes.
 from __future__ import annotations
 
 import contextvars
+import multiprocessing
 import queue
 import threading
 import time
@@ -155,7 +156,9 @@ def _send(chunks: deque[list[Task]], jobs: int) -> Iterator[list[_Found]]:
 
 
 def _jobs() -> tuple[int, bool]:
-    """Return the number of processes, and whether a context of joblib asks for them; 1 where joblib is missing."""
+    """Return the number of processes, and whether a context of joblib asks for them; 1 where there can be no others."""
+    if multiprocessing.current_process().daemon:
+        return 1, False
     try:
         from joblib.parallel import get_active_backend
     except ImportError:
