@@ -46,7 +46,9 @@ def _kernel(step: Callable, state: str, constants: str, body: str) -> Callable[.
     )
 
     def run(xp: Namespace, *arguments: Any) -> tuple[Array, ...]:
-        results = kernel(*arguments)
+        given, numbers = arguments[: len(arrays)], arguments[len(arrays) :]  # a number for each network of a stack is
+        numbers = tuple(c.astype(np.float64) if isinstance(c, cupy.ndarray) else c for c in numbers)  # a column (k, 1)
+        results = kernel(*given, *numbers)
         return results if isinstance(results, tuple) else (results,)
 
     return run
