@@ -229,9 +229,9 @@ if __name__ == "__main__":
     kept = PAGE.with_name("many-networks.json")
     drawn: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if "networks" in parts:
-        found["many"], drawn["times"] = networks(3 if options.quick else 5)
+        found["many"], drawn["times"] = networks(1 if options.quick else 3)
     if "searches" in parts:
-        found["searches"] = searches(1 if options.quick else 4)
+        found["searches"] = searches(1 if options.quick else 3)
     if "ensembles" in parts:
         found["ensembles"], drawn["curves"] = ensembles(options.tables, 2 if options.quick else SPLITS)
     if not options.quick:
