@@ -68,7 +68,10 @@ class Contender:
         """End the process."""
         if not self.reason:
             self._hear(lambda: self.pipe.send(False))
-        self.process.join()
+        self.process.join(2.0)
+        if self.process.is_alive():  # waiting for processes of its own, which joblib keeps for the next task
+            self.process.terminate()
+            self.process.join()
 
     def _hear(self, exchange: Callable[[], Any]) -> Any:
         try:

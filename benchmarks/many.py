@@ -152,7 +152,7 @@ def ensembles(tables: Path | None, splits: int) -> tuple[str, dict[str, Any]]:
 
 
 def _errors(X: np.ndarray, y: np.ndarray, split: int) -> dict[str, tuple[float, float, list[float]]]:
-    """Return for each measure the mean of the networks, the ensemble's, and that of its first 1, 2 … networks."""
+    """Return for each measure the mean of the networks, the ensemble's, and that of any 1, 2 … of them."""
     from sklearn.metrics import log_loss, root_mean_squared_error, zero_one_loss
     from sklearn.model_selection import train_test_split
 
@@ -180,10 +180,15 @@ def _errors(X: np.ndarray, y: np.ndarray, split: int) -> dict[str, tuple[float, 
         name: (
             mean(measure(out) for out in each),
             measure(each.mean(axis=0)),
-            [measure(each[: k + 1].mean(axis=0)) for k in range(MEMBERS)],
+            [mean(measure(_some(each, first, k)) for first in range(MEMBERS)) for k in range(1, MEMBERS + 1)],
         )
         for name, measure in measures.items()
     }
+
+
+def _some(each: np.ndarray, first: int, k: int) -> np.ndarray:
+    """Return the mean output of k of the networks in a ring, from one of them on."""
+    return each.take(range(first, first + k), axis=0, mode="wrap").mean(axis=0)
 
 
 def draw(times: dict[str, Any], curves: dict[str, Any]) -> None:
