@@ -7,7 +7,6 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from xbackprop.mlp.many.tasks import about_seconds
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
 from xbackprop.mlp.settings import AUTO_BATCH
+from xbackprop.nn.parameters import Layout
 from xbackprop.training.loop import Epoch
 
 HELP = "train a network on a table, and score it on held-out rows"
@@ -114,7 +114,7 @@ def choose_backend(args: argparse.Namespace, n: int, n_features: int) -> tuple[B
     if any(x is not None for x in asked) or os.environ.get(VARIABLE):
         return get_backend(*asked), ""
     batch = min(n, AUTO_BATCH if args.batch_size == "auto" else args.batch_size)
-    products = sum(n_in * n_out for n_in, n_out in pairwise((n_features, *args.hidden, 1)))
+    products = Layout((n_features, *args.hidden, 1)).n_weights
     seconds = about_seconds(args.max_iter, n, batch, products)
     if seconds < START_UP:
         return get_backend("numpy"), ""

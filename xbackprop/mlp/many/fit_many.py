@@ -10,8 +10,8 @@ import numpy as np
 
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.many.stacks import in_stacks
-from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, shape_of
-from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads, one_by_one
+from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, one_by_one, shape_of
+from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads
 from xbackprop.training.loop import Epoch
 
 Net = TypeVar("Net")

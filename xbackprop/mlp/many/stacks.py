@@ -9,7 +9,7 @@ from xbackprop.arrays.backend import is_sparse
 from xbackprop.data.batches import Samples
 from xbackprop.data.dataset import Data, SampleStore
 from xbackprop.mlp.fitting import Fitting, Run, prepare, rewinding
-from xbackprop.mlp.many.tasks import Ended, Note, Task, train_one
+from xbackprop.mlp.many.tasks import Ended, Note, Task, one_by_one
 from xbackprop.training.loop import step_of, train_alone
 from xbackprop.training.stack import Member, shared_part, train_stack
 
@@ -33,15 +33,15 @@ class _Ready(NamedTuple):
 
 def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
     """Train networks in stacks, as many in each as the memory allows; with L-BFGS or a sparse X one by one."""
-    store, waiting = SampleStore(), list[_Ready]()
+    store, waiting, taken = SampleStore(), list[_Ready](), 0.0
     backend = tasks[0].backend
     for task in tasks:
         try:
-            call = task.fitting(note)
-            _, settings, start, X, *_ = call.arguments
-            if settings.lbfgs or is_sparse(X):
-                yield train_one(task, note)
+            if task.settings.lbfgs or is_sparse(task.table[0]):
+                yield from one_by_one([task], note)
                 continue
+            call = task.fitting(note)
+            _, settings, start, *_ = call.arguments
             rewind = rewinding(settings, start)
             with backend.device_context():
                 run = prepare(*call.arguments, **call.options, store=store)
@@ -54,9 +54,10 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
         assert run.data is not None
         data, run.data = run.data, None
         waiting.append(_Ready(task.i, call, run, data, rewind))
-        if sum(_bytes(ready.run) for ready in waiting) > STACK_BYTES:
+        taken += _bytes(run)
+        if taken > STACK_BYTES:
             yield from _train(waiting)
-            waiting.clear()
+            waiting, taken = [], 0.0
     yield from _train(waiting)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +15,7 @@ from xbackprop.data.dataset import pick
 from xbackprop.mlp.fitting import Fitting, fit
 from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import Settings
+from xbackprop.nn.parameters import Layout
 from xbackprop.training.loop import Epoch
 from xbackprop.training.plan import Progress
 
@@ -116,8 +116,7 @@ class Task:
 
     @property
     def _products_of_a_row(self) -> int:
-        sizes = (shape_of(self.table[0])[1], *self.settings.sizes, 1)
-        return sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+        return Layout((shape_of(self.table[0])[1], *self.settings.sizes, 1)).n_weights
 
 
 def about_seconds(epochs: int, n: int, batch_size: int, products: int) -> float:
@@ -150,3 +149,11 @@ def train_one(task: Task, note: Note) -> Ended:
         return Ended(task.i, call.finish(fit(*call.arguments, **call.options)))
     except Exception as error:
         return Ended(task.i, "", error)
+
+
+def one_by_one(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
+    """Train one network after the other."""
+    for task in tasks:
+        yield (ended := train_one(task, note))
+        if ended.stop_reason == "interrupted":
+            raise KeyboardInterrupt

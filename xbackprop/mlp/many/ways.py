@@ -1,4 +1,4 @@
-"""The ways in which a backend trains many networks beside a stack: one after the other, on threads, in processes.
+"""The ways in which a backend trains many networks beside a stack: on threads, in processes.
 
 Each is a generator, which yields the end of each network as it comes.
 """
@@ -23,14 +23,6 @@ from xbackprop.training.loop import Epoch
 
 #: Seconds of training in this process alone before others are started, and the least that must be left then.
 PATIENCE, START_UP = 0.3, 1.5
-
-
-def one_by_one(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
-    """Train one network after the other."""
-    for task in tasks:
-        yield (ended := train_one(task, note))
-        if ended.stop_reason == "interrupted":
-            raise KeyboardInterrupt
 
 
 def on_threads(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
@@ -85,15 +77,18 @@ def in_processes(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
             yield from _taken_over(nets, found)
         return
     helpers = _Helpers(chunks, jobs - 1, len(tasks))
-    while chunks:
-        with tasks[0].backend.threads(1) if helpers.running else nullcontext():
-            for ended in in_stacks(chunks.popleft(), helpers.hear if note is ignore else note):
-                helpers.done += 1
-                yield ended
-        for found in helpers.results(wait=False):
+    try:
+        for chunk in _left(chunks):
+            with tasks[0].backend.threads(1) if helpers.running else nullcontext():
+                for ended in in_stacks(chunk, helpers.hear if note is ignore else note):
+                    helpers.done += 1
+                    yield ended
+            for found in helpers.results(wait=False):
+                yield from _taken_over(nets, found)
+        for found in helpers.results(wait=True):
             yield from _taken_over(nets, found)
-    for found in helpers.results(wait=True):
-        yield from _taken_over(nets, found)
+    finally:
+        chunks.clear()  # after Ctrl-C, or an error, nothing more is sent
 
 
 class _Helpers:
@@ -141,18 +136,24 @@ class _Found(NamedTuple):
     stream: Any
 
 
+def _left(chunks: deque[list[Task]]) -> Iterator[list[Task]]:
+    """Take chunks while there are any; another thread may take some meanwhile."""
+    while True:
+        try:
+            chunk = chunks.popleft()
+        except IndexError:
+            return
+        yield chunk
+
+
 def _send(chunks: deque[list[Task]], jobs: int) -> Iterator[list[_Found]]:
     """Train the chunks that are left, and leave none, in other processes."""
     from joblib import Parallel, delayed
 
-    def left() -> Iterator[list[Task]]:
-        while chunks:
-            yield chunks.popleft()
-
     # of one job joblib makes no process; `pre_dispatch` is the number of chunks that are under way at a time
     at_a_time = jobs if jobs > 0 else "n_jobs"
     parallel = Parallel(n_jobs=2 if jobs == 1 else jobs, return_as="generator_unordered", pre_dispatch=at_a_time)
-    yield from parallel(delayed(_train_there)(chunk) for chunk in left())
+    yield from parallel(delayed(_train_there)(chunk) for chunk in _left(chunks))
 
 
 def _jobs() -> tuple[int, bool]:
