@@ -31,7 +31,7 @@ Callback = Callable[[Epoch], None]
 class FitResult(NamedTuple):
     """The result of training.
 
-    model : the network. stop_reason : "max_iter", "converged", "diverged" or "interrupted".
+    model : the network. stop_reason : "max_iter", "converged", "diverged", "interrupted" or "time_limit".
     n_iter : the epochs of this call, or the iterations of L-BFGS. message : SciPy's message, with L-BFGS.
     """
 
@@ -164,6 +164,8 @@ def prepare(
     split: Split | None = None,
     score: Score | None = None,
     callback: Callback | None = None,
+    validation: tuple[Any, ...] | None = None,
+    deadline: float | None = None,
     infinite_loss: bool = False,
     known_finite: bool = False,
     store: SampleStore | None = None,
@@ -177,6 +179,8 @@ def prepare(
         max_iter.
     split, score : functions for early stopping, see `split_rows` and `make_evaluator`.
     callback : called with an `Epoch` after each epoch.
+    validation : X, y and weights or None, on which early stopping scores the network in place of rows held out.
+    deadline : the time (`time.time`) after which no epoch begins, or None.
     infinite_loss : whether training goes on when the loss or a weight is not finite.
     known_finite : see `read_samples`. store : the samples that other networks have read.
     """
@@ -213,10 +217,15 @@ def prepare(
     if run.steps:
         if settings.plan.early_stopping:
             with run.backend.device_context():
-                _hold_out(run, split, score)
+                if validation is None:
+                    _hold_out(run, split, score)
+                else:
+                    held_out = same_samples(f"{where}: validation_data", run.model, *validation)
+                    run.evaluate = make_evaluator(run.model, held_out, settings.values["scoring"] == "loss", None)
         run.plan = replace(
             settings.plan,
             infinite_loss=infinite_loss,
+            deadline=deadline,
             batch_size=min(run.n, settings.plan.batch_size),
             shared_stream=isinstance(settings.values["random_state"], np.random.RandomState),
         )

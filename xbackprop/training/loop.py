@@ -102,8 +102,8 @@ def train(
 
     Returns
     -------
-    θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "diverged", or "interrupted" by Ctrl-C.
-    The last two keep θ, the counts and the stream of random numbers of the last whole epoch, its evaluation included;
+    θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "time_limit", "diverged", or
+    "interrupted" by Ctrl-C. The last two keep θ, the counts and the stream of random numbers of the last whole epoch, its evaluation included;
     the optimizer, whose moments the broken epoch has overwritten, starts anew.
     """
     backend = objective.backend
@@ -113,6 +113,9 @@ def train(
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
+        if plan.deadline is not None and time.time() >= plan.deadline:
+            progress.stop_reason = "time_limit"
+            break
         try:
             began = time.perf_counter()
             # steps that write into their arguments would leave nothing to return to

@@ -55,6 +55,7 @@ class Plan:
     early_stopping : whether the score of held-out rows decides when to stop, and the best θ is kept.
     infinite_loss : whether training goes on when the loss or θ is not finite.
     shared_stream : whether the random number generator is the user's own, who may draw from it in a callback.
+    deadline : the time (`time.time`) after which no epoch begins, or None.
     """
 
     optimizer: Optimizer
@@ -74,6 +75,7 @@ class Plan:
     early_stopping: bool = False
     infinite_loss: bool = False
     shared_stream: bool = False
+    deadline: float | None = None
 
     def rate(self, at: TrainingTime, factor: float, n_steps: int) -> float:
         """Return η of the step at this time, in an epoch of `n_steps`; `factor` is `Progress.rate_factor`."""
@@ -108,7 +110,7 @@ class Progress:
     best_theta, best_score : with early stopping, the best θ and its score.
     last_theta : the θ to go on from, where training has ended with another one: the best, or an average.
     training_rows, validation_rows : with early stopping, the rows to train on, and those held out.
-    stop_reason : "max_iter", "converged", "diverged" or "interrupted"; empty while training goes on.
+    stop_reason : "max_iter", "converged", "diverged", "interrupted" or "time_limit"; empty while training goes on.
     digest : of the data (`Data.digest`), or empty where nothing needs it.
     """
 

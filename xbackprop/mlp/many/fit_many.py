@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -13,6 +14,7 @@ from xbackprop.mlp.many.stacks import in_stacks
 from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, one_by_one, shape_of
 from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads
 from xbackprop.training.loop import Epoch
+from xbackprop.validation import positive
 
 Net = TypeVar("Net")
 WHERE = "fit_many"
@@ -26,6 +28,8 @@ def fit_many(
     *,
     rows: Sequence[Any] | None = None,
     data: Sequence[tuple[Any, ...]] | None = None,
+    validation_data: Any = None,
+    time_limit: float | None = None,
     callback: Callable[[int, Epoch], None] | None = None,
 ) -> list[Net]:
     """Train many networks in one run; each ends with the weights, curves and random stream that its own `fit` gives.
@@ -41,6 +45,10 @@ def fit_many(
     X, y, sample_weight : samples that all networks share, as `fit` takes them.
     rows : for each network the numbers of its rows, such as the training rows of a fold; None for all rows.
     data : where the tables differ, ``(X, y)`` or ``(X, y, sample_weight)`` for each network, in place of X and y.
+    validation_data : samples on which early stopping scores networks, in place of rows held out of their own:
+        ``(X, y)`` or ``(X, y, sample_weight)`` for all, or a list with such a tuple for each.
+    time_limit : seconds after which no epoch begins: networks keep what they have, their best weights with early
+        stopping, and starting weights if their turn did not come.
     callback : ``callback(i, epoch)``, called after each epoch of ``nets[i]`` with its `Epoch`.
 
     Networks with `verbose` print a line as they end, in place of a line for each epoch. Memory holds the samples once
@@ -67,7 +75,8 @@ def fit_many(
     [[0, 1, 1, 0], [0, 1, 1, 0], [0, 1, 1, 0]]
     """
     nets = list(nets)
-    fit_nets(WHERE, nets, (X, y, sample_weight), rows=rows, data=data, callback=callback)
+    options = fit_options(WHERE, nets, validation_data, time_limit)
+    fit_nets(WHERE, nets, (X, y, sample_weight), rows=rows, data=data, options=options, callback=callback)
     return nets
 
 
@@ -78,17 +87,23 @@ def fit_nets(
     *,
     rows: Sequence[Any] | None = None,
     data: Sequence[tuple[Any, ...]] | None = None,
+    options: Sequence[dict[str, Any]] | None = None,
     callback: Callable[[int, Epoch], None] | None = None,
     failures: dict[int, Exception] | None = None,
 ) -> None:
     """Do the work of `fit_many`, and of a `fit` that trains an ensemble; `where` is the user's call.
 
+    options : for each network further ones of its call of `mlp.fitting.prepare`.
     failures : takes the errors of networks by their places in the list, in which case the others go on.
     """
     places = _tables(where, nets, table, rows, data)
     _check_apart(where, nets)
     trained, owners = _networks(where, nets)
-    tasks = [Task(j, net, *places[owner.i]) for j, (net, owner) in enumerate(zip(trained, owners, strict=True))]
+    options = options or [{}] * len(nets)
+    tasks = [
+        Task(j, net, *places[owner.i], options[owner.i])
+        for j, (net, owner) in enumerate(zip(trained, owners, strict=True))
+    ]
     endings = ["untrained"] * len(tasks)
     note = None if callback is None else lambda j, epoch: callback(owners[j].i, epoch)
     try:
@@ -192,6 +207,23 @@ def _tables(
     return [(table, _checked_rows(where, i, given, n)) for i, given in each]
 
 
+def fit_options(where: str, nets: Sequence[Any], validation_data: Any, time_limit: float | None) -> list[dict[str, Any]]:
+    """Return for each network the options of `mlp.fitting.prepare` that these arguments of `fit_many` stand for."""
+    deadline = None if time_limit is None else time.time() + positive(where, "time_limit", time_limit)
+    if validation_data is None:
+        return [{"deadline": deadline}] * len(nets)
+    shared = isinstance(validation_data, tuple)
+    each = [validation_data] * len(nets) if shared else _one_each(where, "validation_data", validation_data, len(nets))
+    for i, net in enumerate(nets):
+        if not net.early_stopping or callable(net.scoring):
+            raise ValueError(
+                f"{where}: validation_data is for early stopping, by the network's own score or its loss: nets[{i}] "
+                f"must have early_stopping=True and no function as scoring"
+            )
+    samples = [_samples(where, i, given, "validation_data") for i, given in enumerate(each)]
+    return [{"validation": given, "deadline": deadline} for given in samples]
+
+
 def _one_each(where: str, name: str, given: Any, k: int) -> list[Any]:
     given = list(given)
     if len(given) != k:
@@ -199,9 +231,9 @@ def _one_each(where: str, name: str, given: Any, k: int) -> list[Any]:
     return given
 
 
-def _samples(where: str, i: int, given: Any) -> Samples:
+def _samples(where: str, i: int, given: Any, name: str = "data") -> Samples:
     if not isinstance(given, tuple | list) or len(given) not in (2, 3):
-        raise ValueError(f"{where}: data[{i}] must be (X, y) or (X, y, sample_weight), got {type(given).__name__}")
+        raise ValueError(f"{where}: {name}[{i}] must be (X, y) or (X, y, sample_weight), got {type(given).__name__}")
     X, y, *weight = given
     return X, y, weight[0] if weight else None
 

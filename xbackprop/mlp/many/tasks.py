@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -58,12 +58,16 @@ class Trainable(NamedTuple):
 
 @dataclass(eq=False)
 class Task:
-    """Network `i` of many: an `MLP` or an estimator, to be trained on these rows of a table; None for all of them."""
+    """Network `i` of many: an `MLP` or an estimator, to be trained on these rows of a table; None for all of them.
+
+    options : further ones of `mlp.fitting.prepare`: validation and deadline.
+    """
 
     i: int
     net: Any
     table: Samples
     rows: np.ndarray | None = None
+    options: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def trainable(self) -> Trainable:
@@ -81,7 +85,8 @@ class Task:
 
     def fitting(self, note: Note) -> Fitting:
         """Return the call of `fit` in its parts."""
-        return self.trainable.fitting(*self.samples(), partial(note, self.i))
+        call = self.trainable.fitting(*self.samples(), partial(note, self.i))
+        return call._replace(options={**call.options, **self.options})
 
     def samples(self) -> Samples:
         """Return X, y and the weights to train on."""

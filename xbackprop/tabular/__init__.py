@@ -1,0 +1,1 @@
+"""Networks for tables: `TableEncoder`, `TabularClassifier` and `TabularRegressor`."""
