@@ -90,11 +90,15 @@ def fit_nets(
     options: Sequence[dict[str, Any]] | None = None,
     callback: Callable[[int, Epoch], None] | None = None,
     failures: dict[int, Exception] | None = None,
+    ended: Callable[[int], None] | None = None,
+    quiet: bool = False,
 ) -> None:
     """Do the work of `fit_many`, and of a `fit` that trains an ensemble; `where` is the user's call.
 
     options : for each network further ones of its call of `mlp.fitting.prepare`.
     failures : takes the errors of networks by their places in the list, in which case the others go on.
+    ended : called as each network has ended, with the number of those that have. quiet : whether to leave out the
+        warning that networks stopped at max_iter.
     """
     places = _tables(where, nets, table, rows, data)
     _check_apart(where, nets)
@@ -107,18 +111,20 @@ def fit_nets(
     endings = ["untrained"] * len(tasks)
     note = None if callback is None else lambda j, epoch: callback(owners[j].i, epoch)
     try:
-        for ended in train_tasks(tasks, note):
-            if ended.error is not None and failures is not None:
-                failures[owners[ended.i].i], endings[ended.i] = ended.error, "failed"
+        for i, stop_reason, error in train_tasks(tasks, note):
+            if error is not None and failures is not None:
+                failures[owners[i].i], endings[i] = error, "failed"
                 continue
-            if ended.error is not None:
-                ended.error.add_note(f"{where}: this is of {owners[ended.i].name}")
-                raise ended.error
-            endings[ended.i] = ended.stop_reason
-            if trained[ended.i].verbose:
-                done, epochs = len(endings) - endings.count("untrained"), trained[ended.i].n_iter_
-                name = owners[ended.i].name
-                print(f"{done} of {len(tasks)} networks: {name} ended after {epochs} epochs, {ended.stop_reason}")
+            if error is not None:
+                error.add_note(f"{where}: this is of {owners[i].name}")
+                raise error
+            endings[i] = stop_reason
+            done = len(endings) - endings.count("untrained")
+            if ended is not None:
+                ended(done)
+            if trained[i].verbose:
+                epochs, name = trained[i].n_iter_, owners[i].name
+                print(f"{done} of {len(tasks)} networks: {name} ended after {epochs} epochs, {stop_reason}")
     except KeyboardInterrupt:
         pass
     if failures is not None:
@@ -128,7 +134,7 @@ def fit_nets(
                 "failed",
             )
     _assemble(where, nets, trained, owners, endings)
-    _warn(where, trained, [owner.name for owner in owners], endings)
+    _warn(where, trained, [owner.name for owner in owners], ["" if quiet and e == "max_iter" else e for e in endings])
 
 
 class _Owner(NamedTuple):

@@ -1,0 +1,258 @@
+"""`BaseTabular`: the training of `TabularClassifier` and `TabularRegressor`, and all that both can do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from xbackprop.tabular.candidates import PRESETS, Preset, Ranges, draw_settings
+from xbackprop.tabular.columns import Table
+from xbackprop.tabular.encoder import ColumnReport, TableEncoder
+from xbackprop.tabular.reading import read_table
+from xbackprop.tabular.search import Samples, Trained, outputs, search
+from xbackprop.tabular.selection import find_metric
+from xbackprop.tabular.splits import Split, make_splits
+from xbackprop.validation import fraction, integer, non_negative, number, positive
+
+#: The rows of a training step: a fortieth of the rows, a power of two between these.
+SMALLEST_BATCH, LARGEST_BATCH = 32, 256
+FOLDS = 5
+
+
+class BaseTabular(BaseEstimator):
+    """The base class of the classifier and the regressor for tables."""
+
+    _task: str
+    _encoders: list[TableEncoder]
+    _networks: list[list[Any]]
+    _n_classes: int
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+        groups: Any = None,
+        time_order: Any = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Self:
+        """Encode the table, train the candidates, and choose the ensemble.
+
+        Parameters
+        ----------
+        X : a table as `TableEncoder` takes it: pandas, polars, pyarrow, a mapping of columns, rows, an array.
+        y : labels (n_samples,), or numbers (n_samples,) or (n_samples, n_outputs).
+        sample_weight : (n_samples,), or None for equal weights.
+        validation_data : ``(X, y)`` to validate on, in place of rows of X.
+        groups : labels (n_samples,): rows of one label are never on both sides of a split.
+        time_order : numbers or dates (n_samples,): the last rows validate those trained on earlier ones.
+        progress : ``progress(done, all)``, called as each network has ended.
+        """
+        began, where = time.time(), f"{type(self).__name__}.fit"
+        size = self._size(where)
+        table = read_table(where, X)
+        y = self._targets(where, y, table.n)
+        weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
+        samples = Samples(table, y, weight, self._n_classes)
+        rng = check_random_state(self.random_state)
+        outside = None if validation_data is None else self._outside(where, *validation_data)
+        splits = self._splits(where, samples, size, rng, outside, groups, time_order)
+        metric = find_metric(where, self.metric, self._task, getattr(self, "classes_", None))
+        n_train = len(splits[0].train)
+        given = draw_settings(self._ranges(where), size.candidates, rng)
+        settings = [{**self._fixed(size, n_train), **drawn} for drawn in given]
+        seeds = rng.randint(2**31 - 1, size=(len(settings), len(splits))).tolist()
+        deadline = None
+        if self.time_limit is not None:
+            deadline = began + 0.9 * positive(where, "time_limit", self.time_limit)  # the rest is for choosing
+        trained = search(
+            where, samples, splits, self._encoder(), settings, metric, most=size.kept, seeds=seeds, deadline=deadline,
+            outside=outside, progress=progress,
+        )  # fmt: skip
+        self._publish(trained, X, table)
+        self.metric_, self._sign = metric.name, metric.sign
+        self.time_limit_reached_ = trained.cut_short
+        self.validation_predictions_ = trained.validation
+        self.validation_score_ = trained.steps[-1].score * metric.sign
+        self.leaderboard_ = _leaderboard(trained, given, metric.sign)
+        self.fit_seconds_ = time.time() - began
+        return self
+
+    def _publish(self, trained: Trained, X: Any, table: Table) -> None:
+        chosen = [step.candidate for step in trained.steps]
+        self._encoders = trained.encoders
+        self._networks = [trained.networks[i] for i in chosen]
+        self.n_features_in_ = len(table.columns)
+        if hasattr(trained.encoders[0], "feature_names_in_") or not isinstance(X, np.ndarray | list | tuple | Table):
+            self.feature_names_in_ = np.array(list(table.columns), dtype=object)
+        else:
+            self.__dict__.pop("feature_names_in_", None)
+
+    @property
+    def columns_(self) -> dict[str, ColumnReport]:
+        """What became of each column of the table, by its name; of several folds, in the first."""
+        check_is_fitted(self)
+        return self._encoders[0].columns_
+
+    @property
+    def networks_(self) -> list[Any]:
+        """The networks of the ensemble, each an `MLP` on the columns that its encoder makes."""
+        check_is_fitted(self)
+        return [net for of in self._networks for net in of if net is not None]
+
+    def _each(self, method: str, X: Any) -> np.ndarray:
+        """Return the outputs of every network (M, n, …) for the rows of X."""
+        check_is_fitted(self)
+        table = read_table(f"{type(self).__name__}.{method}", X)
+        if not isinstance(X, np.ndarray | list | tuple) and len(table.columns) < 1:
+            raise ValueError(f"{type(self).__name__}.{method}: X has no columns")
+        found = []
+        for k, encoder in enumerate(self._encoders):
+            mine = [of[k] for of in self._networks if of[k] is not None]
+            if mine:
+                encoded = encoder.transform(_checked(self, method, X, table))
+                found += [outputs(net, encoded, self._n_classes) for net in mine]
+        return np.stack(found)
+
+    def _size(self, where: str) -> Preset:
+        """Return the preset, with what the parameters override."""
+        if self.preset not in PRESETS:
+            raise ValueError(f"{where}: preset must be one of {tuple(PRESETS)}, got {self.preset!r}")
+        size = PRESETS[self.preset]
+        if self.n_networks is not None:
+            size = size._replace(candidates=integer(where, "n_networks", self.n_networks, 1))
+        if self.max_iter is not None:
+            size = size._replace(epochs=integer(where, "max_iter", self.max_iter, 1))
+        return size
+
+    def _ranges(self, where: str) -> Ranges:
+        """Check the ranges of the settings."""
+        for name in ("learning_rate", "weight_decay", "dropout", "depth"):
+            bounds = getattr(self, name)
+            if not isinstance(bounds, tuple | list) or len(bounds) != 2 or not bounds[0] <= bounds[1]:
+                raise ValueError(f"{where}: {name} must be two numbers, from and to, got {bounds!r}")
+            check = {"learning_rate": positive, "weight_decay": non_negative, "dropout": fraction}.get(name)
+            for bound in bounds:
+                _ = integer(where, name, bound, 0) if check is None else check(where, name, bound)
+        return Ranges(
+            self.learning_rate, self.weight_decay, self.dropout, self.depth, integer(where, "width", self.width, 1)
+        )
+
+    def _fixed(self, size: Preset, n: int) -> dict[str, Any]:
+        """Return the settings that all candidates share, for n training rows."""
+        batch = LARGEST_BATCH
+        while batch > SMALLEST_BATCH and batch * 40 > n:
+            batch //= 2
+        return {
+            **self._of_task(),
+            "activation": self.activation,
+            "solver": "adamw",
+            "batch_size": batch,
+            "ema_decay": self.ema_decay,
+            "early_stopping": True,
+            "scoring": "loss",
+            "tol": 0.0,
+            "n_iter_no_change": size.patience,
+            "max_iter": size.epochs,
+            "dtype": "float32",
+            "backend": self.backend,
+            "device": self.device,
+        }
+
+    def _encoder(self) -> TableEncoder:
+        return TableEncoder() if self.encoder is None else self.encoder
+
+    def _splits(
+        self, where: str, samples: Samples, size: Preset, rng: np.random.RandomState, outside: Samples | None, groups: Any,
+        time_order: Any,
+    ) -> list[Split]:  # fmt: skip
+        n = samples.table.n
+        if outside is not None:
+            return [Split(np.arange(n), np.arange(0))]
+        part = number(where, "validation_fraction", self.validation_fraction, lambda v: 0 < v < 1, "a number in (0, 1)")
+        folds = self.folds
+        if folds == "auto":
+            folds = min(FOLDS, n) if n < size.folds_below else 1
+        integer(where, "folds", folds, 1)
+        if folds > n:
+            raise ValueError(f"{where}: folds must be at most the number of rows, {n}, got {folds}")
+        order = None if time_order is None else _numbers_of(where, time_order, n)
+        return make_splits(where, samples.y, self._task, folds, part, rng, groups, order)
+
+    def _outside(self, where: str, X: Any, y: Any, weight: Any = None) -> Samples:
+        table = read_table(f"{where}: validation_data", X)
+        weight = None if weight is None else _weights(where, weight, table.n)
+        return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self._n_classes)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_networks")
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    # of the subclasses
+    def _targets(self, where: str, y: Any, n: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def _known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+        raise NotImplementedError
+
+    def _of_task(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def _checked(model: BaseTabular, method: str, X: Any, table: Table) -> Any:
+    """Return the table; raise ValueError for an array with another number of columns than in `fit`."""
+    plain = isinstance(X, np.ndarray | list | tuple) and all(name.startswith("x") for name in table.columns)
+    if plain and not hasattr(model, "feature_names_in_") and len(table.columns) != model.n_features_in_:
+        raise ValueError(
+            f"X has {len(table.columns)} features, but {type(model).__name__} is expecting {model.n_features_in_} "
+            f"features as input"
+        )
+    return table
+
+
+def _leaderboard(trained: Trained, given: Sequence[dict[str, Any]], sign: float) -> list[dict[str, Any]]:
+    """Return a row for each candidate, the best first: its score, whether it is in, epochs, and settings."""
+    order = {step.candidate: place + 1 for place, step in enumerate(trained.steps)}
+    rows = []
+    for i, settings in enumerate(given):
+        epochs = [net.n_iter_ for net in trained.networks[i] if net is not None]
+        rows.append(
+            {
+                "candidate": i,
+                "score": trained.scores[i] * sign,
+                "chosen": order.get(i, 0),
+                "epochs": float(np.mean(epochs)) if epochs else 0.0,
+                **{name: value for name, value in settings.items() if name != "hidden_layer_sizes"},
+                "depth": len(settings["hidden_layer_sizes"]),
+            }
+        )
+    return sorted(rows, key=lambda row: (np.isnan(row["score"]), -row["score"] * sign))
+
+
+def _weights(where: str, weight: Any, n: int) -> np.ndarray:
+    values = np.asarray(weight, dtype=np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all() or (values < 0).any() or not values.any():
+        raise ValueError(f"{where}: sample_weight must be {n} numbers of at least 0, not all of them 0")
+    return values
+
+
+def _numbers_of(where: str, order: Any, n: int) -> np.ndarray:
+    """Return dates or numbers, by which rows are ordered, as numbers."""
+    column = next(iter(read_table(where, {"time_order": order}).columns.values()))
+    if len(column.values) != n or column.kind not in ("number", "date") or column.missing.any():
+        raise ValueError(f"{where}: time_order must be {n} numbers or dates, none of them missing")
+    return column.values.astype(np.float64)
