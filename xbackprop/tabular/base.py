@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from xbackprop.tabular.candidates import PRESETS, Preset, Ranges, draw_settings
+from xbackprop.mlp.mlp import MLP
+from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.tabular.candidates import PRESETS, Candidate, Preset, Ranges, draw_candidates
 from xbackprop.tabular.columns import Table
-from xbackprop.tabular.encoder import ColumnReport, TableEncoder
+from xbackprop.tabular.encoder import BINS, ColumnReport, TableEncoder, has_names
 from xbackprop.tabular.reading import read_table
 from xbackprop.tabular.search import Samples, Trained, outputs, search
 from xbackprop.tabular.selection import find_metric
@@ -25,12 +27,18 @@ SMALLEST_BATCH, LARGEST_BATCH = 32, 256
 FOLDS = 5
 
 
+class Group(NamedTuple):
+    """Networks of the ensemble that have one encoder."""
+
+    encoder: TableEncoder
+    networks: list[MLP]
+
+
 class BaseTabular(BaseEstimator):
     """The base class of the classifier and the regressor for tables."""
 
     _task: str
-    _encoders: list[TableEncoder]
-    _networks: list[list[Any]]
+    _groups: list[Group]
     _n_classes: int
 
     def fit(
@@ -67,31 +75,34 @@ class BaseTabular(BaseEstimator):
         splits = self._splits(where, samples, size, rng, outside, groups, time_order)
         metric = find_metric(where, self.metric, self._task, getattr(self, "classes_", None))
         n_train = len(splits[0].train)
-        given = draw_settings(self._ranges(where), size.candidates, rng)
-        settings = [{**self._fixed(size, n_train), **drawn} for drawn in given]
-        seeds = rng.randint(2**31 - 1, size=(len(settings), len(splits))).tolist()
+        candidates = draw_candidates(self._ranges(where), size.candidates, rng)
+        seeds = rng.randint(2**31 - 1, size=(len(candidates), len(splits))).tolist()
         deadline = None
         if self.time_limit is not None:
             deadline = began + 0.9 * positive(where, "time_limit", self.time_limit)  # the rest is for choosing
         trained = search(
-            where, samples, splits, self._encoder(), settings, metric, most=size.kept, seeds=seeds, deadline=deadline,
-            outside=outside, progress=progress,
+            where, samples, splits, self._encoder(), candidates, metric, fixed=self._fixed(size, n_train),
+            most=size.kept, seeds=seeds, deadline=deadline, outside=outside, progress=progress,
         )  # fmt: skip
-        self._publish(trained, X, table)
+        self._publish(trained, candidates, X, table)
         self.metric_, self._sign = metric.name, metric.sign
         self.time_limit_reached_ = trained.cut_short
         self.validation_predictions_ = trained.validation
         self.validation_score_ = trained.steps[-1].score * metric.sign
-        self.leaderboard_ = _leaderboard(trained, given, metric.sign)
+        self.leaderboard_ = _leaderboard(trained, candidates, metric.sign)
         self.fit_seconds_ = time.time() - began
         return self
 
-    def _publish(self, trained: Trained, X: Any, table: Table) -> None:
-        chosen = [step.candidate for step in trained.steps]
-        self._encoders = trained.encoders
-        self._networks = [trained.networks[i] for i in chosen]
+    def _publish(self, trained: Trained, candidates: Sequence[Candidate], X: Any, table: Table) -> None:
+        """Keep the networks of the chosen candidates, and the encoders that they need."""
+        groups: dict[tuple[str, int], list[MLP]] = {}
+        for step in trained.steps:
+            for k, net in enumerate(trained.networks[step.candidate]):
+                if net is not None:
+                    groups.setdefault((candidates[step.candidate].bins, k), []).append(net)
+        self._groups = [Group(trained.encoders[bins][k], nets) for (bins, k), nets in groups.items()]
         self.n_features_in_ = len(table.columns)
-        if hasattr(trained.encoders[0], "feature_names_in_") or not isinstance(X, np.ndarray | list | tuple | Table):
+        if has_names(X):
             self.feature_names_in_ = np.array(list(table.columns), dtype=object)
         else:
             self.__dict__.pop("feature_names_in_", None)
@@ -100,26 +111,27 @@ class BaseTabular(BaseEstimator):
     def columns_(self) -> dict[str, ColumnReport]:
         """What became of each column of the table, by its name; of several folds, in the first."""
         check_is_fitted(self)
-        return self._encoders[0].columns_
+        return self._groups[0].encoder.columns_
 
     @property
     def networks_(self) -> list[Any]:
         """The networks of the ensemble, each an `MLP` on the columns that its encoder makes."""
         check_is_fitted(self)
-        return [net for of in self._networks for net in of if net is not None]
+        return [net for group in self._groups for net in group.networks]
 
     def _each(self, method: str, X: Any) -> np.ndarray:
         """Return the outputs of every network (M, n, …) for the rows of X."""
         check_is_fitted(self)
         table = read_table(f"{type(self).__name__}.{method}", X)
-        if not isinstance(X, np.ndarray | list | tuple) and len(table.columns) < 1:
-            raise ValueError(f"{type(self).__name__}.{method}: X has no columns")
+        if not (has_names(X) or len(table.columns) == self.n_features_in_):
+            raise ValueError(
+                f"X has {len(table.columns)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
+                f"features as input"
+            )
         found = []
-        for k, encoder in enumerate(self._encoders):
-            mine = [of[k] for of in self._networks if of[k] is not None]
-            if mine:
-                encoded = encoder.transform(_checked(self, method, X, table))
-                found += [outputs(net, encoded, self._n_classes) for net in mine]
+        for encoder, networks in self._groups:
+            encoded = encoder.transform(table)
+            found += [outputs(net, encoded, self._n_classes) for net in networks]
         return np.stack(found)
 
     def _size(self, where: str) -> Preset:
@@ -143,8 +155,17 @@ class BaseTabular(BaseEstimator):
             for bound in bounds:
                 _ = integer(where, name, bound, 0) if check is None else check(where, name, bound)
         return Ranges(
-            self.learning_rate, self.weight_decay, self.dropout, self.depth, integer(where, "width", self.width, 1)
-        )
+            self.learning_rate, self.weight_decay, self.dropout, self.depth, integer(where, "width", self.width, 1),
+            self._several(where, "bins", BINS), self._several(where, "activation", tuple(ACTIVATIONS)),
+        )  # fmt: skip
+
+    def _several(self, where: str, name: str, known: Sequence[str]) -> tuple[Any, ...]:
+        """Return a parameter that has one value or several, as a tuple."""
+        given = getattr(self, name)
+        values = (given,) if isinstance(given, str) or not isinstance(given, Sequence) else tuple(given)
+        if not values or any(isinstance(v, str) and v not in known for v in values):
+            raise ValueError(f"{where}: {name} must be among {known}, one or several, got {given!r}")
+        return values
 
     def _fixed(self, size: Preset, n: int) -> dict[str, Any]:
         """Return the settings that all candidates share, for n training rows."""
@@ -153,7 +174,6 @@ class BaseTabular(BaseEstimator):
             batch //= 2
         return {
             **self._of_task(),
-            "activation": self.activation,
             "solver": "adamw",
             "batch_size": batch,
             "ema_decay": self.ema_decay,
@@ -193,7 +213,7 @@ class BaseTabular(BaseEstimator):
         return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self._n_classes)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_networks")
+        return hasattr(self, "_groups")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -213,22 +233,11 @@ class BaseTabular(BaseEstimator):
         raise NotImplementedError
 
 
-def _checked(model: BaseTabular, method: str, X: Any, table: Table) -> Any:
-    """Return the table; raise ValueError for an array with another number of columns than in `fit`."""
-    plain = isinstance(X, np.ndarray | list | tuple) and all(name.startswith("x") for name in table.columns)
-    if plain and not hasattr(model, "feature_names_in_") and len(table.columns) != model.n_features_in_:
-        raise ValueError(
-            f"X has {len(table.columns)} features, but {type(model).__name__} is expecting {model.n_features_in_} "
-            f"features as input"
-        )
-    return table
-
-
-def _leaderboard(trained: Trained, given: Sequence[dict[str, Any]], sign: float) -> list[dict[str, Any]]:
+def _leaderboard(trained: Trained, candidates: Sequence[Candidate], sign: float) -> list[dict[str, Any]]:
     """Return a row for each candidate, the best first: its score, whether it is in, epochs, and settings."""
     order = {step.candidate: place + 1 for place, step in enumerate(trained.steps)}
     rows = []
-    for i, settings in enumerate(given):
+    for i, (bins, settings) in enumerate(candidates):
         epochs = [net.n_iter_ for net in trained.networks[i] if net is not None]
         rows.append(
             {
@@ -238,6 +247,7 @@ def _leaderboard(trained: Trained, given: Sequence[dict[str, Any]], sign: float)
                 "epochs": float(np.mean(epochs)) if epochs else 0.0,
                 **{name: value for name, value in settings.items() if name != "hidden_layer_sizes"},
                 "depth": len(settings["hidden_layer_sizes"]),
+                "bins": bins,
             }
         )
     return sorted(rows, key=lambda row: (np.isnan(row["score"]), -row["score"] * sign))

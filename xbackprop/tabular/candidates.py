@@ -38,6 +38,7 @@ class Ranges(NamedTuple):
 
     learning_rate, weight_decay : log-uniform between two numbers. dropout : 0 with probability ½, else uniform.
     depth : the number of hidden layers, uniform among whole numbers. width : that of the hidden layers.
+    bins, activation : taken in turns: the encodings of numbers, and the activations.
     """
 
     learning_rate: Range
@@ -45,10 +46,19 @@ class Ranges(NamedTuple):
     dropout: Range
     depth: tuple[int, int]
     width: int
+    bins: tuple[str, ...]
+    activation: tuple[Any, ...]
 
 
-def draw_settings(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[dict[str, Any]]:
-    """Draw the settings of n candidates; the first has the middle of every range, which is good by itself.
+class Candidate(NamedTuple):
+    """The settings of a network, as `MLP` has them, and the bins of its encoder."""
+
+    bins: str
+    settings: dict[str, Any]
+
+
+def draw_candidates(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[Candidate]:
+    """Draw n candidates; the first has the middle of every range, which is good by itself.
 
     The ranges are those of TabPack (ICML 2026), narrowed to what pays within the epochs of the presets.
     """
@@ -63,7 +73,12 @@ def draw_settings(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[di
         )
         for _ in range(n - 1)
     ]  # fmt: skip
-    return [middle, *drawn]
+    return [
+        Candidate(
+            ranges.bins[i % len(ranges.bins)], {**settings, "activation": ranges.activation[i % len(ranges.activation)]}
+        )
+        for i, settings in enumerate([middle, *drawn])
+    ]
 
 
 def _settings(ranges: Ranges, rate: float, decay: float, dropout: float, depth: int) -> dict[str, Any]:

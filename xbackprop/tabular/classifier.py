@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         dropout: tuple[float, float] = (0.0, 0.5),
         depth: tuple[int, int] = (1, 3),
         width: int = 128,
-        activation: str = "relu",
+        bins: str | Sequence[str] = ("quantile", "tree", "none"),
+        activation: Any = ("silu", "relu"),
         ema_decay: float | None = 0.99,
         label_smoothing: float = 0.0,
         encoder: TableEncoder | None = None,

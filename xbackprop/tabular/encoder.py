@@ -178,7 +178,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         targets, task = _targets(where, y, given.n, self.task)
         self.n_features_in_ = len(given.columns)
         self.feature_names_in_ = np.array(list(given.columns), dtype=object)
-        if not _has_names(X):
+        if not has_names(X):
             del self.feature_names_in_
         self._names = list(given.columns)
         kinds: dict[str, str] = {}
@@ -294,7 +294,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Read a table to encode: the columns that are used, each as the kind that it had in `fit`."""
         where = f"{type(self).__name__}.{method}"
         table = read_table(where, X)
-        if not _has_names(X) and len(table.columns) != self.n_features_in_:
+        if not has_names(X) and len(table.columns) != self.n_features_in_:
             raise ValueError(
                 f"X has {len(table.columns)} features, but {type(self).__name__} is expecting {self.n_features_in_} "
                 f"features as input"
@@ -357,7 +357,7 @@ def _fitting(widths: list[int], limit: int) -> int:
     return most
 
 
-def _has_names(X: Any) -> bool:
+def has_names(X: Any) -> bool:
     """Return whether the columns of a user's table have names of their own."""
     if isinstance(X, Table):
         return True

@@ -16,7 +16,8 @@ folds : the number of folds: each candidate has a network for each, which valida
 validation_fraction : the fraction of the rows that a single split validates on.
 learning_rate, weight_decay, dropout, depth : from and to: what candidates' settings are drawn from. The first candidate
     has the middle of each. width : the width of the hidden layers.
-activation, ema_decay, {own} : as `MLP` has them.
+bins, activation : one or several, which candidates take in turns: the `bins` of `TableEncoder`, and the activation of
+    the hidden layers. ema_decay, {own} : as `MLP` has them.
 encoder : a `TableEncoder` with parameters of your choice; None for its defaults.
 backend, device : as `MLP` has them.
 random_state : the seed, or a RandomState. The same one gives the same model, unless the time limit cut it short.
@@ -24,7 +25,7 @@ random_state : the seed, or a RandomState. The same one gives the same model, un
 
 ATTRIBUTES = """
 leaderboard_ : a row for each candidate, the best first, as a dict: candidate, score, chosen (its place in the order of
-    the selection, 0 if it is not in), epochs, learning_rate_init, weight_decay, dropout, depth.
+    the selection, 0 if it is not in), epochs, learning_rate_init, weight_decay, dropout, activation, depth, bins.
 validation_score_, metric_ : the ensemble's score by the metric, on rows that its networks were not trained on; since
     the ensemble was chosen by it, it is a little too good.
 validation_predictions_ : the ensemble's predictions for those rows, NaN for all others.

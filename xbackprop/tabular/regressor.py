@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         dropout: tuple[float, float] = (0.0, 0.2),
         depth: tuple[int, int] = (1, 3),
         width: int = 128,
-        activation: str = "relu",
+        bins: str | Sequence[str] = ("quantile", "tree", "none"),
+        activation: Any = ("silu", "relu"),
         ema_decay: float | None = 0.99,
         loss: str = "auto",
         encoder: TableEncoder | None = None,

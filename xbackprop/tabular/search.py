@@ -12,6 +12,7 @@ from sklearn.base import clone
 from xbackprop.errors import DivergenceError
 from xbackprop.mlp.many.fit_many import fit_nets
 from xbackprop.mlp.mlp import MLP
+from xbackprop.tabular.candidates import Candidate
 from xbackprop.tabular.columns import Table
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.selection import Metric, Step, select_greedily
@@ -38,13 +39,13 @@ class Samples(NamedTuple):
 class Trained(NamedTuple):
     """The result of a search.
 
-    encoders : one for each split. networks : ``networks[i][k]`` is that of candidate i and split k, None where it was
-    not trained. scores : of each candidate alone, NaN where it was not trained. steps : the selection, in its order.
+    encoders : for each kind of bins one for each split. networks : ``networks[i][k]`` is that of candidate i and split
+    k, None where it was not trained. scores : of each candidate alone, NaN where it was not trained. steps : the selection, in its order.
     validation : the mean of the chosen candidates' predictions, for rows that validated; NaN for all others.
     cut_short : whether the time limit ended training.
     """
 
-    encoders: list[TableEncoder]
+    encoders: dict[str, list[TableEncoder]]
     networks: list[list[MLP | None]]
     scores: list[float]
     steps: list[Step]
@@ -60,9 +61,10 @@ def search(
     samples: Samples,
     splits: Sequence[Split],
     encoder: TableEncoder,
-    settings: Sequence[dict[str, Any]],
+    candidates: Sequence[Candidate],
     metric: Metric,
     *,
+    fixed: dict[str, Any],
     most: int,
     seeds: Sequence[Sequence[int]],
     deadline: float | None = None,
@@ -71,31 +73,35 @@ def search(
 ) -> Trained:
     """Train every candidate on every split, each with early stopping on the rows that validate, and choose.
 
-    Each split has an encoder of its own, which sees its training rows alone.
+    Each split has encoders of its own, which see its training rows alone.
 
     Parameters
     ----------
-    settings : of `MLP`, for each candidate. seeds : for each candidate and split.
+    fixed : the settings that all candidates share. seeds : for each candidate and split.
     most : the most candidates in the ensemble. deadline : the time after which no epoch begins.
     outside : validation rows that are not among the samples, in place of those of the only split.
     """
-    encoders, training, validation = [], [], []
-    for split in splits:
+    encoders: dict[str, list[TableEncoder]] = {candidate.bins: [] for candidate in candidates}
+    training: dict[tuple[str, int], tuple[Any, ...]] = {}
+    validation: dict[tuple[str, int], tuple[Any, ...]] = {}
+    task = "classification" if samples.n_classes else "regression"
+    for k, split in enumerate(splits):
         rows = samples.take(split.train)
         held_out = samples.take(split.validation) if outside is None else outside
-        own = clone(encoder).set_params(task="regression" if not samples.n_classes else "classification")
-        training.append((own.fit_transform(rows.table, rows.y), rows.y, rows.weight))
-        validation.append((own.transform(held_out.table), held_out.y, held_out.weight))
-        encoders.append(own)
-    pairs = [(i, k) for i in range(len(settings)) for k in range(len(splits))]
-    nets = [MLP(**settings[i], random_state=seeds[i][k]) for i, k in pairs]
-    options: list[dict[str, Any]] = [{"validation": validation[k], "deadline": deadline} for _, k in pairs]
-    if samples.n_classes:
-        for option, (_, k) in zip(options, pairs, strict=True):
-            if len(np.unique(training[k][1])) < samples.n_classes:  # a rare class may be missing from a fold
-                option["classes"] = np.arange(samples.n_classes)
+        for bins, of in encoders.items():
+            own = clone(encoder).set_params(task=task, bins=bins)
+            training[bins, k] = own.fit_transform(rows.table, rows.y), rows.y, rows.weight
+            validation[bins, k] = own.transform(held_out.table), held_out.y, held_out.weight
+            of.append(own)
+    pairs = [(i, k) for i in range(len(candidates)) for k in range(len(splits))]
+    places = [(candidates[i].bins, k) for i, k in pairs]
+    nets = [MLP(**{**fixed, **candidates[i].settings}, random_state=seeds[i][k]) for i, k in pairs]
+    options: list[dict[str, Any]] = [{"validation": validation[place], "deadline": deadline} for place in places]
+    for option, place in zip(options, places, strict=True):
+        if len(np.unique(training[place][1])) < samples.n_classes:  # a rare class may be missing from a fold
+            option["classes"] = np.arange(samples.n_classes)
     failures: dict[int, Exception] = {}
-    data = [training[k] for _, k in pairs]
+    data = [training[place] for place in places]
     ended = None if progress is None else lambda done: progress(done, len(nets))
     fit_nets(where, nets, (None, None, None), data=data, options=options, failures=failures, ended=ended, quiet=True)
     for error in failures.values():
@@ -106,7 +112,7 @@ def search(
         if failures:
             raise next(iter(failures.values()))
         raise ValueError(f"{where}: no network has trained for one epoch within time_limit; allow more seconds")
-    networks: list[list[MLP | None]] = [[None] * len(splits) for _ in settings]
+    networks: list[list[MLP | None]] = [[None] * len(splits) for _ in candidates]
     for (i, k), net, is_done in zip(pairs, nets, done, strict=True):
         networks[i][k] = net if is_done else None
     whole = [i for i, of in enumerate(networks) if all(of)]
@@ -115,7 +121,13 @@ def search(
         whole = [first]
     rows = [split.validation for split in splits] if outside is None else [np.arange(outside.table.n)]
     judged = samples if outside is None else outside
-    predictions = [_out_of_fold(networks[i], validation, rows, judged, samples.n_classes) for i in whole]
+    predictions = [
+        _out_of_fold(
+            networks[i], [validation[candidates[i].bins, k][0] for k in range(len(splits))], rows, judged,
+            samples.n_classes,
+        )
+        for i in whole
+    ]  # fmt: skip
     seen = ~np.isnan(predictions[0]).reshape(len(predictions[0]), -1).any(axis=1)
     weight = None if judged.weight is None else judged.weight[seen]
 
@@ -123,7 +135,7 @@ def search(
         return metric.score(judged.y[seen], p, weight)
 
     steps = [step._replace(candidate=whole[step.candidate]) for step in select_greedily([p[seen] for p in predictions], score, most)]
-    scores = [float("nan")] * len(settings)
+    scores = [float("nan")] * len(candidates)
     for i, p in zip(whole, predictions, strict=True):
         scores[i] = score(p[seen])
     chosen = [predictions[whole.index(step.candidate)] for step in steps]
@@ -138,13 +150,13 @@ def outputs(net: MLP, X: np.ndarray, n_classes: int) -> np.ndarray:
 
 
 def _out_of_fold(
-    networks: Sequence[MLP | None], validation: Sequence[tuple[Any, ...]], rows: Sequence[np.ndarray], judged: Samples,
+    networks: Sequence[MLP | None], inputs: Sequence[np.ndarray], rows: Sequence[np.ndarray], judged: Samples,
     n_classes: int,
 ) -> np.ndarray:  # fmt: skip
     """Return a candidate's predictions for the rows that validate, each by the network that has not seen it."""
     shape = (len(judged.y), n_classes) if n_classes else judged.y.shape
     found = np.full(shape, np.nan)
-    for net, (X, *_), of in zip(networks, validation, rows, strict=True):
+    for net, X, of in zip(networks, inputs, rows, strict=True):
         if net is not None:
             found[of] = outputs(net, X, n_classes)
     return found
