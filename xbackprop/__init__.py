@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xbackprop.estimators.classifier import MLPClassifier
     from xbackprop.estimators.regressor import MLPRegressor
     from xbackprop.mlp.verify import verify
+    from xbackprop.tabular import TableEncoder, TabularClassifier, TabularRegressor, load_tabular
     from xbackprop.verification.check_gradient import check_gradient
     from xbackprop.verification.check_products import check_jvp, check_vjp
     from xbackprop.verification.findings import Verdict
@@ -41,10 +42,14 @@ _LATER = {
     "MLPClassifier": "xbackprop.estimators",
     "MLPRegressor": "xbackprop.estimators",
     "Report": "xbackprop.verification.report",
+    "TableEncoder": "xbackprop.tabular",
+    "TabularClassifier": "xbackprop.tabular",
+    "TabularRegressor": "xbackprop.tabular",
     "Verdict": "xbackprop.verification.findings",
     "check_gradient": "xbackprop.verification.check_gradient",
     "check_jvp": "xbackprop.verification.check_products",
     "check_vjp": "xbackprop.verification.check_products",
+    "load_tabular": "xbackprop.tabular",
     "verify": "xbackprop.mlp.verify",
 }
 
@@ -65,12 +70,16 @@ __all__ = [
     "ModelFileError",
     "NotFittedError",
     "Report",
+    "TableEncoder",
+    "TabularClassifier",
+    "TabularRegressor",
     "Verdict",
     "check_gradient",
     "check_jvp",
     "check_vjp",
     "fit_many",
     "huber_loss",
+    "load_tabular",
     "quantile_loss",
     "set_default_backend",
     "verify",

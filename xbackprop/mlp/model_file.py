@@ -61,10 +61,10 @@ def write(
     ------
     ValueError : for an activation or a loss of the user's own that has the name of one of xbackprop's.
     """
-    write_tensors(path, *_pack(model, progress, others))
+    write_tensors(path, *pack(model, progress, others))
 
 
-def _pack(
+def pack(
     model: Model, progress: Mapping[str, Any] | None = None, others: Mapping[str, np.ndarray] | None = None
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the configuration of a model."""
@@ -93,9 +93,8 @@ def save(where: str, path: str | PathLike[str], models: Sequence[Model], setting
     if len(models) == 1:
         write(path, models[0])
     else:
-        packed = [_pack(model) for model in models]
-        tensors = {f"{_prefix(j)}{name}": a for j, (own, _) in enumerate(packed) for name, a in own.items()}
-        write_tensors(path, tensors, {"networks": [configuration for _, configuration in packed]})
+        tensors, configurations = pack_several(models)
+        write_tensors(path, tensors, {"networks": configurations})
     names = [s.name for s in SETTINGS if s.in_files and s.name in settings]
     own = {name: settings[name] for name in names if not isinstance(settings[name], Activation | Loss)}
     left_out = [f"{name}={v!r}" for name, v in own.items() if callable(v) or isinstance(v, np.random.RandomState)]
@@ -104,9 +103,20 @@ def save(where: str, path: str | PathLike[str], models: Sequence[Model], setting
         warnings.warn(message, stacklevel=3)
 
 
-def _prefix(j: int) -> str:
-    """Return the beginning of the names of the tensors of network j of an ensemble."""
-    return f"networks.{j}."
+def pack_several(models: Sequence[Model]) -> tuple[dict[str, np.ndarray], list[dict[str, Any]]]:
+    """Return the tensors of several models, whose names begin with "networks.j.", and the configuration of each."""
+    packed = [pack(model) for model in models]
+    tensors = {f"networks.{j}.{name}": a for j, (own, _) in enumerate(packed) for name, a in own.items()}
+    return tensors, [configuration for _, configuration in packed]
+
+
+def several(where: str, tensors: Mapping[str, np.ndarray], configurations: Sequence[Any]) -> list[Contents]:
+    """Check the tensors and the configurations of several networks; the reverse of `pack_several`."""
+    parts: list[dict[str, np.ndarray]] = [{} for _ in configurations]
+    for name, a in tensors.items():
+        _, number, rest = name.split(".", 2)
+        parts[int(number)][rest] = a
+    return [contents_of(where, part, given) for part, given in zip(parts, configurations, strict=True)]
 
 
 def read(where: str, path: str | PathLike[str]) -> Contents:
@@ -120,21 +130,19 @@ def read(where: str, path: str | PathLike[str]) -> Contents:
 def read_all(where: str, path: str | PathLike[str]) -> list[Contents]:
     """Read and check the networks in a model file, of which there are several if it is of an ensemble."""
     tensors, configuration = read_tensors(where, path)
+    if isinstance(configuration, dict) and "tabular" in configuration:
+        raise ModelFileError(f"{where}: {path} is of a model for tables; xbackprop.load_tabular reads it")
     with checked(where, path):
         if not (isinstance(configuration, dict) and "networks" in configuration):
-            return [_contents(where, tensors, configuration)]
+            return [contents_of(where, tensors, configuration)]
         each = fields({"networks": list_of(setting)})(where, "configuration", configuration)["networks"]
-        parts: list[dict[str, np.ndarray]] = [{} for _ in each]
-        for name, a in tensors.items():
-            _, number, rest = name.split(".", 2)
-            parts[int(number)][rest] = a
-        found = [_contents(where, part, given) for part, given in zip(parts, each, strict=True)]
+        found = several(where, tensors, each)
         if len(found) < 2 or len({(c.layout.sizes, c.layers[0][0].dtype) for c in found}) > 1:
             raise ValueError(f"an ensemble of {len(found)} networks that do not have one shape")
         return found
 
 
-def _contents(where: str, tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
+def contents_of(where: str, tensors: dict[str, np.ndarray], configuration: Any) -> Contents:
     """Check the tensors and the configuration of a network; raise ValueError if they do not fit together."""
     configuration = CONFIGURATION(where, "configuration", configuration)
     count = sum(name.startswith("coefs.") for name in tensors)
@@ -162,10 +170,10 @@ def read_models(
 
     activations, losses : the user's own ones that the networks were trained with, found by their names.
     """
-    return [_model(where, path, contents, home, activations, losses) for contents in read_all(where, path)]
+    return [model_of(where, path, contents, home, activations, losses) for contents in read_all(where, path)]
 
 
-def _model(
+def model_of(
     where: str,
     path: str | PathLike[str],
     contents: Contents,

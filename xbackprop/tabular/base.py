@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -38,8 +39,8 @@ class BaseTabular(BaseEstimator):
     """The base class of the classifier and the regressor for tables."""
 
     _task: str
-    _groups: list[Group]
-    _n_classes: int
+    groups_: list[Group]
+    n_classes_: int
 
     def fit(
         self,
@@ -69,7 +70,7 @@ class BaseTabular(BaseEstimator):
         table = read_table(where, X)
         y = self._targets(where, y, table.n)
         weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
-        samples = Samples(table, y, weight, self._n_classes)
+        samples = Samples(table, y, weight, self.n_classes_)
         rng = check_random_state(self.random_state)
         outside = None if validation_data is None else self._outside(where, *validation_data)
         splits = self._splits(where, samples, size, rng, outside, groups, time_order)
@@ -90,6 +91,7 @@ class BaseTabular(BaseEstimator):
         self.validation_predictions_ = trained.validation
         self.validation_score_ = trained.steps[-1].score * metric.sign
         self.leaderboard_ = _leaderboard(trained, candidates, metric.sign)
+        self.n_iter_ = max(net.n_iter_ for net in self.networks_)
         self.fit_seconds_ = time.time() - began
         return self
 
@@ -100,7 +102,7 @@ class BaseTabular(BaseEstimator):
             for k, net in enumerate(trained.networks[step.candidate]):
                 if net is not None:
                     groups.setdefault((candidates[step.candidate].bins, k), []).append(net)
-        self._groups = [Group(trained.encoders[bins][k], nets) for (bins, k), nets in groups.items()]
+        self.groups_ = [Group(trained.encoders[bins][k], nets) for (bins, k), nets in groups.items()]
         self.n_features_in_ = len(table.columns)
         if has_names(X):
             self.feature_names_in_ = np.array(list(table.columns), dtype=object)
@@ -111,13 +113,13 @@ class BaseTabular(BaseEstimator):
     def columns_(self) -> dict[str, ColumnReport]:
         """What became of each column of the table, by its name; of several folds, in the first."""
         check_is_fitted(self)
-        return self._groups[0].encoder.columns_
+        return self.groups_[0].encoder.columns_
 
     @property
     def networks_(self) -> list[Any]:
         """The networks of the ensemble, each an `MLP` on the columns that its encoder makes."""
         check_is_fitted(self)
-        return [net for group in self._groups for net in group.networks]
+        return [net for group in self.groups_ for net in group.networks]
 
     def _each(self, method: str, X: Any) -> np.ndarray:
         """Return the outputs of every network (M, n, …) for the rows of X."""
@@ -129,9 +131,9 @@ class BaseTabular(BaseEstimator):
                 f"features as input"
             )
         found = []
-        for encoder, networks in self._groups:
+        for encoder, networks in self.groups_:
             encoded = encoder.transform(table)
-            found += [outputs(net, encoded, self._n_classes) for net in networks]
+            found += [outputs(net, encoded, self.n_classes_) for net in networks]
         return np.stack(found)
 
     def _size(self, where: str) -> Preset:
@@ -210,10 +212,17 @@ class BaseTabular(BaseEstimator):
     def _outside(self, where: str, X: Any, y: Any, weight: Any = None) -> Samples:
         table = read_table(f"{where}: validation_data", X)
         weight = None if weight is None else _weights(where, weight, table.n)
-        return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self._n_classes)
+        return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a safetensors file, from which `xbackprop.load_tabular` reads the model: no pickle, no code."""
+        from xbackprop.tabular.model_file import save_tabular  # which knows the two models
+
+        check_is_fitted(self)
+        save_tabular(self, path)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_groups")
+        return hasattr(self, "groups_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -256,7 +265,7 @@ def _leaderboard(trained: Trained, candidates: Sequence[Candidate], sign: float)
 def _weights(where: str, weight: Any, n: int) -> np.ndarray:
     values = np.asarray(weight, dtype=np.float64)
     if values.shape != (n,) or not np.isfinite(values).all() or (values < 0).any() or not values.any():
-        raise ValueError(f"{where}: sample_weight must be {n} numbers of at least 0, not all of them 0")
+        raise ValueError(f"{where}: sample_weight must be {n} numbers of at least 0, and not every weight zero")
     return values
 
 

@@ -71,7 +71,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the label with the largest probability (n_samples,)."""
-        return self.classes_[self._each("predict", X).mean(axis=0).argmax(axis=1)]
+        places = self._each("predict", X).mean(axis=0).argmax(axis=1)
+        return self.classes_[places]
 
     def disagreement(self, X: Any) -> np.ndarray:
         """Return 1/M Σ_m KL(p_m ‖ p̄) (n_samples,), in nats; see `MLP.disagreement`."""
@@ -83,8 +84,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         labels = _labels(where, y, n)
         check_classification_targets(labels)
         self.classes_, numbers = np.unique(labels, return_inverse=True)
-        self._n_classes = len(self.classes_)
-        if self._n_classes < 2:
+        self.n_classes_ = len(self.classes_)
+        if self.n_classes_ < 2:
             raise ValueError(f"{where}: y must have at least two classes, got one class: {self.classes_[0]!r}")
         return numbers
 

@@ -180,7 +180,6 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.feature_names_in_ = np.array(list(given.columns), dtype=object)
         if not has_names(X):
             del self.feature_names_in_
-        self._names = list(given.columns)
         kinds: dict[str, str] = {}
         reports: dict[str, ColumnReport] = {}
         table = Table({name: self._as_asked(where, name, column) for name, column in given.columns.items()}, given.n)
@@ -336,6 +335,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         tags.input_tags.allow_nan = True
         tags.input_tags.string = True
         tags.input_tags.categorical = True
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
 

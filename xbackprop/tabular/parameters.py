@@ -31,6 +31,7 @@ validation_score_, metric_ : the ensemble's score by the metric, on rows that it
 validation_predictions_ : the ensemble's predictions for those rows, NaN for all others.
 columns_ : what became of each column. networks_ : the networks, each an `MLP`.
 time_limit_reached_, fit_seconds_ : whether the time limit cut training short; the seconds that `fit` took.
+n_iter_ : the most epochs of a network of the ensemble.
 n_features_in_, feature_names_in_ : the number of the table's columns, and their names.
 """
 

@@ -36,6 +36,8 @@ def read_table(where: str, X: Any) -> Table:
     """
     if isinstance(X, Table):
         return X
+    if is_sparse(X):
+        raise TypeError(f"{where}: sparse input is not supported: X must be a table; an MLP takes sparse matrices")
     if isinstance(X, Mapping):
         return _mapping(where, X)
     if isinstance(X, Sequence) and not isinstance(X, str) and X and all(isinstance(row, Mapping) for row in X):
@@ -43,10 +45,10 @@ def read_table(where: str, X: Any) -> Table:
         return _mapping(where, {name: [row.get(name) for row in X] for name in names})
     if isinstance(X, np.ndarray) and X.dtype.names:
         return same_length(where, {name: _array(where, name, X[name]) for name in X.dtype.names})
-    if is_sparse(X):
-        raise TypeError(f"{where}: X must be a table, got a sparse matrix; an MLP takes it as it is")
     if isinstance(X, np.ndarray | list | tuple):
         return _rows(where, X)
+    if hasattr(X, "__array__") and not hasattr(X, "columns"):
+        return _rows(where, np.asarray(X))
     return _frame(where, X)
 
 
@@ -63,6 +65,8 @@ def _rows(where: str, X: Any) -> Table:
         rows = np.asarray(X, dtype=object) if rows.dtype.kind in "US" and not isinstance(X, np.ndarray) else rows
     except ValueError as error:
         raise ValueError(f"{where}: the rows of X must be equally long: {error}") from error
+    if rows.ndim == 2 and not rows.shape[1]:
+        raise ValueError(f"{where}: X has 0 feature(s) (shape={rows.shape}) while a minimum of 1 is required.")
     if rows.ndim != 2 or 0 in rows.shape:
         hint = ". Reshape your data: X.reshape(1, -1) is one row" if rows.ndim == 1 else ""
         raise ValueError(f"{where}: X must have shape (n_samples, n_features), got {rows.shape}{hint}")

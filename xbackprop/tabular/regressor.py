@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 
+from xbackprop.estimators.fitted import one_axis
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.parameters import with_parameters
@@ -30,7 +31,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     """
 
     _task = "regression"
-    _n_classes = 0
+    n_classes_ = 0
 
     def __init__(
         self,
@@ -64,13 +65,13 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return_std : whether to return the standard deviation over the networks too, in units of y.
         """
         each = self._each("predict", X)
-        low, high = self._range
+        low, high = self.range_
         mean = np.clip(each.mean(axis=0), low, high)
         return (mean, each.std(axis=0)) if return_std else mean
 
     def _targets(self, where: str, y: Any, n: int) -> np.ndarray:
         values = _values(where, y, n)
-        self._range = values.min(axis=0), values.max(axis=0)
+        self.range_ = values.min(axis=0), values.max(axis=0)
         return values
 
     def _known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
@@ -87,8 +88,7 @@ def _values(where: str, y: Any, n: int) -> np.ndarray:
 
     if y is None:
         raise ValueError(f"{where}: requires y to be passed, but the target y is None")
-    values = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    values = one_axis(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"), 5)
     if len(values) != n or values.ndim > 2:
         raise ValueError(f"{where}: y must have a number for each of {n} rows, got shape {values.shape}")
     return values
