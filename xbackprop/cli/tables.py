@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+NO_SUCH_FILE = f"there is no such file, and no such data set; those are {', '.join(BUNDLED)}"
 #: A plain number, and a code: whole numbers with leading zeros, which are not the same as without.
 PLAIN, CODE = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?"), re.compile(r"0\d+")
 MAX_CLASSES = 20  # a target with more distinct whole numbers than this is taken for a quantity, not for classes
@@ -92,7 +93,7 @@ def read_dataset(source: str, target: str | None = None, task: str | None = None
     FileNotFoundError : if there is neither such a file nor such a data set.
     ImportError : for a data set if scikit-learn is not installed.
     """
-    if _is_bundled(source):
+    if is_bundled(source):
         if target is not None:
             raise ValueError(f"{source}: the data set knows its own target, got --target {target}")
         return _bundled(source, task)
@@ -120,7 +121,7 @@ def read_features(source: str, names: Sequence[str] | None, count: int) -> np.nd
     ------
     ValueError : if a column is missing, holds something else than finite numbers, or their number is not `count`.
     """
-    if _is_bundled(source):
+    if is_bundled(source):
         dataset = _bundled(source)
         columns, rows = dataset.features, dataset.X
         missing = [name for name in names or () if name not in columns]
@@ -141,7 +142,7 @@ def read_csv(path: str) -> Table:
     Raises FileNotFoundError, or ValueError if the file is not text in UTF-8, is empty, or has rows of unequal length.
     """
     if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no such file, and no such data set; those are {', '.join(BUNDLED)}")
+        raise FileNotFoundError(f"{path}: {NO_SUCH_FILE}")
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             header = file.readline()
@@ -218,6 +219,11 @@ def _read_target(table: Table, name: str, task: str | None) -> tuple[np.ndarray,
     return y, "regression"
 
 
+def infer_target(path: str, name: str, cells: Sequence[str], task: str | None) -> tuple[np.ndarray, str]:
+    """Return y (n,) and the task, as `read_dataset` does, from the cells of a target of which none is missing."""
+    return _read_target(Table(path, {name: cells}, list(range(2, len(cells) + 2))), name, task)
+
+
 def _labels(cells: list[str]) -> np.ndarray:
     """Return labels as numbers if all are plain ones that a number tells apart, else as text: 007 is not 7."""
     if not all(map(PLAIN.fullmatch, cells)):
@@ -229,7 +235,7 @@ def _labels(cells: list[str]) -> np.ndarray:
     return np.array(whole, dtype=np.int64) if fits else np.array(cells)
 
 
-def _is_bundled(source: str) -> bool:
+def is_bundled(source: str) -> bool:
     """Return whether `source` names a data set; a file of that name takes precedence."""
     return source in BUNDLED and not Path(source).exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.arrays.discovery import VARIABLE, get_backend
-from xbackprop.cli.devices import parse_device
+from xbackprop.arrays.discovery import VARIABLE
+from xbackprop.cli.backend_choice import choose_backend
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
 from xbackprop.cli.progress_bar import Speed, progress_bar
-from xbackprop.cli.tables import hold_out, read_dataset
-from xbackprop.errors import BackendError, ConvergenceWarning, DivergenceError
+from xbackprop.cli.tables import NO_SUCH_FILE, hold_out, is_bundled, read_dataset
+from xbackprop.cli.words import report
+from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.many.tasks import about_seconds
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
@@ -32,8 +32,18 @@ HELP = "train a network on a table, and score it on held-out rows"
 # shallow enough for them to be accurate.
 CHECK_SAMPLES, CHECK_FEATURES, CHECK_WIDTH, CHECK_DEPTH, CHECK_TOLERANCE = 10, 64, 16, 3, 1e-7
 
-# Seconds of NumPy's work for which it pays that Numba starts in one second, and compiles a new program in five.
-START_UP = 20.0
+#: Options of a single network: each of them, and --plain, stands for that one in place of a model for tables.
+OF_A_NETWORK = (
+    "--hidden", "--activation", "--max-iter", "--solver", "--learning-rate", "--alpha", "--batch-size", "--dtype",
+    "--threads", "--plain",
+)  # fmt: skip
+
+
+#: Options of a model for tables.
+OF_TABLES = (
+    "--preset", "--metric", "--time-limit", "--no-header", "--drop", "--text", "--number", "--group", "--time-column",
+    "--validation",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,59 +80,70 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_dtype(parser, "float64")
     add_place(parser, chosen=f"${VARIABLE}, or numba where it is installed and the work exceeds its start, or numpy")
     add("--threads", type=int, metavar="N", help="most threads to train with (default: what suits the network)")
+    add(
+        "--plain", action="store_true",
+        help="train a single network on numbers, without the encoding of a table; implied by the options of a network: "
+        f"{', '.join(OF_A_NETWORK[:-1])}",
+    )  # fmt: skip
+    tables = parser.add_argument_group("models for tables", "options of the ensemble that is trained by default")
+    add = tables.add_argument
+    add("--preset", choices=("fast", "good", "best"), default="good", help="how much to train (default %(default)s)")
+    add("--metric", metavar="NAME", help="what to choose networks by: log_loss, accuracy, auc, rmse, mae, r2, a scorer")
+    add("--time-limit", type=float, metavar="SECONDS", help="the most seconds of training")
+    add("--no-header", action="store_true", help="the first line has values; columns are called 1, 2, …")
+    add("--drop", metavar="COLUMNS", help="columns to leave out, as in id,name")
+    add("--text", metavar="COLUMNS", help="columns of categories, whatever they look like")
+    add("--number", metavar="COLUMNS", help="columns of numbers, whatever they look like")
+    add("--group", metavar="COLUMN", help="rows with one value of it stay together, and it is no input")
+    add("--time-column", metavar="COLUMN", help="train on earlier rows, validate and score on later ones")
+    add("--validation", metavar="TABLE", help="rows to validate on, in place of some of DATA")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train on a part of the rows, save the model, and score it on the other rows; report each step in a line."""
+    plain = [name for name in OF_A_NETWORK if any(word.split("=")[0] == name for word in args.argv)]
+    tabular = [name for name in OF_TABLES if any(word.split("=")[0] == name for word in args.argv)]
+    if plain and tabular:
+        raise ValueError(f"{plain[0]} is for a single network, and {tabular[0]} for a model for tables; leave one out")
     if args.out is not None and not args.out.parent.is_dir():  # checked before training, not after it
         raise FileNotFoundError(f"--out {args.out}: there is no folder {args.out.parent}")
+    if not (plain or is_bundled(args.data)):
+        if not Path(args.data).exists():
+            raise FileNotFoundError(f"{args.data}: {NO_SUCH_FILE}")
+        try:
+            from xbackprop.cli import train_table  # which needs scikit-learn
+        except ImportError as error:
+            raise ImportError(f"{error}; --plain trains a single network without it") from error
+        return train_table.run(args)
     data = read_dataset(args.data, args.target, args.task)
     rows, held_out = hold_out(data, args.held_out, args.seed)
     X, y, regression = data.X[rows], data.y[rows], data.task == "regression"
-    backend, reason = choose_backend(args, *X.shape)
+    batch = min(len(X), AUTO_BATCH if args.batch_size == "auto" else args.batch_size)
+    products = Layout((X.shape[1], *args.hidden, 1)).n_weights
+    backend, reason = choose_backend(args, about_seconds(args.max_iter, len(X), batch, products))
     settings = settings_of(args, data.task, backend)
     net = MLP(args.hidden, **settings).initialize(X, y)
 
     goal = f"regression of {data.target}" if regression else f"{net.n_outputs_} classes"
-    _report("data", f"{args.data}: {len(data.y):,} samples, {X.shape[1]} features, {goal}; {len(held_out)} held out")
-    _report("network", f"{_shape(net)}, {args.activation}, {_n_parameters(net):,} parameters")
-    _report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}{reason}")
+    report("data", f"{args.data}: {len(data.y):,} samples, {X.shape[1]} features, {goal}; {len(held_out)} held out")
+    report("network", f"{_shape(net)}, {args.activation}, {_n_parameters(net):,} parameters")
+    report("backend", f"{backend.name} {backend.version}, device {backend.device or 'cpu'}, {args.dtype}{reason}")
     _check_small_copy(args.hidden, settings, X, y)
     began = time.perf_counter()
     settled, rate = _fit(net, X, y)
     seconds = time.perf_counter() - began
 
     net.feature_names_in_ = data.features
-    _report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {rate:,.0f} samples/s")
+    report("trained", f"{net.n_iter_} epochs in {seconds:.1f} s, {rate:,.0f} samples/s")
     end = "settled" if settled else f"still falling at --max-iter {args.max_iter}"
     units = f", in units of the standard deviation of {data.target}" if regression else ""
-    _report("loss", f"{net.loss_curve_[-1]:.4g}, {end}{units}")
+    report("loss", f"{net.loss_curve_[-1]:.4g}, {end}{units}")
     if args.out is not None:
         net.save(args.out)
-    _report("model", str(args.out or "not saved: --out model.safetensors would keep it"))
+    report("model", str(args.out or "not saved: --out model.safetensors would keep it"))
     score = net.score(data.X[held_out], data.y[held_out])
     print(f"held-out {'R2' if regression else 'accuracy'} {score:.3f}")
     return 0
-
-
-def choose_backend(args: argparse.Namespace, n: int, n_features: int) -> tuple[Backend, str]:
-    """Return the backend to train with, and the reason if it was chosen here and not by the user.
-
-    Numba's is chosen where it is installed and the time that NumPy would take at the most exceeds its start-up.
-    """
-    asked = args.backend, parse_device(args.device)
-    if any(x is not None for x in asked) or os.environ.get(VARIABLE):
-        return get_backend(*asked), ""
-    batch = min(n, AUTO_BATCH if args.batch_size == "auto" else args.batch_size)
-    products = Layout((n_features, *args.hidden, 1)).n_weights
-    seconds = about_seconds(args.max_iter, n, batch, products)
-    if seconds < START_UP:
-        return get_backend("numpy"), ""
-    worth = f"for up to {seconds:,.0f} s of work"
-    try:
-        return get_backend("numba"), f"; chosen {worth}, --backend numpy would train without compiling"
-    except BackendError:
-        return get_backend("numpy"), f"; numba, which is not installed, would be faster {worth}"
 
 
 def settings_of(args: argparse.Namespace, task: str, backend: Backend) -> dict[str, Any]:
@@ -152,7 +173,7 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
     small = MLP([min(width, CHECK_WIDTH) for width in hidden[:CHECK_DEPTH]], **settings).initialize(X, y)
     error = small.gradient_check(X, y, tolerance=CHECK_TOLERANCE)
     copy = f"{_shape(small)} copy, {len(y)} samples"
-    _report("gradients", f"relative error {error:.1e}, limit {CHECK_TOLERANCE:.0e} ({copy})")
+    report("gradients", f"relative error {error:.1e}, limit {CHECK_TOLERANCE:.0e} ({copy})")
 
 
 def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> tuple[bool, float]:
@@ -176,10 +197,6 @@ def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> tuple[bool, float]:
                 f"--learning-rate than {net.learning_rate_init:g}"
             ) from error
     return True, rate
-
-
-def _report(label: str, text: str) -> None:
-    print(f"{label:<10} {text}", flush=True)
 
 
 def _shape(net: MLP) -> str:
