@@ -112,6 +112,20 @@ def read_labelled(args: argparse.Namespace, path: str, task: str | None = None) 
     return Labelled(features, y, found, table.n - len(present), group, time_column)
 
 
+def read_known(path: str, target: str, header: bool, model: BaseTabular) -> tuple[Table, np.ndarray]:
+    """Return the rows of a table whose target is known, and the target as the model's metrics take it."""
+    table = read_table_file(path, header)
+    if target not in table.columns:
+        raise ValueError(f"{path}: there is no column {target!r}; the columns are {', '.join(table.columns)}")
+    column = table.columns[target]
+    rows = np.flatnonzero(~column.missing)
+    if not len(rows):
+        raise ValueError(f"{path}: column {target!r} is empty in all rows")
+    task = "classification" if model.n_classes_ else "regression"
+    y, _ = infer_target(path, target, cells_of(column.take(rows)), task)
+    return table.take(rows), model.known_targets(path, y)
+
+
 def cells_of(column: Column) -> list[str]:
     """Return the cells of a column as text."""
     if column.kind == "category":
@@ -191,7 +205,7 @@ def _show_scores(args: argparse.Namespace, model: Any, train: Table, y: np.ndarr
             "linear": linear.predict(plain.transform(table)),
         }  # fmt: skip
     second = ("accuracy",) if classes is not None else ("r2",)
-    metrics = [find_metric("xbackprop train", name, model._task, classes) for name in (args.metric or "auto", *second)]
+    metrics = [find_metric("xbackprop train", name, ("regression" if classes is None else "classification"), classes) for name in (args.metric or "auto", *second)]
     metrics = list({metric.name: metric for metric in metrics}.values())
     for name, p in found.items():
         print(f"{name:<16} " + ", ".join(score_in_words(metric, truth, p, args.seed) for metric in metrics))

@@ -22,6 +22,7 @@ from xbackprop.cli.screen import clear_line, in_words, progress_line, terminal_w
 from xbackprop.cli.tables import BUNDLED, read_dataset, read_features
 from xbackprop.errors import BackendError
 from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.tensor_file import is_of_tables
 from xbackprop.mlp.verify import verify
 from xbackprop.validation import one_of
 from xbackprop.verification.findings import Verdict
@@ -63,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
     """Verify the saved network of --net on samples of --data."""
+    if is_of_tables(args.net):
+        raise ValueError(f"--net {args.net}: this is a model for tables; each of its networks_ has `verify` in Python")
     net = MLP.load(args.net)
     data = read_dataset(args.data, args.target, net.task)
     X = read_features(args.data, net.feature_names_in_, net.n_features_in_) if net.feature_names_in_ else data.X

@@ -68,6 +68,22 @@ def read_tensors(where: str, path: str | PathLike[str]) -> tuple[dict[str, np.nd
         return tensors, json.loads(text)
 
 
+def is_of_tables(path: str | PathLike[str]) -> bool:
+    """Return whether a file is of a model for tables, and not of a network; False for a file of anything else."""
+    import json
+
+    from safetensors import SafetensorError, safe_open
+
+    with open(path, "rb"):  # a missing file is a FileNotFoundError that names it
+        pass
+    try:
+        with safe_open(path, "np") as file:
+            configuration = json.loads((file.metadata() or {}).get("configuration", "null"))
+    except (SafetensorError, ValueError):
+        return False
+    return isinstance(configuration, dict) and "tabular" in configuration
+
+
 def checksum(tensors: Mapping[str, np.ndarray], text: str) -> str:
     """Return the SHA-256 of the configuration's text and of the tensors' names, types, shapes and bytes."""
     total = sha256(text.encode())

@@ -214,6 +214,10 @@ class BaseTabular(BaseEstimator):
         weight = None if weight is None else _weights(where, weight, table.n)
         return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
 
+    def known_targets(self, where: str, y: Any) -> np.ndarray:
+        """Return y as the metrics take it: the places of labels among `classes_`, or numbers; `where` is for errors."""
+        return self._known_targets(where, y, len(y))
+
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, from which `xbackprop.load_tabular` reads the model: no pickle, no code."""
         from xbackprop.tabular.model_file import save_tabular  # which knows the two models
