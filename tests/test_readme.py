@@ -16,7 +16,7 @@ BLOCKS = [
     (page.name, block)
     for page in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "verification")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "tables", "verification")),
     )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 ]

@@ -10,7 +10,7 @@ import pytest
 
 from xbackprop import MLP
 from xbackprop.arrays.discovery import get_backend
-from xbackprop.cli import main, train
+from xbackprop.cli import backend_choice, main, train
 from xbackprop.errors import BackendError, GradientCheckError
 
 
@@ -185,7 +185,7 @@ def test_a_gradient_that_is_wrong_stops_the_training(run, blobs, monkeypatch):
         raise GradientCheckError("MLP.gradient_check: the relative error is 1")
 
     monkeypatch.setattr(MLP, "gradient_check", wrong)
-    status, out, err = run("train", blobs, "--target", "kind")
+    status, out, err = run("train", blobs, "--target", "kind", "--plain")
     assert (status, err) == (1, "xbackprop: error: MLP.gradient_check: the relative error is 1\n")
     assert "epoch" not in out
 
@@ -195,7 +195,7 @@ def test_ctrl_c(run, blobs, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(MLP, "fit", interrupted)
-    status, _, err = run("train", blobs, "--target", "kind")
+    status, _, err = run("train", blobs, "--target", "kind", "--plain")
     assert (status, err) == (130, "xbackprop: interrupted\n")
 
 
@@ -281,7 +281,7 @@ def test_the_backend_is_chosen_by_the_work_and_the_reason_is_said(run, blobs, mo
     monkeypatch.delenv("XBACKPROP_BACKEND", raising=False)
     options = ["train", blobs, "--target", "kind", "--max-iter", 2, "--hidden", "4"]
     assert line_of(run(*options)[1], "backend").startswith("backend    numpy ")
-    monkeypatch.setattr(train, "START_UP", 0.0)
+    monkeypatch.setattr(backend_choice, "START_UP", 0.0)
     chosen = run(*options)[1]
     assert re.search(r"^backend    numba .*; chosen for up to 0 s of work, --backend numpy would", chosen, re.M)
     named = run(*options, "--backend", "numpy")[1]
@@ -297,8 +297,8 @@ def test_a_backend_that_would_be_faster_is_named(run, blobs, monkeypatch):
         return get_backend(name, device, like)
 
     monkeypatch.delenv("XBACKPROP_BACKEND", raising=False)
-    monkeypatch.setattr(train, "START_UP", 0.0)
-    monkeypatch.setattr(train, "get_backend", without)
+    monkeypatch.setattr(backend_choice, "START_UP", 0.0)
+    monkeypatch.setattr(backend_choice, "get_backend", without)
     _, out, _ = run("train", blobs, "--target", "kind", "--max-iter", 2, "--hidden", "4")
     assert "numpy" in line_of(out, "backend")
     assert line_of(out, "backend").endswith("; numba, which is not installed, would be faster for up to 0 s of work")

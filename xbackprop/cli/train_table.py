@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     y = data.y[split.train]
     lost = f", {data.dropped} without a target left out" if data.dropped else ""
     goal = f"regression of {args.target}" if data.task == "regression" else f"{len(np.unique(data.y))} classes"
-    report("data", f"{args.data}: {data.table.n + data.dropped:,} rows, {len(data.table.columns)} columns{lost}; {goal}; "
-           f"{held_out.n:,} held out")  # fmt: skip
+    shape = f"{data.table.n + data.dropped:,} rows, {len(data.table.columns)} columns"
+    report("data", f"{args.data}: {shape}{lost}; {goal}; {held_out.n:,} held out")
     size = PRESETS[args.preset]
     nets = size.candidates * (5 if train.n < size.folds_below else 1)
     seconds = nets * about_seconds(EPOCHS, train.n, 256, INPUTS * 128 + 128 * 128)
@@ -143,7 +142,9 @@ def _held_out(args: argparse.Namespace, data: Labelled) -> Split:
         raise ValueError(f"{data.table.n} samples are too few to hold out a fraction of {args.held_out} of them")
     y = np.unique(data.y, return_inverse=True)[1] if data.task == "classification" else data.y
     if data.task == "classification" and len(np.unique(y)) < 2:
-        raise ValueError(f"{args.data}: column {args.target!r} has one class, {data.y[0]!r}; there is nothing to learn")
+        raise ValueError(
+            f"{args.data}: column {args.target!r} has one class, {str(data.y[0])!r}; there is nothing to learn"
+        )
     time_column = None if data.time is None else data.time.values.astype(np.float64)
     groups, rng = _labels_of(data.group, np.arange(data.table.n)), np.random.RandomState(args.seed)
     (split,) = make_splits("--held-out", y, data.task, 1, args.held_out, rng, groups, time_column)
@@ -174,20 +175,22 @@ def _show_leaderboard(model: BaseTabular) -> None:
     rows = model.leaderboard_
     limit = ", cut short by --time-limit" if model.time_limit_reached_ else ""
     chosen = sum(row["chosen"] > 0 for row in rows)
-    report("trained", f"{len(rows)} candidates in {model.fit_seconds_:.1f} s{limit}; the ensemble has {chosen} of them, "
-           f"{len(model.networks_)} networks")  # fmt: skip
+    ensemble = f"the ensemble has {chosen} of them, {len(model.networks_)} networks"
+    report("trained", f"{len(rows)} candidates in {model.fit_seconds_:.1f} s{limit}; {ensemble}")
     for i, row in enumerate(rows[:5]):
         place = f"in, {row['chosen']}" if row["chosen"] else "out"
         text = (
             f"{model.metric_} {row['score']:.4f}  {place:<6} rate {row['learning_rate_init']:.1e}, decay "
-            f"{row['weight_decay']:.1e}, dropout {row['dropout']:.2f}, {row['depth']} × {model.width} {row['activation']}, "
-            f"bins {row['bins']}, {row['epochs']:.0f} epochs"
+            f"{row['weight_decay']:.1e}, dropout {row['dropout']:.2f}, {row['depth']} × {model.width} "
+            f"{row['activation']}, bins {row['bins']}, {row['epochs']:.0f} epochs"
         )
         report("best" if i == 0 else "", text)
     report("ensemble", f"{model.metric_} {model.validation_score_:.4f} on rows that its networks did not see")
 
 
-def _show_scores(args: argparse.Namespace, model: Any, train: Table, y: np.ndarray, table: Table, truth: np.ndarray) -> None:
+def _show_scores(
+    args: argparse.Namespace, model: Any, train: Table, y: np.ndarray, table: Table, truth: np.ndarray
+) -> None:
     """Print the scores of the model and of two baselines on the held-out rows, with intervals of 95%."""
     classes = model.classes_ if model.n_classes_ else None
     plain = TableEncoder(bins="none", categorical=model.encoder.categorical, numeric=model.encoder.numeric)
@@ -197,7 +200,11 @@ def _show_scores(args: argparse.Namespace, model: Any, train: Table, y: np.ndarr
         shares = np.bincount(numbers, minlength=len(classes)) / len(numbers)
         linear = LogisticRegression(max_iter=1000).fit(inputs, numbers)
         always, what = np.tile(shares, (table.n, 1)), f"always {classes[shares.argmax()]}"
-        found = {"held-out": model.predict_proba(table), what: always, "linear": linear.predict_proba(plain.transform(table))}
+        found = {
+            "held-out": model.predict_proba(table),
+            what: always,
+            "linear": linear.predict_proba(plain.transform(table)),
+        }
     else:
         linear = Ridge().fit(inputs, numbers)
         found = {
@@ -205,7 +212,10 @@ def _show_scores(args: argparse.Namespace, model: Any, train: Table, y: np.ndarr
             "linear": linear.predict(plain.transform(table)),
         }  # fmt: skip
     second = ("accuracy",) if classes is not None else ("r2",)
-    metrics = [find_metric("xbackprop train", name, ("regression" if classes is None else "classification"), classes) for name in (args.metric or "auto", *second)]
+    metrics = [
+        find_metric("xbackprop train", name, ("regression" if classes is None else "classification"), classes)
+        for name in (args.metric or "auto", *second)
+    ]
     metrics = list({metric.name: metric for metric in metrics}.values())
     for name, p in found.items():
         print(f"{name:<16} " + ", ".join(score_in_words(metric, truth, p, args.seed) for metric in metrics))

@@ -193,8 +193,8 @@ class BaseTabular(BaseEstimator):
         return TableEncoder() if self.encoder is None else self.encoder
 
     def _splits(
-        self, where: str, samples: Samples, size: Preset, rng: np.random.RandomState, outside: Samples | None, groups: Any,
-        time_order: Any,
+        self, where: str, samples: Samples, size: Preset, rng: np.random.RandomState, outside: Samples | None,
+        groups: Any, time_order: Any,
     ) -> list[Split]:  # fmt: skip
         n = samples.table.n
         if outside is not None:

@@ -69,7 +69,8 @@ def draw_candidates(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[
     drawn = [
         _settings(
             ranges, _log_uniform(rng, ranges.learning_rate), _log_uniform(rng, ranges.weight_decay),
-            float(rng.uniform(*ranges.dropout)) * bool(rng.randint(2)), int(rng.randint(ranges.depth[0], ranges.depth[1] + 1)),
+            float(rng.uniform(*ranges.dropout)) * bool(rng.randint(2)),
+            int(rng.randint(ranges.depth[0], ranges.depth[1] + 1)),
         )
         for _ in range(n - 1)
     ]  # fmt: skip
@@ -95,4 +96,4 @@ def _log_mean(bounds: Sequence[float]) -> float:
 
 
 def _log_uniform(rng: np.random.RandomState, bounds: Sequence[float]) -> float:
-    return float(np.exp(rng.uniform(*np.log(bounds)))) if min(bounds) > 0 else float(rng.uniform(*bounds))
+    return float(np.exp(rng.uniform(*np.log(bounds)))) if min(bounds) > 0 else float(rng.uniform(bounds[0], bounds[1]))

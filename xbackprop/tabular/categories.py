@@ -90,8 +90,8 @@ def learn_target_means(
 ) -> tuple[TargetCode, np.ndarray]:
     """Return the encoding by the means of targets y (n,) or (n, K), and the means (n, K) of the training rows.
 
-    These are cross-fitted, a row's mean being one of other rows, by scikit-learn's `TargetEncoder`; rows whose target is
-    missing have the mean of all others of their level.
+    These are cross-fitted, a row's mean being one of other rows, by scikit-learn's `TargetEncoder`; rows whose target
+    is missing have the mean of all others of their level.
     """
     found = [_of_one_target(codes, column, task, folds, seed) for column in (y.T if y.ndim == 2 else [y])]
     used = np.unique(codes)

@@ -94,7 +94,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         if not (self.classes_[place] == labels).all():
             unknown = labels[self.classes_[place] != labels][0]
-            raise ValueError(f"{where}: y must have the classes {self.classes_.tolist()}, got {unknown!r}")
+            raise ValueError(f"{where}: y must have the classes {self.classes_.tolist()}, got {unknown}")
         return place
 
     def _of_task(self) -> dict[str, Any]:

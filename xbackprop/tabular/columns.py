@@ -150,7 +150,7 @@ def _reads_as(level: str, kind: str) -> bool:
 
 
 def same_length(where: str, columns: Mapping[str, Column]) -> Table:
-    """Return the columns as a table; raise ValueError if they do not have the same number of rows, or there are none."""
+    """Return the columns as a table; raise ValueError if they have unequal numbers of rows, or there are none."""
     lengths = {name: len(column.values) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{where}: all columns must have the same number of rows, got {lengths}")

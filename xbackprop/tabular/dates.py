@@ -19,6 +19,7 @@ def part_of(dates: np.ndarray, part: str) -> np.ndarray:
     safe = np.where(known, dates, np.datetime64(0, "us"))
     days = safe.astype("datetime64[D]")
     months = safe.astype("datetime64[M]")
+    numbers: np.ndarray
     match part:
         case "elapsed":
             numbers = safe.astype(np.int64) / (1e6 * DAY)

@@ -14,10 +14,10 @@ from xbackprop.tabular.categories import OneHotCode, TargetCode, learn_one_hot, 
 from xbackprop.tabular.columns import Column, Table, convert
 from xbackprop.tabular.numbers import NumberCode, learn_numbers
 from xbackprop.tabular.reading import read_table
+from xbackprop.tabular.targets import TASKS, read_targets
 from xbackprop.validation import integer, positive
 
 Code = NumberCode | OneHotCode | TargetCode
-TASKS = ("auto", "classification", "regression")
 BINS = ("auto", "tree", "quantile", "none")
 INFINITE = ("missing", "error")
 #: Of free text with more different values than this fraction of its rows each is taken for the name of a row.
@@ -175,7 +175,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         for option in ("categorical", "numeric", "drop"):
             if missing := [name for name in getattr(self, option) if name not in given.columns]:
                 raise ValueError(f"{where}: {option} names {missing[0]!r}; the columns are {', '.join(given.columns)}")
-        targets, task = _targets(where, y, given.n, self.task)
+        targets, task = read_targets(where, y, given.n, self.task)
         self.n_features_in_ = len(given.columns)
         self.feature_names_in_ = np.array(list(given.columns), dtype=object)
         if not has_names(X):
@@ -244,7 +244,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 case "number":
                     sources.append((name, "", column.values))
                 case "date":
-                    sources += [(name, part, dates.part_of(column.values, part)) for part in dates.varying_parts(column.values)]
+                    sources += [
+                        (name, part, dates.part_of(column.values, part)) for part in dates.varying_parts(column.values)
+                    ]
                     for first in first_dates:
                         gap = dates.hours_between(column.values, table.columns[first].values)
                         if name != first and len(np.unique(gap[~np.isnan(gap)])) > 1:
@@ -361,8 +363,10 @@ def has_names(X: Any) -> bool:
     """Return whether the columns of a user's table have names of their own."""
     if isinstance(X, Table):
         return True
-    return not isinstance(X, np.ndarray | list | tuple) or bool(getattr(getattr(X, "dtype", None), "names", None)) or (
-        isinstance(X, list) and bool(X) and isinstance(X[0], dict)
+    return (
+        not isinstance(X, np.ndarray | list | tuple)
+        or bool(getattr(getattr(X, "dtype", None), "names", None))
+        or (isinstance(X, list) and bool(X) and isinstance(X[0], dict))
     )
 
 
@@ -376,23 +380,3 @@ def _in_words(block: Block) -> str:
             others = [f"{len(rare)} rare ones together"] * bool(rare) + ["missing or not"] * gaps
             return ", ".join([f"{len(levels)} column{'s' * (len(levels) != 1)} of 0 and 1", *others])
     return "target means"
-
-
-def _targets(where: str, y: Any, n: int, task: str) -> tuple[np.ndarray | None, str]:
-    """Return y as numbers, classes by their places among the sorted ones, and the task; NaN where one is missing."""
-    if y is None:
-        return None, task
-    values = np.asarray(y)
-    if values.shape[:1] != (n,) or values.ndim > 2:
-        raise ValueError(f"{where}: y must have {n} rows, as X, got shape {values.shape}")
-    values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-    numeric = values.dtype.kind in "fiu"
-    if task == "auto":
-        known = values[np.isfinite(values)] if numeric else values
-        quantity = numeric and ((known % 1 != 0).any() or len(np.unique(known)) > 20)
-        task = "regression" if quantity or values.ndim == 2 else "classification"
-    if task == "regression":
-        return values.astype(np.float64), task
-    if values.ndim == 2:
-        return values.astype(np.float64), "regression"  # labels in columns: the trees of their means
-    return np.unique(values.astype(str) if values.dtype.kind == "O" else values, return_inverse=True)[1].astype(float), task

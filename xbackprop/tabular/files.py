@@ -18,9 +18,10 @@ from xbackprop.tabular.columns import LARGEST_WHOLE, Column, Table, empty, facto
 from xbackprop.tabular.reading import read_table
 
 #: Words for a missing value; those of pandas, and a question mark.
-MISSING = frozenset(
-    "|?|#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN|None|n/a|nan|null".split("|")
-)
+MISSING = frozenset([
+    "", "?", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+])  # fmt: skip
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.I)
 COMMA_NUMBER = re.compile(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?")
 #: Whole numbers with leading zeros are codes: 007 is not 7.
@@ -42,12 +43,14 @@ class TextTable(NamedTuple):
     note: str = ""
 
 
-def read_table_file(path: str, header: bool = True, as_text: Sequence[str] = (), as_numbers: Sequence[str] = ()) -> Table:
+def read_table_file(
+    path: str, header: bool = True, as_text: Sequence[str] = (), as_numbers: Sequence[str] = ()
+) -> Table:
     """Read a table from a file; its ending tells the kind, and everything unknown is text.
 
     Parameters
     ----------
-    path : .csv, .tsv, .txt, also with .gz; .parquet, .feather or .arrow (with pyarrow); .xlsx (with pandas and openpyxl).
+    path : .csv, .tsv, .txt, also with .gz; .parquet, .feather, .arrow (with pyarrow); .xlsx (with pandas and openpyxl).
     header : whether the first line of a text file has the names of the columns; else they are called 1, 2, ….
     as_text, as_numbers : names of columns whose cells are text, or numbers, whatever they look like.
 
@@ -76,7 +79,8 @@ def read_table_file(path: str, header: bool = True, as_text: Sequence[str] = (),
 
 def read_cells(path: str, header: bool = True) -> TextTable:
     """Read all cells of a text file as text; empty lines are skipped, a byte order mark too."""
-    content = gzip.open(path).read() if str(path).endswith(".gz") else Path(path).read_bytes()
+    content = Path(path).read_bytes()
+    content = gzip.decompress(content) if str(path).endswith(".gz") else content
     note = ""
     try:
         text = content.decode("utf-8-sig")
@@ -139,8 +143,8 @@ def typed(path: str, name: str, column: Column, decimal_comma: bool = False, as_
     if not as_numbers and any(map(CODE.fullmatch, levels)):
         return column
     values = [float(level.replace(",", ".") if comma else level) for level in levels]
-    whole = [level for level, v in zip(levels, values, strict=True) if abs(v) > LARGEST_WHOLE and level.lstrip("+-").isdigit()]
-    if whole and not as_numbers:  # float64 would merge some of them
+    whole = (int(level) for level in levels if level.lstrip("+-").isdigit())
+    if not as_numbers and any(abs(number) > LARGEST_WHOLE for number in whole):  # float64 would merge some of them
         return column
     return Column("number", np.array([*values, np.nan])[column.values])
 
@@ -204,7 +208,9 @@ def _large(path: str, header: bool) -> TextTable:
             path,
             read_options=arrow.ReadOptions(column_names=names, skip_rows=1 if header else 0),
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-            convert_options=arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False),
+            convert_options=arrow.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
         )
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path}: {error}") from error

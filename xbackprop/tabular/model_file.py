@@ -67,10 +67,15 @@ def load_tabular(path: str | PathLike[str], *, backend: Any = None, device: Any 
         raise ModelFileError(f"{where}: {path} is of a network, not of a model for tables; MLP.load reads it")
     with checked(where, path):
         given = configuration["tabular"]
-        model = MODELS[given["model"]](**{**_read_parameters(given["parameters"]), "backend": backend, "device": device})
+        model = MODELS[given["model"]](
+            **{**_read_parameters(given["parameters"]), "backend": backend, "device": device}
+        )
         contents = several(where, tensors, configuration["networks"])
         held = [model_of(where, path, content, home, (), ()) for content in contents]
-        networks = [hold({**settings, "backend": backend, "device": device}, m, len(m.progress.loss_curve)) for settings, m in held]
+        networks = [
+            hold({**settings, "backend": backend, "device": device}, m, len(m.progress.loss_curve))
+            for settings, m in held
+        ]
         _take_over(model, given, networks)
     return model
 
@@ -167,9 +172,9 @@ def _parameters(model: BaseTabular) -> tuple[dict[str, Any], list[str]]:
 
 
 def _read_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    read = {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items()}
-    if isinstance(read.get("encoder"), Mapping):
-        read["encoder"] = TableEncoder(**read["encoder"]["encoder"])
+    read: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in parameters.items()}
+    if isinstance(own := read.get("encoder"), Mapping):
+        read["encoder"] = TableEncoder(**own["encoder"])
     return read
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TypeVar
 
 PARAMETERS = """
@@ -40,7 +41,7 @@ Model = TypeVar("Model", bound=type)
 
 def with_parameters(model: Model) -> Model:
     """Put the shared words into the docstring of a model."""
-    own = "label_smoothing" if "label_smoothing" in model.__init__.__annotations__ else "loss"
+    own = "label_smoothing" if "label_smoothing" in signature(model).parameters else "loss"
     for name, text in (("parameters", PARAMETERS.replace("{own}", own)), ("attributes", ATTRIBUTES)):
         model.__doc__ = (model.__doc__ or "").replace(f"{{{name}}}", text.strip().replace("\n", "\n    "))
     return model

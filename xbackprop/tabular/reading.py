@@ -15,7 +15,15 @@ import numpy as np
 
 from xbackprop.arrays.backend import is_sparse
 from xbackprop.tabular.columns import (
-    LARGEST_WHOLE, Column, Table, empty, factorise, number_as_text, same_length, whole_numbers, with_dates,
+    LARGEST_WHOLE,
+    Column,
+    Table,
+    empty,
+    factorise,
+    number_as_text,
+    same_length,
+    whole_numbers,
+    with_dates,
 )  # fmt: skip
 
 NESTED = (Mapping, list, tuple, set, np.ndarray, bytes)

@@ -78,7 +78,9 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return _values(where, y, n)
 
     def _of_task(self) -> dict[str, Any]:
-        loss = "absolute_error" if self.loss == "auto" and self.metric in ("mae", "neg_mean_absolute_error") else self.loss
+        loss = (
+            "absolute_error" if self.loss == "auto" and self.metric in ("mae", "neg_mean_absolute_error") else self.loss
+        )
         return {"task": "regression", "scale_target": True, "loss": loss}
 
 

@@ -40,7 +40,8 @@ class Trained(NamedTuple):
     """The result of a search.
 
     encoders : for each kind of bins one for each split. networks : ``networks[i][k]`` is that of candidate i and split
-    k, None where it was not trained. scores : of each candidate alone, NaN where it was not trained. steps : the selection, in its order.
+    k, None where it was not trained. scores : of each candidate alone, NaN where it was not trained.
+    steps : the selection, in its order.
     validation : the mean of the chosen candidates' predictions, for rows that validated; NaN for all others.
     cut_short : whether the time limit ended training.
     """
@@ -119,11 +120,11 @@ def search(
     if not whole:  # the time was too short for all splits of any candidate: those that are there must do
         first = max(range(len(networks)), key=lambda i: sum(net is not None for net in networks[i]))
         whole = [first]
-    rows = [split.validation for split in splits] if outside is None else [np.arange(outside.table.n)]
+    of_splits = [split.validation for split in splits] if outside is None else [np.arange(outside.table.n)]
     judged = samples if outside is None else outside
     predictions = [
         _out_of_fold(
-            networks[i], [validation[candidates[i].bins, k][0] for k in range(len(splits))], rows, judged,
+            networks[i], [validation[candidates[i].bins, k][0] for k in range(len(splits))], of_splits, judged,
             samples.n_classes,
         )
         for i in whole
@@ -134,7 +135,10 @@ def search(
     def score(p: np.ndarray) -> float:
         return metric.score(judged.y[seen], p, weight)
 
-    steps = [step._replace(candidate=whole[step.candidate]) for step in select_greedily([p[seen] for p in predictions], score, most)]
+    steps = [
+        step._replace(candidate=whole[step.candidate])
+        for step in select_greedily([p[seen] for p in predictions], score, most)
+    ]
     scores = [float("nan")] * len(candidates)
     for i, p in zip(whole, predictions, strict=True):
         scores[i] = score(p[seen])

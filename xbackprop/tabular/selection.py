@@ -27,7 +27,7 @@ class Step(NamedTuple):
 
 
 def log_loss(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return -1/n Σ log p(y) of class numbers y (n,); a probability counts as no less than that of float32's rounding."""
+    """Return -1/n Σ log p(y) of class numbers y (n,); a probability counts as float32's rounding at the least."""
     picked = np.take_along_axis(p, y[:, None], axis=1)[:, 0]
     return float(np.average(-np.log(np.maximum(picked, np.finfo(np.float32).eps)), weights=weight))
 
@@ -124,7 +124,9 @@ def find_metric(where: str, metric: Any, task: str, classes: np.ndarray | None) 
     def score(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
         shown = _Shown(p, classes)
         labels = y if classes is None else classes[y]
-        return float(scorer(shown, np.arange(len(y))[:, None], labels, **({} if weight is None else {"sample_weight": weight})))
+        return float(
+            scorer(shown, np.arange(len(y))[:, None], labels, **({} if weight is None else {"sample_weight": weight}))
+        )
 
     return Metric(metric if isinstance(metric, str) else getattr(metric, "__name__", "scorer"), score)
 
@@ -163,9 +165,7 @@ class _Shown:
         return p if self.classes_ is None else self.classes_[p.argmax(axis=1)]
 
 
-def select_greedily(
-    predictions: Sequence[np.ndarray], score: Callable[[np.ndarray], float], most: int
-) -> list[Step]:
+def select_greedily(predictions: Sequence[np.ndarray], score: Callable[[np.ndarray], float], most: int) -> list[Step]:
     """Choose candidates: the best one first, then the one that improves the score of the mean most, until none does.
 
     Without replacement, and at most `most` of them (the selection of TabPack, ICML 2026).

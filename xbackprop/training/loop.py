@@ -103,8 +103,8 @@ def train(
     Returns
     -------
     θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "time_limit", "diverged", or
-    "interrupted" by Ctrl-C. The last two keep θ, the counts and the stream of random numbers of the last whole epoch, its evaluation included;
-    the optimizer, whose moments the broken epoch has overwritten, starts anew.
+    "interrupted" by Ctrl-C. The last two keep θ, the counts and the stream of random numbers of the last whole epoch,
+    its evaluation included; the optimizer, whose moments the broken epoch has overwritten, starts anew.
     """
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state

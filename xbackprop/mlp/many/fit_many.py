@@ -213,7 +213,9 @@ def _tables(
     return [(table, _checked_rows(where, i, given, n)) for i, given in each]
 
 
-def fit_options(where: str, nets: Sequence[Any], validation_data: Any, time_limit: float | None) -> list[dict[str, Any]]:
+def fit_options(
+    where: str, nets: Sequence[Any], validation_data: Any, time_limit: float | None
+) -> list[dict[str, Any]]:
     """Return for each network the options of `mlp.fitting.prepare` that these arguments of `fit_many` stand for."""
     deadline = None if time_limit is None else time.time() + positive(where, "time_limit", time_limit)
     if validation_data is None:
