@@ -117,6 +117,23 @@ def test_greedy_selection_never_makes_the_mean_worse(task):
 
 
 @pytest.mark.parametrize(
+    ("ours", "theirs"), [("log_loss", "neg_log_loss"), ("auc", "roc_auc"), ("accuracy", "accuracy")]
+)
+def test_a_scorer_chooses_as_the_metric_of_its_name(ours, theirs):
+    table, target = table_of()
+    y = np.where(target > 0.3, "yes", "no")
+    one, other = (TabularClassifier(**{**SMALL, "n_networks": 3}, metric=m).fit(table, y) for m in (ours, theirs))
+    assert [row["chosen"] for row in one.leaderboard_] == [row["chosen"] for row in other.leaderboard_]
+    assert abs(one.validation_score_) == pytest.approx(abs(other.validation_score_))
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("rmse", "neg_root_mean_squared_error"), ("r2", "r2")])
+def test_a_scorer_of_a_regression(ours, theirs):
+    one, other = (TabularRegressor(**SMALL, metric=m).fit(*table_of()) for m in (ours, theirs))
+    assert abs(one.validation_score_) == pytest.approx(abs(other.validation_score_))
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"preset": "great"}, "preset must be one of"),

@@ -122,7 +122,7 @@ def find_metric(where: str, metric: Any, task: str, classes: np.ndarray | None) 
         raise ValueError(f"{where}: metric must be a name or a scorer, got {metric!r}")
 
     def score(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
-        shown = _Shown(p, classes)
+        shown = _Shown(p, classes) if classes is None else _ShownClassifier(p, classes)
         labels = y if classes is None else classes[y]
         return float(
             scorer(shown, np.arange(len(y))[:, None], labels, **({} if weight is None else {"sample_weight": weight}))
@@ -137,8 +137,6 @@ class _Shown:
     def __init__(self, predictions: np.ndarray, classes: np.ndarray | None) -> None:
         self._predictions, self.classes_ = predictions, classes
         self._estimator_type = "regressor" if classes is None else "classifier"
-        if classes is not None:
-            self.predict_proba = self._of
 
     def __sklearn_tags__(self) -> Any:
         from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
@@ -163,6 +161,14 @@ class _Shown:
         """Return the labels or values of these rows."""
         p = self._of(rows)
         return p if self.classes_ is None else self.classes_[p.argmax(axis=1)]
+
+
+class _ShownClassifier(_Shown):
+    """The same of probabilities: scikit-learn looks at the method's name."""
+
+    def predict_proba(self, rows: np.ndarray) -> np.ndarray:
+        """Return the probabilities of these rows."""
+        return self._of(rows)
 
 
 def select_greedily(predictions: Sequence[np.ndarray], score: Callable[[np.ndarray], float], most: int) -> list[Step]:
