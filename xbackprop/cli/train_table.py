@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,7 +121,7 @@ def read_known(path: str, target: str, header: bool, model: BaseTabular) -> tupl
         raise ValueError(f"{path}: column {target!r} is empty in all rows")
     task = "classification" if model.n_classes_ else "regression"
     y, _ = infer_target(path, target, cells_of(column.take(rows)), task)
-    return table.take(rows), model.known_targets(path, y)
+    return table.take(rows), model.known_targets(path, y, len(y))
 
 
 def cells_of(column: Column) -> list[str]:
@@ -227,9 +226,3 @@ def score_in_words(metric: Metric, y: np.ndarray, p: np.ndarray, seed: int) -> s
     draws = (rng.randint(n, size=n) for _ in range(RESAMPLES))
     low, high = np.percentile([metric.sign * metric.score(y[rows], p[rows], None) for rows in draws], INTERVAL)
     return f"{metric.name} {metric.sign * metric.score(y, p, None):.4f} ({low:.4f} to {high:.4f})"
-
-
-def check_folder(out: Path | None) -> None:
-    """Raise FileNotFoundError if there is no folder to write to: before training, not after it."""
-    if out is not None and not out.parent.is_dir():
-        raise FileNotFoundError(f"--out {out}: there is no folder {out.parent}")

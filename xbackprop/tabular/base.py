@@ -86,7 +86,7 @@ class BaseTabular(BaseEstimator):
             most=size.kept, seeds=seeds, deadline=deadline, outside=outside, progress=progress,
         )  # fmt: skip
         self._publish(trained, candidates, X, table)
-        self.metric_, self._sign = metric.name, metric.sign
+        self.metric_ = metric.name
         self.time_limit_reached_ = trained.cut_short
         self.validation_predictions_ = trained.validation
         self.validation_score_ = trained.steps[-1].score * metric.sign
@@ -212,11 +212,7 @@ class BaseTabular(BaseEstimator):
     def _outside(self, where: str, X: Any, y: Any, weight: Any = None) -> Samples:
         table = read_table(f"{where}: validation_data", X)
         weight = None if weight is None else _weights(where, weight, table.n)
-        return Samples(table, self._known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
-
-    def known_targets(self, where: str, y: Any) -> np.ndarray:
-        """Return y as the metrics take it: the places of labels among `classes_`, or numbers; `where` is for errors."""
-        return self._known_targets(where, y, len(y))
+        return Samples(table, self.known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, from which `xbackprop.load_tabular` reads the model: no pickle, no code."""
@@ -239,7 +235,8 @@ class BaseTabular(BaseEstimator):
     def _targets(self, where: str, y: Any, n: int) -> np.ndarray:
         raise NotImplementedError
 
-    def _known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+    def known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+        """Return y (n,) as the metrics take it: the places of labels among `classes_`, or numbers."""
         raise NotImplementedError
 
     def _of_task(self) -> dict[str, Any]:

@@ -89,7 +89,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise ValueError(f"{where}: y must have at least two classes, got one class: {self.classes_[0]!r}")
         return numbers
 
-    def _known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+    def known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+        """Return y as the metrics take it; see `BaseTabular`."""
         labels = _labels(where, y, n)
         place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         if not (self.classes_[place] == labels).all():

@@ -60,11 +60,6 @@ class Table(NamedTuple):
         left_out = set(names)
         return self._replace(columns={name: c for name, c in self.columns.items() if name not in left_out})
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
-        return self.n, len(self.columns)
-
 
 def factorise(values: Iterable[Any], n: int, is_text: bool = True) -> Column:
     """Return texts as a column of codes; anything that is no text is missing."""

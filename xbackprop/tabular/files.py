@@ -35,12 +35,11 @@ PROBE = 20  # lines that are looked at to find the delimiter
 class TextTable(NamedTuple):
     """The cells of a text file.
 
-    columns : texts below each name. delimiter : what separates cells. note : what a user should know of the reading.
+    columns : texts below each name. delimiter : what separates cells.
     """
 
     columns: dict[str, Sequence[str]]
     delimiter: str
-    note: str = ""
 
 
 def read_table_file(
@@ -78,16 +77,16 @@ def read_table_file(
 
 
 def read_cells(path: str, header: bool = True) -> TextTable:
-    """Read all cells of a text file as text; empty lines are skipped, a byte order mark too."""
+    """Read all cells of a text file as text; empty lines are skipped, a byte order mark too.
+
+    A file that is not in UTF-8 is read as Latin-1, in which every byte is a character.
+    """
     content = Path(path).read_bytes()
     content = gzip.decompress(content) if str(path).endswith(".gz") else content
-    note = ""
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        if b"\0" in content:
-            raise ValueError(f"{path}: this is no text: it holds NUL bytes") from None
-        text, note = content.decode("latin-1"), "not UTF-8; read as Latin-1"
+        text = content.decode("latin-1")
     if "\0" in text:
         raise ValueError(f"{path}: this is no text: it holds NUL bytes")
     lines = text.splitlines(keepends=True)
@@ -111,7 +110,7 @@ def read_cells(path: str, header: bool = True) -> TextTable:
     body = rows[1:] if header else rows
     if not body:
         raise ValueError(f"{path}: there is a header and nothing below it")
-    return TextTable(dict(zip(names, zip(*body, strict=True), strict=True)), delimiter, note)
+    return TextTable(dict(zip(names, zip(*body, strict=True), strict=True)), delimiter)
 
 
 def find_delimiter(lines: Sequence[str]) -> str:

@@ -74,7 +74,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         self.range_ = values.min(axis=0), values.max(axis=0)
         return values
 
-    def _known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+    def known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
+        """Return y as the metrics take it; see `BaseTabular`."""
         return _values(where, y, n)
 
     def _of_task(self) -> dict[str, Any]:
