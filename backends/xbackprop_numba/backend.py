@@ -73,7 +73,7 @@ class NumbaBackend(NumpyBackend):
             n = rows.shape[1] if hasattr(rows, "shape") else samples[1][rows[0]].shape[0]
             if step.objective.checkpoint_every and n * sum(step.objective.layout.sizes) > CHECKPOINTED:
                 return loop(carry, samples, rows, at, workspace)
-            epoch = prepared(n, carry[0].dtype, samples[2] is not None)
+            epoch = prepared(n, carry[0].dtype, 0 if samples[2] is None else samples[2].ndim)
             return carry, epoch.run(carry, samples, rows, at, workspace)
 
         return run
@@ -88,14 +88,14 @@ def why_not(step: Step) -> str:
     if find_spec("scipy") is None:
         return "Numba takes matrix products from SciPy, which is not installed: pip install scipy"
     try:
-        for weighted in (False, True):
+        for weighted in range(3):
             write_program(_kind(step, "float32", weighted))
     except Untraceable as error:
         return f"a function of the step cannot be traced: {error}"
     return ""
 
 
-def _kind(step: Step, dtype: str, weighted: bool) -> Kind:
+def _kind(step: Step, dtype: str, weighted: int) -> Kind:
     objective = step.objective
     return Kind(
         tuple(dict.fromkeys(objective.activations)), objective.loss, step.optimizer, bool(objective.l2),
@@ -106,7 +106,7 @@ def _kind(step: Step, dtype: str, weighted: bool) -> Kind:
 class _Epoch:
     """The compiled epoch of a step on batches of n rows, with all of its arguments that stay from epoch to epoch."""
 
-    def __init__(self, step: Step, n: int, real: Any, weighted: bool) -> None:
+    def __init__(self, step: Step, n: int, real: Any, weighted: int) -> None:
         objective = step.objective
         kind = _kind(step, real.name, weighted)
         self.program, slots = program_of(kind)
@@ -121,11 +121,12 @@ class _Epoch:
         def lent(name: str, size: int, needed: bool = True, dtype: Any = real) -> Array:
             return _memory.array(name, size if needed else 0, dtype)
 
+        share = lent("share", n * sizes[-1]).reshape(n, -1) if weighted == 2 else lent("share", n, weighted == 1)
         self.fixed = (
             np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
             float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, kind.drops),
             lent("masks", cells, kind.drops), lent("words", widest + 4, kind.drops, np.uint32),
-            lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), lent("share", n, weighted),
+            lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), share,
             lent("scratch", slots * sizes[-1]),
         )  # fmt: skip
         self.samples: Any = None

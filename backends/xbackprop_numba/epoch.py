@@ -30,7 +30,7 @@ penalise: Any = None  # g ← g + ∂penalty/∂w
 update_weights: Any = None  # with the penalty and the decay
 update_biases: Any = None
 IN_PLACE: tuple[bool, ...] = (False,)  # by the number of the activation: whether h may overwrite z
-WEIGHTED = DROPS = CLIPS = PENALISED = HAS_L1 = False
+WEIGHTED = OF_TARGETS = DROPS = CLIPS = PENALISED = HAS_L1 = False
 
 # ---- compiled from here on
 
@@ -53,6 +53,34 @@ def take_rows(X: Array, rows: Array, out: Array) -> None:
         row = rows[i]
         for j in range(X.shape[1]):
             out[i, j] = X[row, j]
+
+
+@kernel
+def share_of_rows(weight: Array, rows: Array, share: Array) -> float:
+    """share_i = w_i / Σw; return 1 / Σw, 0 where that is 0."""
+    total = 0.0
+    for i in range(rows.shape[0]):
+        total += weight[rows[i]]
+    inverse = 1.0 / total if total > 0.0 else 0.0
+    for i in range(rows.shape[0]):
+        share[i] = weight[rows[i]] * real(inverse)
+    return inverse
+
+
+@kernel
+def share_of_targets(weight: Array, rows: Array, share: Array) -> float:
+    """share_ik = w_ik / Σ_i w_ik; return 1 / Σ_i max_k w_ik, 0 where that is 0."""
+    total = 0.0
+    for i in range(rows.shape[0]):
+        total += weight[rows[i]].max()
+    for k in range(weight.shape[1]):
+        of_output = 0.0
+        for i in range(rows.shape[0]):
+            of_output += weight[rows[i], k]
+        inverse = real(1.0 / of_output if of_output > 0.0 else 0.0)
+        for i in range(rows.shape[0]):
+            share[i, k] = weight[rows[i], k] * inverse
+    return 1.0 / total if total > 0.0 else 0.0
 
 
 @kernel
@@ -100,12 +128,7 @@ def run_steps(  # type: ignore[no-untyped-def]
         take_rows(y, now, y_n)
         inverse = 1.0 / n
         if WEIGHTED:
-            total = 0.0
-            for i in range(n):
-                total += weight[now[i]]
-            inverse = 1.0 / total if total > 0.0 else 0.0
-            for i in range(n):
-                share[i] = weight[now[i]] * real(inverse)
+            inverse = share_of_targets(weight, now, share) if OF_TARGETS else share_of_rows(weight, now, share)
 
         # forward: z_l = h_{l-1} W_l + b_l, h_l = f_l(z_l) ⊙ mask_l
         place, w, b = 0, 0, n_weights

@@ -49,6 +49,7 @@ class Kind:
     """All that a program depends on: steps with equal kinds share one.
 
     activations : the different ones of all layers. optimizer : with its constants, of which only the number matters.
+    weighted : the axes of the weights: 0 for none, 1 for those of rows, 2 for those of targets.
     """
 
     activations: tuple[Activation, ...]
@@ -60,7 +61,7 @@ class Kind:
     decays: bool
     drops: bool
     averages: bool
-    weighted: bool
+    weighted: int
     dtype: str
 
 
@@ -125,8 +126,8 @@ def _slope(activations: Sequence[Activation]) -> list[str]:
     return ["@kernel", "def slope(kind, z, h, delta):", *_branches(bodies)]
 
 
-def _loss(loss: Loss, weighted: bool) -> tuple[list[str], int]:
-    share = Value("share[i]", level=ROW) if weighted else number("share")
+def _loss(loss: Loss, weighted: int) -> tuple[list[str], int]:
+    share = (number("share"), Value("share[i]", level=ROW), element("share[i, k]"))[weighted]
     cost, delta = trace(loss.value_and_delta, element("z[i, k]"), element("y[i, k]"), share)
     lines, slots = rowwise(cost, delta)
     return ["@kernel", "def loss(z, y, share, delta, scratch):", *lines], slots
@@ -189,7 +190,8 @@ def write_program(kind: Kind) -> tuple[str, int]:
     """Return the text of the program, and the slots per column that its loss needs; `Untraceable` says why not."""
     loss, slots = _loss(kind.loss, kind.weighted)
     flags = {
-        "IN_PLACE": tuple(map(_in_place, kind.activations)), "WEIGHTED": kind.weighted, "DROPS": kind.drops,
+        "IN_PLACE": tuple(map(_in_place, kind.activations)), "WEIGHTED": kind.weighted > 0,
+        "OF_TARGETS": kind.weighted == 2, "DROPS": kind.drops,
         "CLIPS": kind.clips, "PENALISED": kind.l2 or kind.l1, "HAS_L1": kind.l1,
     }  # fmt: skip
     lines = [f"{name} = {value}" for name, value in flags.items()]

@@ -34,7 +34,7 @@ from reports import (
 
 from xbackprop.errors import BackendError
 from xbackprop.verification.findings import Curves, Element, Run, TensorSummary
-from xbackprop.verification.report import plots
+from xbackprop.display import drawing
 from xbackprop.verification.report.report import Report
 
 
@@ -139,7 +139,7 @@ def test_json_writes_what_it_has_no_number_for_as_text(tmp_path):
 @pytest.mark.parametrize("write", ["to_json", "to_html"])
 def test_a_write_that_fails_leaves_what_was_there(write, tmp_path, monkeypatch):
     write = partial(getattr(Report, write), REPORTS["not run"])
-    monkeypatch.setattr(plots, "available", lambda: False)  # pictures take time
+    monkeypatch.setattr(drawing, "available", lambda: False)  # pictures take time
     target = tmp_path / "report"
     target.write_text("old")
     with monkeypatch.context() as broken:
@@ -241,7 +241,7 @@ class Page(HTMLParser):
 
 
 def stub(draw, name, label, height=None):
-    """Stands for `plots.svg`, which takes a tenth of a second."""
+    """Stands for `drawing.svg`, which takes a tenth of a second."""
     return f'<svg id="{name}" role="img" aria-label="{label}"></svg>'
 
 
@@ -252,7 +252,7 @@ def written(report, tmp_path):
 
 def test_a_page_is_well_formed_and_stands_alone(report, tmp_path, monkeypatch):
     if report is not FAILING:
-        monkeypatch.setattr(plots, "svg", stub)
+        monkeypatch.setattr(drawing, "svg", stub)
     text = written(report, tmp_path)
     page = Page(text)
     assert len(set(page.ids)) == len(page.ids)
@@ -274,7 +274,7 @@ def test_a_page_is_the_same_each_time(tmp_path):
 
 
 def test_a_page_shows_text_of_others_as_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "svg", lambda draw, name, label, height=None: stub(draw, name, ""))
+    monkeypatch.setattr(drawing, "svg", lambda draw, name, label, height=None: stub(draw, name, ""))
     run = make_run([NASTY], names=(NASTY, "coefs_[1]"), place={**PLACE, NASTY: NASTY})
     run = replace(run, notes=[NASTY], tensors=[replace(t, diagnosis=NASTY) for t in run.tensors])
     text = written(Report({NASTY: NASTY}, [run, run], {NASTY: NASTY}), tmp_path)
@@ -287,7 +287,7 @@ def test_a_page_shows_text_of_others_as_text(tmp_path, monkeypatch):
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here to open the page in")
 @pytest.mark.parametrize("name", ["failing", "one of twelve"])
 def test_a_browser_shows_verdict_and_anchors(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(plots, "svg", stub)
+    monkeypatch.setattr(drawing, "svg", stub)
     report = REPORTS[name]
     written(report, tmp_path)
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, is_sparse
-from xbackprop.arrays.discovery import backend_of
+from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import digest, tables
 from xbackprop.data.batches import dense
 from xbackprop.data.scaling import Scaling, standardise
@@ -17,7 +17,9 @@ from xbackprop.nn.objective import Batch, make_batch
 
 
 class Data(NamedTuple):
-    """Samples on a backend's device: X (n, n_0), y (n, n_L), weights (n,) or None, all of one dtype.
+    """Samples on a backend's device: X (n, n_0), y (n, n_L) and weights, all of one dtype.
+
+    weight : of the rows (n,); of the targets (n, n_L) where some are missing; or None. A missing target is 0 in y.
 
     A sparse X stays a sparse matrix, on the host. `targets` records how y was converted, `inputs` how X was scaled.
     """
@@ -91,23 +93,20 @@ def read_samples(
     scale_target = False
     if isinstance(targets, TargetRule):
         scale_target = targets.scale
-        targets, y, class_weight = infer_targets(where, targets, y, n, dtype)
+        targets, y, own_weight = infer_targets(where, targets, y, n, dtype)
     else:
-        y, class_weight = targets.encode(where, y, n, dtype)
+        y, own_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     scaling = inputs if isinstance(inputs, Scaling) else None
     if inputs:
         X, scaling = standardise(where, "X", X, scaling, known_finite=known_finite)
     X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite or scaling is not None)
     if scale_target:
-        targets = targets._replace(scaling=standardise(where, "y", y, None)[1])
+        targets = targets._replace(scaling=standardise(where, "y", y, None, known=own_weight)[1])
     y = read_targets(where, backend, dtype, y, targets, known_finite)
     if weight is not None:
         weight = tables.weights_to_device(where, weight, backend, dtype)
-    if class_weight is not None:
-        with backend.device_context():
-            by_class = backend.asarray(class_weight, dtype)
-            weight = by_class if weight is None else weight * by_class
+    y, weight = weigh_targets(backend, dtype, y, weight, own_weight)
     return Data(backend, dtype, X, y, weight, targets, scaling)
 
 
@@ -150,6 +149,22 @@ def read_targets(
         y, _ = standardise(where, "y", y, targets.scaling, known_finite=known_finite)
     y = tables.to_device(where, "y", y, backend, dtype, known_finite=known_finite)
     return y[:, None] if y.ndim == 1 else y
+
+
+def weigh_targets(
+    backend: Backend, dtype: str, y: Array, weight: Array | None, own_weight: Array | None
+) -> tuple[Array, Array | None]:
+    """Return y (n, n_L), with 0 for what is missing, and the product of the weights of its rows and of its own.
+
+    own_weight : as `Targets.encode` returns it: of rows (n,), or of targets (n, n_L), where some are missing.
+    """
+    if own_weight is None:
+        return y, weight
+    with backend.device_context():
+        own = transfer(own_weight, backend_of(own_weight), backend, dtype)
+        if own.ndim == 1:
+            return y, own if weight is None else weight * own
+        return y * own, own if weight is None else weight[:, None] * own
 
 
 def read_rows(

@@ -23,16 +23,24 @@ class Scaling(NamedTuple):
     deviation: np.ndarray
 
     @classmethod
-    def of(cls, x: Array, home: Backend) -> Scaling:
-        """Measure the columns of x (n,) or (n, k), an array of `home` in float64."""
+    def of(cls, x: Array, home: Backend, known: Array | None = None) -> Scaling:
+        """Measure the columns of x (n,) or (n, k), an array of `home` in float64; `known` says which numbers count."""
         xp = home.xp
+
+        def average(a: Array) -> Array:
+            if known is None:
+                return xp.mean(a, axis=0, keepdims=True)
+            counts = xp.sum(xp.astype(known, a.dtype), axis=0, keepdims=True)
+            return xp.sum(xp.where(known, a, xp.zeros_like(a)), axis=0, keepdims=True) / counts
+
         with home.device_context():
-            mean = xp.mean(x, axis=0, keepdims=True)
-            apart = x - mean
+            mean = average(x)
+            inside = x if known is None else xp.where(known, x, mean)  # what is missing is no extreme
+            apart = inside - mean
             largest = xp.max(xp.abs(apart), axis=0, keepdims=True)  # its square may be infinite, or zero
-            varies = xp.min(x, axis=0, keepdims=True) < xp.max(x, axis=0, keepdims=True)
+            varies = xp.min(inside, axis=0, keepdims=True) < xp.max(inside, axis=0, keepdims=True)
             largest = xp.where(varies, largest, xp.ones_like(largest))
-            deviation = largest * xp.sqrt(xp.mean((apart / largest) ** 2, axis=0, keepdims=True))
+            deviation = largest * xp.sqrt(average((apart / largest) ** 2))
             deviation = xp.where(varies, deviation, xp.ones_like(deviation))
             return cls(home.to_host(mean).reshape(-1), home.to_host(deviation).reshape(-1))
 
@@ -52,11 +60,13 @@ class Scaling(NamedTuple):
 
 
 def standardise(
-    where: str, name: str, x: Array, scaling: Scaling | None, *, known_finite: bool = False, first_row: int = 0
-) -> tuple[Array, Scaling]:
+    where: str, name: str, x: Array, scaling: Scaling | None, *, known_finite: bool = False, first_row: int = 0,
+    known: Array | None = None,
+) -> tuple[Array, Scaling]:  # fmt: skip
     """Return x in float64, standardised in its own library, and the scaling, which is measured if none is given.
 
     known_finite, first_row : see `tables.to_device`, which checks x for NaN and infinity.
+    known : which numbers of x count in the scaling; None for all.
 
     Raises
     ------
@@ -66,5 +76,5 @@ def standardise(
         raise ValueError(f"{where}: {name} must be dense to be standardised, got a sparse matrix")
     home = backend_of(x)
     x = tables.to_device(where, name, x, home, "float64", known_finite=known_finite, first_row=first_row)
-    scaling = scaling or Scaling.of(x, home)
+    scaling = scaling or Scaling.of(x, home, known)
     return scaling.apply(x, home), scaling

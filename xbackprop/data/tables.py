@@ -64,6 +64,21 @@ def targets(where: str, y: Any, n: int, n_outputs: int | None = None) -> Array:
     return y
 
 
+def known_targets(y: Array) -> tuple[Array, Array | None]:
+    """Return y (n, n_outputs) with 0 for each NaN, and which numbers are known; None where all are, or for one output.
+
+    Of a single output a missing number is an error, which the conversion to the device raises: its row tells nothing.
+    """
+    if y.ndim != 2 or y.shape[1] < 2 or (is_host_array(y) and y.dtype.kind not in "fc"):
+        return y, None
+    home = backend_of(y)
+    xp = home.xp
+    with home.device_context():
+        if not xp.isdtype(y.dtype, "real floating") or not bool(xp.any(missing := xp.isnan(y))):
+            return y, None
+        return xp.where(missing, xp.zeros_like(y), y), ~missing
+
+
 def arrays_like(where: str, name: str, value: Any, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     """Check that `value` is a list of numeric arrays of these shapes, and return it as a list."""
     if not isinstance(value, Sequence) or len(value) != len(shapes):

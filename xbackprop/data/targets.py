@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace
-from xbackprop.arrays.discovery import on_host
+from xbackprop.arrays.discovery import backend_of, on_host
 from xbackprop.data import tables
 from xbackprop.data.metrics import accuracy, r2
 from xbackprop.data.scaling import Scaling
@@ -42,6 +42,7 @@ class Targets(NamedTuple):
     smoothing : s: targets are (1-s) y + s/K, or (1-s) y + s/2 if every output is a binary decision of its own.
     weights : a weight for each class; None for equal weights.
     scaling : how numbers are standardised, or None if they are not.
+    copies : the outputs of each number: several where the loss estimates several quantiles of it.
     """
 
     kind: str
@@ -51,6 +52,7 @@ class Targets(NamedTuple):
     smoothing: float = 0.0
     weights: np.ndarray | None = None
     scaling: Scaling | None = None
+    copies: int = 1
 
     @property
     def _two(self) -> bool:
@@ -61,11 +63,15 @@ class Targets(NamedTuple):
         """Return the loss that was chosen, or the default one for this kind of target."""
         return chosen or LOSSES[DEFAULT_LOSSES[self.kind]]
 
-    def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, np.ndarray | None]:
-        """Check y; return it as rows (n, n_L), or (n,) for one number, and the class weight of every row, or None."""
+    def encode(self, where: str, y: Any, n: int, dtype: str) -> tuple[Array, Array | None]:
+        """Check y; return it as rows (n, n_L), or (n,) for one number, and its own weights, or None.
+
+        These are the class weights of rows (n,), or where numbers are missing, which are 0 in y then, which of them are
+        known (n, n_L).
+        """
         if self.kind == "numbers":
-            y = tables.targets(where, y, n, self.n_outputs)
-            return y, None
+            y = tables.targets(where, y, n, self.n_outputs // self.copies)
+            return tables.known_targets(_repeated(y, self.copies))
         if self.kind == "multilabel":
             return self._indicator_rows(tables.indicators(where, y, n, self.n_outputs), dtype), None
         assert self.classes is not None
@@ -146,14 +152,20 @@ class TargetRule(NamedTuple):
     scale: bool = False
 
 
-def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, np.ndarray | None]:
-    """Infer the kind of target from y; return it, with y and the class weight of every row as `Targets.encode` does."""
+def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, Array | None]:
+    """Infer the kind of target from y; return it, with y and its own weights as `Targets.encode` does."""
     loss = rule.loss
     if rule.task == "regression":
         y = tables.targets(where, y, n)
         y = tables.counts(where, y) if loss is LOSSES["poisson"] else y
-        targets = Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], y.ndim == 1)
-        return targets, y, None
+        copies = 1 if loss is None else loss.per_target
+        if copies > 1 and y.ndim == 2 and y.shape[1] > 1:
+            raise ValueError(f"{where}: several quantiles are of one target, got y of shape {tuple(y.shape)}")
+        vector, y = y.ndim == 1 and copies == 1, _repeated(y, copies)
+        targets = Targets("numbers", None, 1 if y.ndim == 1 else y.shape[1], vector, copies=copies)
+        y, known = tables.known_targets(y)
+        _check_columns(where, known)
+        return targets, y, known
     if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
         if rule.weight is not None:
             raise ValueError(f"{where}: class_weight is for one label per row, got y with two axes")
@@ -172,6 +184,25 @@ def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> t
     kind = _kind_of_labels(where, rule, len(classes))
     targets = Targets(kind, classes, 1 if kind == "binary" else len(classes), True, rule.smoothing, weights)
     return targets, *targets._class_rows(numbers, dtype)
+
+
+def _repeated(y: Array, copies: int) -> Array:
+    """Return a target (n,) or (n, 1) as so many equal columns; of one copy y as it is."""
+    if copies == 1:
+        return y
+    home = backend_of(y)
+    with home.device_context():
+        return home.xp.stack([home.xp.reshape(y, (-1,))] * copies, axis=1)
+
+
+def _check_columns(where: str, known: Array | None) -> None:
+    """Check that every column of y has some number that is known."""
+    if known is not None:
+        home = backend_of(known)
+        with home.device_context():
+            empty = np.flatnonzero(~home.to_host(home.xp.any(known, axis=0)))
+        if len(empty):
+            raise ValueError(f"{where}: y must have a number in every column, got only NaN in column {empty[0]}")
 
 
 def _kind_of_labels(where: str, rule: TargetRule, n_classes: int) -> str:
@@ -194,6 +225,8 @@ def continue_targets(where: str, rule: TargetRule, former: Targets, y: Any) -> T
     if former.classes is None or rule.task == "regression":
         _check_same_kind(where, former, (former.classes is None) == (rule.task == "regression"), f"task={rule.task!r}")
         _check_same_kind(where, former, (former.scaling is not None) == rule.scale, f"scale_target={rule.scale}")
+        copies = 1 if rule.loss is None else rule.loss.per_target
+        _check_same_kind(where, former, copies == former.copies, f"loss={rule.loss and rule.loss.name!r}")
         if rule.loss is LOSSES["poisson"]:
             tables.counts(where, tables.targets(where, y, len(y), former.n_outputs))
         return former

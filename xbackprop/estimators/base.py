@@ -22,7 +22,7 @@ from xbackprop.arrays.backend import is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
-from xbackprop.estimators.fitted import FittedEstimator, one_axis
+from xbackprop.estimators.fitted import FittedEstimator, gaps_of, one_axis
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
 from xbackprop.mlp.fitting import FitResult, Fitting, fit
@@ -34,7 +34,13 @@ from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import read_settings
 from xbackprop.training.loop import Epoch
 
-_OUTPUTS = {"softmax": "softmax", "logistic": "logistic", "linear": "identity", "exponential": "exp"}
+_OUTPUTS = {
+    "softmax": "softmax",
+    "logistic": "logistic",
+    "linear": "identity",
+    "ascending": "identity",
+    "exponential": "exp",
+}
 #: scikit-learn's schedules, which it applies to sgd alone.
 _OF_SGD = ("invscaling", "adaptive")
 
@@ -287,10 +293,13 @@ class BaseMLP(FittedEstimator):
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool, stacklevel: int) -> tuple[Any, Any, Any]:
         """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
         if is_host_array(X):
+            regression = self._task == "regression"
+            gaps = gaps_of(y) if regression else None
             X, y = validate_data(
-                self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=(np.float64, np.float32),
-                y_numeric=self._task == "regression", reset=reset,
+                self, X, y if gaps is None else np.where(gaps, 0.0, y), accept_sparse=["csr", "csc"],
+                multi_output=True, dtype=(np.float64, np.float32), y_numeric=regression, reset=reset,
             )  # fmt: skip
+            y = y if gaps is None else np.where(gaps, np.nan, y)
             if sample_weight is not None:
                 sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         else:

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from xbackprop.arrays.backend import Array, is_host_array
+from xbackprop.arrays.backend import Array, is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of
 from xbackprop.mlp import prediction
 from xbackprop.mlp.mlp import MLP
@@ -29,6 +29,18 @@ def one_axis(y: Any, stacklevel: int) -> Any:
         stacklevel=stacklevel,
     )
     return y[:, 0]
+
+
+def gaps_of(y: Any) -> np.ndarray | None:
+    """Return which targets are NaN, for y (n, n_outputs) of several outputs on the host; None where none is."""
+    if is_sparse(y) or not hasattr(y, "ndim") or y.ndim != 2 or y.shape[1] < 2:
+        return None
+    values = np.asarray(y)
+    try:
+        gaps = np.isnan(values.astype(np.float64, copy=False))
+    except (TypeError, ValueError):  # no numbers: scikit-learn's check says so
+        return None
+    return gaps if gaps.any() else None
 
 
 class FittedEstimator(BaseEstimator):

@@ -10,6 +10,7 @@ from sklearn.base import RegressorMixin
 
 from xbackprop.arrays.backend import Backend, is_host_array
 from xbackprop.estimators.base import BaseMLP
+from xbackprop.estimators.fitted import gaps_of
 from xbackprop.mlp import prediction
 from xbackprop.mlp.setting_table import parameters_in_words
 from xbackprop.nn.activations import Activation
@@ -72,7 +73,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
-        quantile: float = 0.5,
+        quantile: float | Sequence[float] = 0.5,
         scoring: str | Callable | None = None,
         scale_inputs: bool = False,
         scale_target: bool = False,
@@ -108,8 +109,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._predicted(prediction.predict, "predict", X, return_std=return_std)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return R² of the predictions."""
-        if is_host_array(X):
+        """Return R² of the predictions; for several targets or quantiles the mean of their R²."""
+        if is_host_array(X) and gaps_of(y) is None and not isinstance(self.quantile, Sequence):
             return super().score(X, y, sample_weight)
         return self._score_on_device(X, y, sample_weight)
 

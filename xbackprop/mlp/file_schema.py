@@ -127,9 +127,10 @@ TARGETS = {
     "smoothing": fraction,
     "weights": optional(list_of(non_negative)),
     "scaling": optional(SCALING),
+    "copies": at_least(1),
 }
 FITTED = {
-    "targets": fields(TARGETS, ("scaling",)),
+    "targets": fields(TARGETS, ("scaling", "copies")),
     "inputs": optional(SCALING),
     "feature_names": optional(list_of(text)),
     "loss_curve": list_of(loss_or_nothing),

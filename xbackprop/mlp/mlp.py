@@ -79,7 +79,7 @@ class MLP(FittedNetwork):
         *,
         task: str = "classification",
         loss: str | Loss = "auto",
-        quantile: float = 0.5,
+        quantile: float | Sequence[float] = 0.5,
         label_smoothing: float = 0.0,
         class_weight: str | Mapping | None = None,
         scale_inputs: bool = False,

@@ -273,6 +273,7 @@ def _targets(packed: Mapping[str, Any], task: str, n_outputs: int) -> Targets:
         not fits
         or not outputs == n_outputs == targets.n_outputs
         or too_many
+        or n_outputs % targets.copies
         or (weights is not None and len(weights) != known)
     ):
         raise ValueError(f"{n_outputs} outputs of a {task}, the classes {classes} and the weights {weights}")

@@ -12,7 +12,7 @@ from typing import Any
 from xbackprop.arrays.backend import Array, Namespace, is_sparse
 from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import tables
-from xbackprop.data.dataset import read_rows, read_targets
+from xbackprop.data.dataset import read_rows, read_targets, weigh_targets
 from xbackprop.data.targets import Targets
 from xbackprop.mlp.many import ensemble
 from xbackprop.mlp.model import Model
@@ -73,11 +73,12 @@ def score(where: str, models: Sequence[Model], X: Any, y: Any, sample_weight: An
     plain = model.targets._replace(smoothing=0.0, weights=None)
     X = _table(where, model, X)
     n, backend, dtype = X.shape[0], model.backend, model.dtype
-    y, _ = plain.encode(where, y, n, dtype)
+    y, own_weight = plain.encode(where, y, n, dtype)
     y = read_targets(where, backend, dtype, y, plain)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     if weight is not None:
         weight = tables.weights_to_device(where, weight, backend, dtype)
+    y, weight = weigh_targets(backend, dtype, y, weight, own_weight)
     if plain.kind == "numbers":
         decided = _averaged(models, _each(where, models, X, _outputs_of), ensemble.mean)
     else:

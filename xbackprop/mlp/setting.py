@@ -6,6 +6,7 @@ ValueError. Conditions on several settings together are in `settings`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
@@ -161,6 +162,16 @@ def random_state(where: str, name: str, value: Any) -> Any:
 def inside(where: str, name: str, value: Any) -> float:
     """Check for a number in (0, 1)."""
     return number(where, name, value, lambda v: 0 < v < 1, "a number between 0 and 1")
+
+
+def quantiles(where: str, name: str, value: Any) -> float | tuple[float, ...]:
+    """Check for a number in (0, 1), or several in ascending order."""
+    if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
+        return inside(where, name, value)
+    each = tuple(float(inside(where, f"{name}[{i}]", q)) for i, q in enumerate(value))
+    if not each or any(a >= b for a, b in itertools.pairwise(each)):
+        raise ValueError(f"{where}: {name} must be in ascending order, got {value!r}")
+    return each
 
 
 def closed(where: str, name: str, value: Any) -> float:

@@ -24,11 +24,11 @@ from xbackprop.mlp.setting import (
     dropout_rate,
     flag,
     folder,
-    inside,
     interval,
     one_or_more,
     optional,
     precision,
+    quantiles,
     random_state,
     schedule,
     scoring,
@@ -73,8 +73,9 @@ SETTINGS: tuple[Setting, ...] = (
             'as in scikit-learn; "mean_squared_error" (without the ½), "absolute_error", "huber", "quantile"; or '
             "an `xbackprop.Loss` of your own."},
         defaults={"MLPClassifier": "log_loss", "MLPRegressor": "squared_error"}),
-    Setting("quantile", 0.5, inside,
-        'The quantile q, between 0 and 1, that loss="quantile" estimates; 0.5, the default, is the median. Other '
+    Setting("quantile", 0.5, quantiles,
+        'The quantile q, between 0 and 1, that loss="quantile" estimates; 0.5, the default, is the median. Several, in '
+        "ascending order, are estimated by one network with an output for each, whose predictions never cross. Other "
         "losses ignore it.",
         classes=("MLP", "MLPRegressor")),
     Setting("label_smoothing", 0.0, fraction,

@@ -12,7 +12,7 @@ import numpy as np
 from xbackprop.mlp.setting_table import SETTINGS, TASK_LOSSES, TASKS
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.backprop import sqrt_layers
-from xbackprop.nn.losses import LOSSES, Loss, linear, quantile_loss
+from xbackprop.nn.losses import LOSSES, Loss, ascending, linear, quantile_loss
 from xbackprop.optim.optimizers import OPTIMIZERS, SGD, Adagrad, Adam, Optimizer, RMSProp
 from xbackprop.optim.schedules import make_schedule
 from xbackprop.training.checkpoints import Checkpoint
@@ -80,7 +80,7 @@ def read_settings(where: str, given: Mapping[str, Any]) -> Settings:
     loss = _loss(where, values)
     if values["scale_target"]:
         output = (loss or LOSSES[TASKS[values["task"]]]).output
-        if values["task"] != "regression" or output is not linear:
+        if values["task"] != "regression" or output not in (linear, ascending):
             raise ValueError(
                 f"{where}: scale_target is for a regression with a linear output, got loss={given['loss']!r}"
             )
@@ -189,7 +189,8 @@ def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
         )
     name = one_of(where, "loss", loss, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else [])))
     if name == "quantile" and values["quantile"] != 0.5:
-        return quantile_loss(values["quantile"])
+        quantile = values["quantile"]
+        return quantile_loss(quantile[0] if isinstance(quantile, tuple) and len(quantile) == 1 else quantile)
     return None if name in ("auto", LOG_LOSS) else LOSSES[name]
 
 

@@ -2,12 +2,13 @@
 
 The loss owns the output non-linearity, so that softmax and cross-entropy meet as log-sum-exp, nothing saturates and
 no ε hides in a logarithm. Arguments: z (..., n, K) logits; y (n, K) targets, one-hot for classes; share, each
-sample's part of the mean: 1/n, or the column (n, 1) of w_i / Σw. It stands here and in no other derivative.
+sample's part of the mean: 1/n, the column (n, 1) of w_i / Σw, or where targets are missing (n, K), with parts of the
+mean for each output. It stands here and in no other derivative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ class Loss:
     kinks : the values of z - y where δ_L jumps. Gradient checks take no difference across them.
     corners : the values of z - y where δ_L is continuous but its slope jumps. Adaptive differences do not cross these
         either.
+    per_target : the outputs that each target has: those of a loss of several quantiles are for one target.
 
     Examples
     --------
@@ -51,6 +53,7 @@ class Loss:
     delta_tangent: Callable[[Namespace, Array, Array, Array | float, Array], Array] | None = None
     kinks: tuple[float, ...] = ()
     corners: tuple[float, ...] = ()
+    per_target: int = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy a row of `LOSSES` by its name, so that the copy is that same row."""
@@ -104,6 +107,11 @@ def cross_entropy_tangent(xp: Namespace, z: Array, y: Array, share: Array | floa
 def linear(xp: Namespace, z: Array) -> Array:
     """h = z: the output of most regressions."""
     return z
+
+
+def ascending(xp: Namespace, z: Array) -> Array:
+    """h: z in ascending order, so that quantiles never cross. Chernozhukov, Fernández-Val and Galichon, 2010."""
+    return xp.sort(z, axis=-1)
 
 
 def exponential(xp: Namespace, z: Array) -> Array:
@@ -169,19 +177,33 @@ def flat_tangent(xp: Namespace, z: Array, y: Array, share: Array | float, z_tang
     return xp.zeros_like(z_tangent)
 
 
-def quantile_loss(quantile: float = 0.5, name: str | None = None, scale: float = 1.0) -> Loss:
+def quantile_loss(quantile: float | Sequence[float] = 0.5, name: str | None = None, scale: float = 1.0) -> Loss:
     """C = Σ_x share_x Σ_k r (1-q) for r > 0, else -r q,  r = z - y: its minimum is the q-quantile. Koenker and Bassett,
     1978.
 
-    At r = 0, where the slope jumps from -q to 1-q, δ_L is 0.
+    Of several quantiles q_1 … q_K output k estimates the k-th, all of one target; sorted, they never cross. At r = 0,
+    where the slope jumps from -q to 1-q, δ_L is 0.
     """
-    value_and_delta = partial(_two_slopes, below=scale * quantile, above=scale * (1.0 - quantile))
-    name = name or ("quantile" if quantile == 0.5 else f"quantile({quantile:g})")
-    return Loss(value_and_delta, linear, name, flat_tangent, kinks=(0.0,))
+    if isinstance(quantile, int | float):
+        of_each = partial(_two_slopes, below=scale * quantile, above=scale * (1.0 - quantile))
+        name = name or ("quantile" if quantile == 0.5 else f"quantile({quantile:g})")
+        return Loss(of_each, linear, name, flat_tangent, kinks=(0.0,))
+    below = tuple(scale * q for q in quantile)
+    of_all = partial(_two_slopes_of_each, below=below, above=tuple(scale - q for q in below))
+    name = name or f"quantile({','.join(f'{q:g}' for q in quantile)})"
+    return Loss(of_all, ascending, name, flat_tangent, kinks=(0.0,), per_target=len(below))
+
+
+def _two_slopes_of_each(
+    xp: Namespace, z: Array, y: Array, share: Array | float, below: Sequence[float], above: Sequence[float]
+) -> tuple[Array, Array]:
+    """Do the same with the slopes of each output."""
+    like = {"dtype": z.dtype, "device": array_api_compat.device(z)}
+    return _two_slopes(xp, z, y, share, xp.asarray(below, **like), xp.asarray(above, **like))
 
 
 def _two_slopes(
-    xp: Namespace, z: Array, y: Array, share: Array | float, below: float, above: float
+    xp: Namespace, z: Array, y: Array, share: Array | float, below: Array | float, above: Array | float
 ) -> tuple[Array, Array]:
     residual = z - y
     real = real_part(xp, residual)

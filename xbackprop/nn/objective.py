@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Array, Backend, Namespace
 from xbackprop.arrays.special import real_part
 from xbackprop.nn.activations import IDENTITY, Activation
 from xbackprop.nn.backprop import Buffers, Cache, backward, forward
@@ -23,7 +23,8 @@ class Batch(NamedTuple):
 
     total : n, or with sample weights Σw.
     inverse : 1/total, or 0 for a batch whose weights are all zero, so that its cost is 0 and not NaN.
-    share : each sample's part of the mean, 1/n, or the column (n, 1) of w_i / Σw.
+    share : each sample's part of the mean, 1/n, or the column (n, 1) of w_i / Σw; where targets are missing, (n, n_L),
+        each output's own parts, 0 for what is missing.
     masks : dropout masks (n, n_l), one per hidden layer; empty without dropout.
     penalty : for a stack of networks of different penalties, (1-ρ)α and ρα of each, (k,) and (k,); else None.
     """
@@ -38,14 +39,28 @@ class Batch(NamedTuple):
 
 
 def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
-    """Make a batch of all the rows of X and y, with sample weights (..., n) or None."""
+    """Make a batch of all the rows of X and y; weight (..., n) of the rows, (..., n, n_L) of the targets, or None.
+
+    Weights of the targets are 0 where one is missing: the loss of each output is divided by the weight of the targets
+    that it has, and the penalty by that of the rows that have any.
+    """
     if weight is None:
         n = X.shape[-2]
         return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
     xp = backend.xp
-    total = xp.sum(weight, axis=-1)
-    inverse = xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
-    return Batch(X, y, total, inverse, (weight * inverse[..., None])[..., None], masks)
+    of_targets = weight.ndim == y.ndim
+    total = xp.sum(xp.max(weight, axis=-1) if of_targets else weight, axis=-1)
+    inverse = _inverse(xp, total)
+    if of_targets:
+        share = weight * _inverse(xp, xp.sum(weight, axis=-2, keepdims=True))
+    else:
+        share = (weight * inverse[..., None])[..., None]
+    return Batch(X, y, total, inverse, share, masks)
+
+
+def _inverse(xp: Namespace, total: Array) -> Array:
+    """Return 1/total, 0 where it is 0."""
+    return xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from xbackprop.mlp.mlp import MLP
 from xbackprop.nn.activations import ACTIVATIONS
-from xbackprop.tabular.candidates import PRESETS, Candidate, Preset, Ranges, draw_candidates
+from xbackprop.tabular.candidates import PRESETS, Preset, Ranges, draw_candidates
 from xbackprop.tabular.columns import Table
 from xbackprop.tabular.encoder import BINS, ColumnReport, TableEncoder, has_names
 from xbackprop.tabular.reading import read_table
-from xbackprop.tabular.search import Samples, Trained, outputs, search
-from xbackprop.tabular.selection import find_metric
+from xbackprop.tabular.search import Samples, Search, Trained, outputs
+from xbackprop.tabular.selection import Metric, find_metric
 from xbackprop.tabular.splits import Split, make_splits
 from xbackprop.validation import fraction, integer, non_negative, number, positive
 
@@ -74,34 +74,34 @@ class BaseTabular(BaseEstimator):
         rng = check_random_state(self.random_state)
         outside = None if validation_data is None else self._outside(where, *validation_data)
         splits = self._splits(where, samples, size, rng, outside, groups, time_order)
-        metric = find_metric(where, self.metric, self._task, getattr(self, "classes_", None))
+        metric = self._metric(where)
         n_train = len(splits[0].train)
         candidates = draw_candidates(self._ranges(where), size.candidates, rng)
         seeds = rng.randint(2**31 - 1, size=(len(candidates), len(splits))).tolist()
         deadline = None
         if self.time_limit is not None:
             deadline = began + 0.9 * positive(where, "time_limit", self.time_limit)  # the rest is for choosing
-        trained = search(
-            where, samples, splits, self._encoder(), candidates, metric, fixed=self._fixed(size, n_train),
-            most=size.kept, seeds=seeds, deadline=deadline, outside=outside, progress=progress,
-        )  # fmt: skip
-        self._publish(trained, candidates, X, table)
+        search = Search(
+            where, samples, splits, self._encoder(), metric, self._fixed(size, n_train), deadline, outside, progress
+        )
+        trained = search.run(candidates, seeds, size.kept)
+        self._publish(trained, X, table)
         self.metric_ = metric.name
         self.time_limit_reached_ = trained.cut_short
         self.validation_predictions_ = trained.validation
         self.validation_score_ = trained.steps[-1].score * metric.sign
-        self.leaderboard_ = _leaderboard(trained, candidates, metric.sign)
+        self.leaderboard_ = _leaderboard(trained, metric.sign)
         self.n_iter_ = max(net.n_iter_ for net in self.networks_)
         self.fit_seconds_ = time.time() - began
         return self
 
-    def _publish(self, trained: Trained, candidates: Sequence[Candidate], X: Any, table: Table) -> None:
+    def _publish(self, trained: Trained, X: Any, table: Table) -> None:
         """Keep the networks of the chosen candidates, and the encoders that they need."""
         groups: dict[tuple[str, int], list[MLP]] = {}
         for step in trained.steps:
             for k, net in enumerate(trained.networks[step.candidate]):
                 if net is not None:
-                    groups.setdefault((candidates[step.candidate].bins, k), []).append(net)
+                    groups.setdefault((trained.candidates[step.candidate].bins, k), []).append(net)
         self.groups_ = [Group(trained.encoders[bins][k], nets) for (bins, k), nets in groups.items()]
         self.n_features_in_ = len(table.columns)
         if has_names(X):
@@ -189,6 +189,9 @@ class BaseTabular(BaseEstimator):
             "device": self.device,
         }
 
+    def _metric(self, where: str) -> Metric:
+        return find_metric(where, self.metric, self._task, getattr(self, "classes_", None))
+
     def _encoder(self) -> TableEncoder:
         return TableEncoder() if self.encoder is None else self.encoder
 
@@ -243,11 +246,11 @@ class BaseTabular(BaseEstimator):
         raise NotImplementedError
 
 
-def _leaderboard(trained: Trained, candidates: Sequence[Candidate], sign: float) -> list[dict[str, Any]]:
+def _leaderboard(trained: Trained, sign: float) -> list[dict[str, Any]]:
     """Return a row for each candidate, the best first: its score, whether it is in, epochs, and settings."""
     order = {step.candidate: place + 1 for place, step in enumerate(trained.steps)}
     rows = []
-    for i, (bins, settings) in enumerate(candidates):
+    for i, (bins, settings) in enumerate(trained.candidates):
         epochs = [net.n_iter_ for net in trained.networks[i] if net is not None]
         rows.append(
             {

@@ -38,7 +38,8 @@ class Ranges(NamedTuple):
 
     learning_rate, weight_decay : log-uniform between two numbers. dropout : 0 with probability ½, else uniform.
     depth : the number of hidden layers, uniform among whole numbers. width : that of the hidden layers.
-    bins, activation : taken in turns: the encodings of numbers, and the activations.
+    bins : the encodings of numbers, of which the first candidates have one each, and the others the best of these.
+    activation : those of the hidden layers; the first candidates have the first one, the others take them in turns.
     """
 
     learning_rate: Range
@@ -51,16 +52,17 @@ class Ranges(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """The settings of a network, as `MLP` has them, and the bins of its encoder."""
+    """The settings of a network, as `MLP` has them, and the bins of its encoder; "" for the best of those before."""
 
     bins: str
     settings: dict[str, Any]
 
 
 def draw_candidates(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[Candidate]:
-    """Draw n candidates; the first has the middle of every range, which is good by itself.
+    """Draw n candidates: the middle of every range with each kind of bins, then others, whose bins the first decide.
 
-    The ranges are those of TabPack (ICML 2026), narrowed to what pays within the epochs of the presets.
+    Which encoding is the best depends on the table, and more than all else does. The ranges are those of TabPack (ICML
+    2026), narrowed to what pays within the epochs of the presets.
     """
     middle = _settings(
         ranges, _log_mean(ranges.learning_rate), _log_mean(ranges.weight_decay), sum(ranges.dropout) / 4.0,
@@ -72,13 +74,15 @@ def draw_candidates(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[
             float(rng.uniform(*ranges.dropout)) * bool(rng.randint(2)),
             int(rng.randint(ranges.depth[0], ranges.depth[1] + 1)),
         )
-        for _ in range(n - 1)
+        for _ in range(n - len(ranges.bins))
     ]  # fmt: skip
+    first = [Candidate(bins, {**middle, "activation": ranges.activation[0]}) for bins in ranges.bins[:n]]
     return [
-        Candidate(
-            ranges.bins[i % len(ranges.bins)], {**settings, "activation": ranges.activation[i % len(ranges.activation)]}
-        )
-        for i, settings in enumerate([middle, *drawn])
+        *first,
+        *(
+            Candidate("", {**settings, "activation": ranges.activation[i % len(ranges.activation)]})
+            for i, settings in enumerate(drawn)
+        ),
     ]
 
 

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from sklearn.base import RegressorMixin
 
-from xbackprop.estimators.fitted import one_axis
+from xbackprop.estimators.fitted import gaps_of, one_axis
+from xbackprop.mlp.setting import quantiles
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.parameters import with_parameters
+from xbackprop.tabular.selection import Metric, pinball, pinball_metric, r2
 
 
 @with_parameters
@@ -19,10 +21,13 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     """A regressor for tables: encoder, networks with settings drawn at random, and the best ensemble of them.
 
     ŷ(x) = 1/M Σ_m ŷ_m(x), the mean of the values of the networks that were chosen, within the range of the training
-    targets. Each network is trained on standardised targets.
+    targets. Each network is trained on standardised targets. Of several targets some may be NaN: they are left out of
+    the loss, each column of which is divided by the weight of the targets that it has in the batch.
 
     Parameters
     ----------
+    quantile : q between 0 and 1, or several in ascending order, to estimate in place of the mean. Several have one
+        network with an output for each, (n_samples, n_quantiles), which never cross.
     {parameters}
 
     Attributes
@@ -52,6 +57,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         activation: Any = ("silu", "relu"),
         ema_decay: float | None = 0.99,
         loss: str = "auto",
+        quantile: float | Sequence[float] | None = None,
         encoder: TableEncoder | None = None,
         backend: Any = None,
         device: Any = None,
@@ -60,7 +66,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Return the values (n_samples,) or (n_samples, n_outputs), the mean over the networks.
+        """Return the mean over the networks of their values (n_samples,), or (n_samples, n_outputs or n_quantiles).
 
         return_std : whether to return the standard deviation over the networks too, in units of y.
         """
@@ -69,9 +75,27 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         mean = np.clip(each.mean(axis=0), low, high)
         return (mean, each.std(axis=0)) if return_std else mean
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return R², of several targets the mean; with `quantile` D², 1 - pinball loss / that of y's own quantiles."""
+        predicted = self.predict(X)
+        where = f"{type(self).__name__}.score"
+        values = _values(where, y, len(predicted))
+        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        if self.quantile is None:
+            return r2(values, predicted, weight)
+        q = quantiles(where, "quantile", self.quantile)
+        constant = np.broadcast_to(np.quantile(values, q), predicted.shape)
+        return 1.0 - pinball(values, predicted, weight, q) / pinball(values, constant, weight, q)
+
     def _targets(self, where: str, y: Any, n: int) -> np.ndarray:
         values = _values(where, y, n)
-        self.range_ = values.min(axis=0), values.max(axis=0)
+        if self.quantile is not None and values.ndim > 1:
+            raise ValueError(f"{where}: quantiles are of one target, got y of shape {values.shape}")
+        if (empty := np.isnan(values).all(axis=0)).any():
+            raise ValueError(
+                f"{where}: y must have a number in every column, got only NaN in {np.flatnonzero(empty)[0]}"
+            )
+        self.range_ = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
         return values
 
     def known_targets(self, where: str, y: Any, n: int) -> np.ndarray:
@@ -82,16 +106,25 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         loss = (
             "absolute_error" if self.loss == "auto" and self.metric in ("mae", "neg_mean_absolute_error") else self.loss
         )
-        return {"task": "regression", "scale_target": True, "loss": loss}
+        own = {"task": "regression", "scale_target": True, "loss": loss}
+        if self.quantile is None:
+            return own
+        return {**own, "loss": "quantile", "quantile": quantiles(type(self).__name__, "quantile", self.quantile)}
+
+    def _metric(self, where: str) -> Metric:
+        if self.quantile is not None and self.metric in ("auto", "pinball"):
+            return pinball_metric(quantiles(where, "quantile", self.quantile))
+        return super()._metric(where)
 
 
 def _values(where: str, y: Any, n: int) -> np.ndarray:
-    """Return numbers (n,) or (n, L)."""
+    """Return numbers (n,) or (n, L), of which some may be NaN where there are several columns."""
     from sklearn.utils.validation import check_array
 
     if y is None:
         raise ValueError(f"{where}: requires y to be passed, but the target y is None")
-    values = one_axis(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y"), 5)
+    finite = True if gaps_of(y) is None else "allow-nan"
+    values = one_axis(check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_all_finite=finite), 5)
     if len(values) != n or values.ndim > 2:
         raise ValueError(f"{where}: y must have a number for each of {n} rows, got shape {values.shape}")
     return values

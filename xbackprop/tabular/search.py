@@ -18,6 +18,9 @@ from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.selection import Metric, Step, select_greedily
 from xbackprop.tabular.splits import Split
 
+#: The rows of a table from which on its encodings, of different bins, are not in memory at the same time.
+LARGE = 200_000
+
 
 class Samples(NamedTuple):
     """The rows to learn from.
@@ -39,13 +42,14 @@ class Samples(NamedTuple):
 class Trained(NamedTuple):
     """The result of a search.
 
-    encoders : for each kind of bins one for each split. networks : ``networks[i][k]`` is that of candidate i and split
-    k, None where it was not trained. scores : of each candidate alone, NaN where it was not trained.
-    steps : the selection, in its order.
+    candidates : each with the bins that it has got. encoders : for each kind of bins one for each split.
+    networks : ``networks[i][k]`` is that of candidate i and split k, None where it was not trained.
+    scores : of each candidate alone, NaN where it was not trained. steps : the selection, in its order.
     validation : the mean of the chosen candidates' predictions, for rows that validated; NaN for all others.
     cut_short : whether the time limit ended training.
     """
 
+    candidates: list[Candidate]
     encoders: dict[str, list[TableEncoder]]
     networks: list[list[MLP | None]]
     scores: list[float]
@@ -54,113 +58,195 @@ class Trained(NamedTuple):
     cut_short: bool
 
 
-Progress = Callable[[int, int], None]  # told the number of networks that have ended, and of all
+class Search(NamedTuple):
+    """What all candidates of a search have in common.
 
-
-def search(
-    where: str,
-    samples: Samples,
-    splits: Sequence[Split],
-    encoder: TableEncoder,
-    candidates: Sequence[Candidate],
-    metric: Metric,
-    *,
-    fixed: dict[str, Any],
-    most: int,
-    seeds: Sequence[Sequence[int]],
-    deadline: float | None = None,
-    outside: Samples | None = None,
-    progress: Progress | None = None,
-) -> Trained:
-    """Train every candidate on every split, each with early stopping on the rows that validate, and choose.
-
-    Each split has encoders of its own, which see its training rows alone.
-
-    Parameters
-    ----------
-    fixed : the settings that all candidates share. seeds : for each candidate and split.
-    most : the most candidates in the ensemble. deadline : the time after which no epoch begins.
-    outside : validation rows that are not among the samples, in place of those of the only split.
+    where : the user's call, for errors. splits : the rows to train on and to validate on, several for folds.
+    encoder : with the user's parameters. fixed : the settings that all candidates share.
+    deadline : the time after which no epoch begins. outside : validation rows that are not among the samples, in place
+    of those of the only split. progress : told the number of networks that have ended, and of all.
     """
-    encoders: dict[str, list[TableEncoder]] = {candidate.bins: [] for candidate in candidates}
-    training: dict[tuple[str, int], tuple[Any, ...]] = {}
-    validation: dict[tuple[str, int], tuple[Any, ...]] = {}
-    task = "classification" if samples.n_classes else "regression"
-    for k, split in enumerate(splits):
-        rows = samples.take(split.train)
-        held_out = samples.take(split.validation) if outside is None else outside
-        for bins, of in encoders.items():
-            own = clone(encoder).set_params(task=task, bins=bins)
-            training[bins, k] = own.fit_transform(rows.table, rows.y), rows.y, rows.weight
-            validation[bins, k] = own.transform(held_out.table), held_out.y, held_out.weight
+
+    where: str
+    samples: Samples
+    splits: Sequence[Split]
+    encoder: TableEncoder
+    metric: Metric
+    fixed: dict[str, Any]
+    deadline: float | None = None
+    outside: Samples | None = None
+    progress: Callable[[int, int], None] | None = None
+
+    @property
+    def judged(self) -> Samples:
+        """The rows on which candidates are compared."""
+        return self.samples if self.outside is None else self.outside
+
+    def rows_of(self, k: int) -> np.ndarray:
+        """Return the numbers of the judged rows that split k validates on."""
+        return self.splits[k].validation if self.outside is None else np.arange(self.outside.table.n)
+
+    def score(self, predictions: np.ndarray) -> float:
+        """Return the score of predictions for the judged rows, of those that there are."""
+        seen = known_rows(predictions)
+        weight = None if self.judged.weight is None else self.judged.weight[seen]
+        return self.metric.score(self.judged.y[seen], predictions[seen], weight)
+
+    def run(self, candidates: Sequence[Candidate], seeds: Sequence[Sequence[int]], most: int) -> Trained:
+        """Train every candidate on every split, each with early stopping on the rows that validate, and choose.
+
+        Each split has encoders of its own, which see its training rows alone.
+
+        Parameters
+        ----------
+        seeds : for each candidate and split. most : the most candidates in the ensemble.
+        """
+        found: list[_Found] = []
+        encoders: dict[str, list[TableEncoder]] = {}
+        settled = list(candidates)
+        for first, last in self._rounds(candidates):
+            if not candidates[first].bins:
+                best = self._best(settled, found)
+                settled[first:last] = [candidate._replace(bins=best) for candidate in settled[first:last]]
+            done = first * len(self.splits), len(candidates) * len(self.splits)
+            found += self._train(settled[first:last], seeds[first:last], encoders, done)
+        return self._choose(settled, found, encoders, most)
+
+    def _rounds(self, candidates: Sequence[Candidate]) -> list[tuple[int, int]]:
+        """Return from which candidate to which to train together: the first ones, then those whose bins they decide.
+
+        Of a large table there is one encoding at a time.
+        """
+        n_first = sum(candidate.bins != "" for candidate in candidates)
+        large = self.samples.table.n > LARGE
+        rounds = [(i, i + 1) for i in range(n_first)] if large else [(0, n_first)]
+        return [*rounds, *([(n_first, len(candidates))] if n_first < len(candidates) else [])]
+
+    def _best(self, candidates: Sequence[Candidate], found: Sequence[_Found]) -> str:
+        """Return the bins of the best candidate of those that were trained."""
+        scores = [self._own_score(of) for of in found]
+        return candidates[int(np.nanargmax(scores))].bins if np.isfinite(scores).any() else candidates[0].bins
+
+    def _own_score(self, found: _Found) -> float:
+        return float("nan") if found.predictions is None else self.score(found.predictions)
+
+    def _train(
+        self, candidates: Sequence[Candidate], seeds: Sequence[Sequence[int]], encoders: dict[str, list[TableEncoder]],
+        done: tuple[int, int],
+    ) -> list[_Found]:  # fmt: skip
+        """Train these candidates; `encoders` gets those that it lacks. done : networks before these, and of all."""
+        training: dict[tuple[str, int], tuple[Any, ...]] = {}
+        validation: dict[tuple[str, int], tuple[Any, ...]] = {}
+        for k, split in enumerate(self.splits):
+            rows = self.samples.take(split.train)
+            held_out = self.samples.take(split.validation) if self.outside is None else self.outside
+            for bins in dict.fromkeys(candidate.bins for candidate in candidates):
+                own, encoded = self._encoder_of(bins, k, rows, encoders)
+                training[bins, k] = encoded, rows.y, rows.weight
+                validation[bins, k] = own.transform(held_out.table), held_out.y, held_out.weight
+        n_classes, n_splits = self.samples.n_classes, len(self.splits)
+        pairs = [(i, k) for i in range(len(candidates)) for k in range(n_splits)]
+        places = [(candidates[i].bins, k) for i, k in pairs]
+        nets = [MLP(**{**self.fixed, **candidates[i].settings}, random_state=seeds[i][k]) for i, k in pairs]
+        options: list[dict[str, Any]] = [
+            {"validation": validation[place], "deadline": self.deadline} for place in places
+        ]
+        for option, place in zip(options, places, strict=True):
+            if len(np.unique(training[place][1])) < n_classes:  # a rare class may be missing from a fold
+                option["classes"] = np.arange(n_classes)
+        failures: dict[int, Exception] = {}
+
+        def note(ended: int) -> None:
+            if self.progress is not None:
+                self.progress(done[0] + ended, done[1])
+
+        fit_nets(
+            self.where, nets, (None, None, None), data=[training[place] for place in places], options=options,
+            failures=failures, ended=note, quiet=True,
+        )  # fmt: skip
+        for error in failures.values():
+            if not isinstance(error, DivergenceError):
+                raise error
+        kept = [None if j in failures or net.n_iter_ == 0 else net for j, net in enumerate(nets)]
+        return [
+            self._predict(
+                kept[i * n_splits : (i + 1) * n_splits], [validation[candidate.bins, k][0] for k in range(n_splits)],
+                list(failures.values()),
+            )
+            for i, candidate in enumerate(candidates)
+        ]  # fmt: skip
+
+    def _encoder_of(
+        self, bins: str, k: int, rows: Samples, encoders: dict[str, list[TableEncoder]]
+    ) -> tuple[TableEncoder, np.ndarray]:
+        """Return the encoder of split k, and its rows encoded."""
+        task = "classification" if self.samples.n_classes else "regression"
+        own = clone(self.encoder).set_params(task=task, bins=bins)  # fitted again, it is the same
+        encoded = own.fit_transform(rows.table, rows.y)
+        of = encoders.setdefault(bins, [])
+        if k == len(of):
             of.append(own)
-    pairs = [(i, k) for i in range(len(candidates)) for k in range(len(splits))]
-    places = [(candidates[i].bins, k) for i, k in pairs]
-    nets = [MLP(**{**fixed, **candidates[i].settings}, random_state=seeds[i][k]) for i, k in pairs]
-    options: list[dict[str, Any]] = [{"validation": validation[place], "deadline": deadline} for place in places]
-    for option, place in zip(options, places, strict=True):
-        if len(np.unique(training[place][1])) < samples.n_classes:  # a rare class may be missing from a fold
-            option["classes"] = np.arange(samples.n_classes)
-    failures: dict[int, Exception] = {}
-    data = [training[place] for place in places]
-    ended = None if progress is None else lambda done: progress(done, len(nets))
-    fit_nets(where, nets, (None, None, None), data=data, options=options, failures=failures, ended=ended, quiet=True)
-    for error in failures.values():
-        if not isinstance(error, DivergenceError):
-            raise error
-    done = [j not in failures and net.n_iter_ > 0 for j, net in enumerate(nets)]
-    if not any(done):
-        if failures:
-            raise next(iter(failures.values()))
-        raise ValueError(f"{where}: no network has trained for one epoch within time_limit; allow more seconds")
-    networks: list[list[MLP | None]] = [[None] * len(splits) for _ in candidates]
-    for (i, k), net, is_done in zip(pairs, nets, done, strict=True):
-        networks[i][k] = net if is_done else None
-    whole = [i for i, of in enumerate(networks) if all(of)]
-    if not whole:  # the time was too short for all splits of any candidate: those that are there must do
-        first = max(range(len(networks)), key=lambda i: sum(net is not None for net in networks[i]))
-        whole = [first]
-    of_splits = [split.validation for split in splits] if outside is None else [np.arange(outside.table.n)]
-    judged = samples if outside is None else outside
-    predictions = [
-        _out_of_fold(
-            networks[i], [validation[candidates[i].bins, k][0] for k in range(len(splits))], of_splits, judged,
-            samples.n_classes,
-        )
-        for i in whole
-    ]  # fmt: skip
-    seen = ~np.isnan(predictions[0]).reshape(len(predictions[0]), -1).any(axis=1)
-    weight = None if judged.weight is None else judged.weight[seen]
+        return of[k], encoded
 
-    def score(p: np.ndarray) -> float:
-        return metric.score(judged.y[seen], p, weight)
+    def _predict(
+        self, networks: list[MLP | None], inputs: Sequence[np.ndarray], failures: Sequence[Exception]
+    ) -> _Found:
+        """Predict the rows that validate, each by the network that has not seen it."""
+        predictions = None
+        for k, (net, X) in enumerate(zip(networks, inputs, strict=True)):
+            if net is not None:
+                found = outputs(net, X, self.samples.n_classes)
+                if predictions is None:
+                    predictions = np.full((len(self.judged.y), *found.shape[1:]), np.nan)
+                predictions[self.rows_of(k)] = found
+        return _Found(networks, predictions, failures)
 
-    steps = [
-        step._replace(candidate=whole[step.candidate])
-        for step in select_greedily([p[seen] for p in predictions], score, most)
-    ]
-    scores = [float("nan")] * len(candidates)
-    for i, p in zip(whole, predictions, strict=True):
-        scores[i] = score(p[seen])
-    chosen = [predictions[whole.index(step.candidate)] for step in steps]
-    cut_short = deadline is not None and time.time() >= deadline
-    return Trained(encoders, networks, scores, steps, np.mean(chosen, axis=0), cut_short)
+    def _choose(
+        self, candidates: list[Candidate], found: Sequence[_Found], encoders: dict[str, list[TableEncoder]], most: int
+    ) -> Trained:
+        whole = [i for i, of in enumerate(found) if all(net is not None for net in of.networks)]
+        if not whole:  # the time was too short for all splits of any candidate: those that are there must do
+            counts = [sum(net is not None for net in of.networks) for of in found]
+            if not any(counts):
+                for of in found:
+                    for error in of.failures:
+                        raise error
+                raise ValueError(
+                    f"{self.where}: no network has trained for one epoch within time_limit; allow more seconds"
+                )
+            whole = [int(np.argmax(counts))]
+        predictions: list[Any] = [found[i].predictions for i in whole]
+        seen = known_rows(predictions[0])
+        judged, weight = self.judged, None if self.judged.weight is None else self.judged.weight[seen]
+
+        def score(p: np.ndarray) -> float:
+            return self.metric.score(judged.y[seen], p, weight)
+
+        steps = [
+            step._replace(candidate=whole[step.candidate])
+            for step in select_greedily([p[seen] for p in predictions], score, most)
+        ]
+        scores = [self._own_score(of) if i in whole else float("nan") for i, of in enumerate(found)]
+        chosen = [predictions[whole.index(step.candidate)] for step in steps]
+        cut_short = self.deadline is not None and time.time() >= self.deadline
+        networks = [of.networks for of in found]
+        return Trained(candidates, encoders, networks, scores, steps, np.mean(chosen, axis=0), cut_short)
+
+
+class _Found(NamedTuple):
+    """A candidate's networks, one for each split or None, and their predictions for the rows that validate."""
+
+    networks: list[MLP | None]
+    predictions: np.ndarray | None
+    failures: Sequence[Exception]
+
+
+def known_rows(predictions: np.ndarray) -> np.ndarray:
+    """Return for which rows there are predictions."""
+    return ~np.isnan(predictions).reshape(len(predictions), -1).any(axis=1)
 
 
 def outputs(net: MLP, X: np.ndarray, n_classes: int) -> np.ndarray:
     """Return probabilities (n, K) of a classification, or values (n,) or (n, L), in float64."""
     found = net.predict_proba(X) if n_classes else net.predict(X)
     return np.asarray(found, dtype=np.float64)
-
-
-def _out_of_fold(
-    networks: Sequence[MLP | None], inputs: Sequence[np.ndarray], rows: Sequence[np.ndarray], judged: Samples,
-    n_classes: int,
-) -> np.ndarray:  # fmt: skip
-    """Return a candidate's predictions for the rows that validate, each by the network that has not seen it."""
-    shape = (len(judged.y), n_classes) if n_classes else judged.y.shape
-    found = np.full(shape, np.nan)
-    for net, X, of in zip(networks, inputs, rows, strict=True):
-        if net is not None:
-            found[of] = outputs(net, X, n_classes)
-    return found

@@ -69,6 +69,17 @@ def r2(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None) -> float:
     return float(np.mean(found))
 
 
+def pinball(y: np.ndarray, p: np.ndarray, weight: np.ndarray | None, quantile: float | Sequence[float]) -> float:
+    """Return the mean of r (1 - q) for r > 0, else -r q, with r = ŷ - y of one target, over rows and quantiles."""
+    r = p - (y if p.ndim == 1 else y[:, None])
+    return _mean(np.where(r > 0, r, 0.0) - np.asarray(quantile) * r, weight)
+
+
+def pinball_metric(quantile: float | Sequence[float]) -> Metric:
+    """Return the metric of quantiles, by whose loss they are estimated."""
+    return Metric("pinball", lambda y, p, weight: -pinball(y, p, weight, quantile), -1.0)
+
+
 def _columns(a: np.ndarray) -> np.ndarray:
     return a.T if a.ndim == 2 else a[None, :]
 

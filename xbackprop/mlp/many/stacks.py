@@ -64,7 +64,7 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
 def _train(waiting: Sequence[_Ready]) -> Iterator[Ended]:
     groups: dict[Any, list[_Ready]] = {}
     for ready in waiting:
-        run, weighted = ready.run, ready.data.weight is not None
+        run, weighted = ready.run, 0 if ready.data.weight is None else ready.data.weight.ndim
         key = (shared_part(step_of(run.model.objective, run.plan)), run.plan.batch_size, run.n, run.model.dtype)
         groups.setdefault((*key, weighted), []).append(ready)
     for group in groups.values():

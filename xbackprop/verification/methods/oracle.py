@@ -136,7 +136,7 @@ def _torch_cost(loss: str | Loss, z: Array, y: Array, share: Array) -> Array:
     name = loss if isinstance(loss, str) else loss.name if LOSSES.get(loss.name) is loss else None
     if name not in own:
         return loss.value_and_delta(xp, z, y, share)[0]  # type: ignore[union-attr]
-    return torch.sum(share.reshape(-1, 1) * own[name](z, y)) if share.ndim else torch.sum(share * own[name](z, y))
+    return torch.sum(share * own[name](z, y))
 
 
 def _torch_activation(activation: str | Activation) -> Callable[[Array], Array]:

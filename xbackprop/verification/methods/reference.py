@@ -209,13 +209,13 @@ def _objective(
     """Return a function of a network that gives C, and for every unit of a function in two pieces whether z > 0."""
     functions, sample_cost = _functions(mp), _loss(mp, loss)
     names = [*(_name(activation, functions) for activation in activations), "identity"]
-    shares = np.broadcast_to(np.reshape(share, (-1, 1)), (len(X), 1))
+    shares = np.broadcast_to(share, (len(X), np.shape(share)[1] if np.ndim(share) else 1))
     stay = list(zip(*(_rows(mp, mask) for mask in masks), strict=True)) if masks else [()] * len(X)
     samples = list(zip(_rows(mp, X), _rows(mp, y), _rows(mp, shares), stay, strict=True))
 
     def observe(network: Network) -> tuple[Number, list[bool]]:
         cost, branches = mp.mpf(0), []
-        for x, target, (part,), kept in samples:
+        for x, target, parts, kept in samples:
             h = x
             for l, ((W, b), name) in enumerate(zip(network, names, strict=True)):
                 columns = zip(b, *W, strict=True)
@@ -224,7 +224,10 @@ def _objective(
                 h = [v * m for v, m in zip(h, kept[l], strict=True)] if l < len(kept) else h
                 if name in _TWO_PIECES:
                     branches += [v > 0 for v in z]
-            cost += part * sample_cost(h, target)
+            if len(parts) == 1:
+                cost += parts[0] * sample_cost(h, target)
+            else:  # each output has its own part of the mean
+                cost += sum(part * sample_cost([v], [t]) for part, v, t in zip(parts, h, target, strict=True))
             for point in _LOSS_PIECES.get(loss, ()):
                 branches += [mp.sign(v - t - point) for v, t in zip(h, target, strict=True)]
         weights = [w for W, _ in network for row in W for w in row]

@@ -84,11 +84,6 @@ def format_place(place: Mapping[str, str]) -> str:
     return ", ".join(value if key in plain else f"{key} {value}" for key, value in with_version(place).items())
 
 
-def clean(text: str) -> str:
-    """Remove line breaks, tabs and terminal codes, since names and reasons may come from other people's code."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def mark_of(finding: Finding | None) -> str:
     """Return the verdict of a finding as one character."""
     return "" if finding is None else MARKS[finding.verdict]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.resources import files
 
+from xbackprop.display import drawing
+from xbackprop.display.page import escaped, facts, html_page
 from xbackprop.verification.findings import Finding, Results, Run, TensorSummary, Verdict
 from xbackprop.verification.methods import METHODS
 from xbackprop.verification.report import format as write
 from xbackprop.verification.report import plots
-from xbackprop.verification.report.format import FEW, MARKS, Cell, Column, clean, runs_table, tensors_table
+from xbackprop.verification.report.format import FEW, MARKS, Cell, Column, runs_table, tensors_table
 from xbackprop.verification.report.text import summary_of
 
 MEANING = {
@@ -20,7 +20,6 @@ MEANING = {
     Verdict.INCONCLUSIVE: "It could not be decided or not be run; the reason is given beside it. It is never a pass.",
     Verdict.VACUOUS: "All derivatives compared are zero on both sides, which shows nothing. It is never a pass.",
 }
-CSS = files(__package__).joinpath("page.css").read_text("utf-8")
 #: A script that opens the section of a link, and all sections for printing; without it, readers open them by hand.
 SCRIPT = """
 const show=()=>{const t=document.getElementById(location.hash.slice(1));
@@ -32,21 +31,21 @@ addEventListener("beforeprint",()=>document.querySelectorAll("details").forEach(
 
 def page(report: Results) -> str:
     """Return the HTML page of a report."""
-    runs, verdict, facts = report.runs, report.verdict, list(report.header.items())
-    title = f"Gradient check{f' of {facts[0][1]}' if facts else ''}"
-    draws = plots.available()
+    runs, verdict, head = report.runs, report.verdict, list(report.header.items())
+    title = f"Gradient check{f' of {head[0][1]}' if head else ''}"
+    draws = drawing.available()
     short = summary_of(report).removeprefix(f"{verdict}: ")
     parts = [
-        f'<header class="banner {verdict.lower()}"><p>{_escaped(title)}</p>',
-        f"<h1>{verdict}</h1><p>{_escaped(short)}</p></header>",
-        _facts(facts),
+        f'<header class="banner {verdict.lower()}"><p>{escaped(title)}</p>',
+        f"<h1>{verdict}</h1><p>{escaped(short)}</p></header>",
+        facts(head),
     ]
     if report.not_run:
-        listed = _facts(report.not_run.items(), "words")
+        listed = facts(report.not_run.items(), "words")
         parts.append(f'<section id="not-run"><h2>Not run</h2>{listed}</section>')
     if len(runs) > 1:
         same, columns = runs_table(runs)
-        shared = f"<p>All of them: {_escaped(same)}.</p>" if same else ""
+        shared = f"<p>All of them: {escaped(same)}.</p>" if same else ""
         parts.append(f'<section id="runs"><h2>{len(runs)} runs</h2>{shared}{_table(columns)}</section>')
     if not draws:
         how = "<code>pip install matplotlib</code>"
@@ -54,22 +53,7 @@ def page(report: Results) -> str:
     for number, run in enumerate(runs, 1):
         parts += _run(run, number, len(runs), draws)
     parts += _legend()
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{verdict}: {_escaped(title)}</title><style>{CSS}</style></head>\n<body><main>\n"
-        + "\n".join(parts)
-        + f"\n</main><script>{SCRIPT}</script></body></html>\n"
-    )
-
-
-def _escaped(text: str) -> str:
-    return html.escape(clean(text))
-
-
-def _facts(facts: Iterable[tuple[str, str]], kind: str = "facts") -> str:
-    inside = "".join(f"<div><dt>{_escaped(name)}</dt><dd>{_escaped(value)}</dd></div>" for name, value in facts)
-    return f"<dl class={kind}>{inside}</dl>"
+    return html_page(f"{verdict}: {title}", parts, SCRIPT)
 
 
 def _verdict(verdict: Verdict) -> str:
@@ -79,8 +63,8 @@ def _verdict(verdict: Verdict) -> str:
 def _table(columns: Sequence[Column]) -> str:
     """Write the columns of `format` as an HTML table."""
     head = "".join(
-        f"<th{' class=text' if c.left else ''}>{_escaped(c.title)}"
-        f"{f'<small>{_escaped(c.below)}</small>' if c.below else ''}</th>"
+        f"<th{' class=text' if c.left else ''}>{escaped(c.title)}"
+        f"{f'<small>{escaped(c.below)}</small>' if c.below else ''}</th>"
         for c in columns
     )
     rows = zip(*(column.cells for column in columns), strict=True)
@@ -91,7 +75,7 @@ def _table(columns: Sequence[Column]) -> str:
 def _cell(column: Column, cell: Cell) -> str:
     kinds = [*(["text"] if column.left else []), *([cell.verdict.lower()] if cell.verdict else [])]
     hint = f' title="{cell.hint}"' if cell.hint else ""
-    inside = f'<a href="#{cell.anchor}">{_escaped(cell.text)}</a>' if cell.anchor else _escaped(cell.text)
+    inside = f'<a href="#{cell.anchor}">{escaped(cell.text)}</a>' if cell.anchor else escaped(cell.text)
     return f'<td class="{" ".join(kinds)}"{hint}>{inside}</td>' if kinds else f"<td{hint}>{inside}</td>"
 
 
@@ -101,10 +85,10 @@ def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
     opening, closing = ("<details {}><summary>", "</summary>") if folded else ("<section {}>", "")
     title = (f"Run {number}: " if total > 1 else "") + write.format_place(run.place)
     yield opening.format(f'id="run-{number}" class="run"')
-    yield f"<h2>{_escaped(title)} {_verdict(run.verdict)}</h2>{closing}"
+    yield f"<h2>{escaped(title)} {_verdict(run.verdict)}</h2>{closing}"
     whole = write.format_number(run.paper_error)
     yield f"<p>Equation 18 over all parameters, the paper's one figure: {whole}. It took {run.seconds:.1f} s.</p>"
-    yield from (f"<p>{_escaped(note)}</p>" for note in run.notes)
+    yield from (f"<p>{escaped(note)}</p>" for note in run.notes)
     looks = plots.looks(t.name for t in run.tensors)
     if draws:
         wrong = [t.name for t in run.tensors if t.verdict is Verdict.FAIL]
@@ -121,26 +105,24 @@ def _run(run: Run, number: int, total: int, draws: bool) -> Iterator[str]:
     yield "</details>" if folded else "</section>"
 
 
-def _pictures(anchor: str, drawings: Mapping[str, plots.Draw], of: str = "") -> str:
+def _pictures(anchor: str, drawings: Mapping[str, drawing.Draw], of: str = "") -> str:
     labels = {"steps": "error against step", "taylor": "Taylor remainder", "scatter": "analytic against numeric"}
     heights = {name: 4.4 if "steps" in drawings and name != "steps" else 3.95 for name in drawings}  # room for names
-    drawn = [plots.svg(draw, f"{anchor}-{name}", labels[name] + of, heights[name]) for name, draw in drawings.items()]
+    drawn = [drawing.svg(draw, f"{anchor}-{name}", labels[name] + of, heights[name]) for name, draw in drawings.items()]
     return f'<div class="pictures">{"".join(drawn)}</div>'
 
 
 def _tensor(run: Run, tensor: TensorSummary, anchor: str) -> Iterator[str]:
     """Write the section of one tensor, with all its findings; the caller closes it."""
     opened = "" if tensor.verdict is Verdict.PASS else " open"
-    yield f'<details id="{anchor}"{opened}><summary><code>{_escaped(tensor.name)}</code>{_verdict(tensor.verdict)}'
-    yield f" <span class=aside>{_escaped(tensor.diagnosis)}</span></summary>"
-    facts = [("shape", "×".join(map(str, tensor.shape))), ("elements", f"{math.prod(tensor.shape):,}")]
-    yield _facts(
-        [*facts, ("‖g‖", write.format_number(tensor.norm)), ("eq. 18", write.format_number(tensor.paper_error))]
-    )
+    yield f'<details id="{anchor}"{opened}><summary><code>{escaped(tensor.name)}</code>{_verdict(tensor.verdict)}'
+    yield f" <span class=aside>{escaped(tensor.diagnosis)}</span></summary>"
+    size = [("shape", "×".join(map(str, tensor.shape))), ("elements", f"{math.prod(tensor.shape):,}")]
+    yield facts([*size, ("‖g‖", write.format_number(tensor.norm)), ("eq. 18", write.format_number(tensor.paper_error))])
     if tensor.diagnosis:
-        yield f"<p><strong>Diagnosis:</strong> {_escaped(tensor.diagnosis)}.</p>"
+        yield f"<p><strong>Diagnosis:</strong> {escaped(tensor.diagnosis)}.</p>"
     if tensor.worst:
-        yield f"<p><strong>Worst element:</strong> {_escaped(write.format_element(tensor.worst))}.</p>"
+        yield f"<p><strong>Worst element:</strong> {escaped(write.format_element(tensor.worst))}.</p>"
     yield _table(_findings_table([f for f in run.findings if f.tensor == tensor.name]))
 
 
@@ -165,8 +147,8 @@ def _findings_table(findings: Sequence[Finding]) -> list[Column]:
 
 def _legend() -> Iterator[str]:
     yield '<section id="legend"><h2>How to read it</h2><h3>Verdicts</h3>'
-    yield _facts([(f"{MARKS[verdict]} {verdict}", text) for verdict, text in MEANING.items()], "words")
+    yield facts([(f"{MARKS[verdict]} {verdict}", text) for verdict, text in MEANING.items()], "words")
     yield "<h3>Methods</h3>"
     does_not = " It is reported, and decides nothing: it fails gradients that are right where they are small."
     words = [(m.title, m.explained + write.advisory(m, does_not)) for m in METHODS.values()]
-    yield _facts(words, "words") + "</section>"
+    yield facts(words, "words") + "</section>"

@@ -1,56 +1,27 @@
 """Draw the pictures of a report with matplotlib: error against step, Taylor remainders, analytic against numeric.
 
-The functions draw on the axes that they are given. Nothing uses pyplot, so a user's figures stay as they are.
+The functions draw on the axes that they are given.
 """
 
 from __future__ import annotations
 
-import html
-import io
 import math
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from xbackprop.errors import BackendError
+from xbackprop.display.drawing import COLOURS, DASHED, FAINT, MARKERS, Draw, figure_of, style
 from xbackprop.verification.findings import Curves, TensorSummary
 
 Points = Sequence[tuple[float, float]]
 Looks = Mapping[str, tuple[str, str]]  # the colour and the marker of every tensor
-Draw = Callable[[Any], None]
 
-#: Paul Tol's "bright" colours, which the colour-blind can tell apart, on white and on black. Tensors that share a
-#: colour have different markers.
-COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#ccbb44")
-MARKERS = ("o", "s", "^", "D")
-INK, FAINT, GRID = "#333333", "#8a8a8a", "#e4e4e4"
 LINES = {"central differences": COLOURS[0], "Richardson": COLOURS[2], "complex step": COLOURS[1]}
 PAPER_STEP = 1e-5
 LEAST = 1e-17  # smaller relative errors, such as zero, are drawn here, below rounding
 LEGEND = 9  # tensors that a legend names; the others are counted
 DOTS = 300  # elements of a tensor in a scatter plot
 
-STYLE = {
-    **dict.fromkeys(["text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"], INK),
-    **dict.fromkeys(["axes.edgecolor", "xtick.color", "ytick.color"], FAINT),
-    **{"font.size": 9.0, "axes.titlesize": 10.0, "axes.titlelocation": "left", "axes.titlepad": 10.0},
-    **{"axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8},
-    **{"axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.5},
-    **{"lines.linewidth": 1.3, "lines.markersize": 3.5, "lines.markeredgewidth": 0.0},
-    **{"legend.frameon": False, "legend.fontsize": 8.0, "legend.handlelength": 1.6, "legend.columnspacing": 1.2},
-}
-DASHED = {"color": FAINT, "linestyle": (0, (4, 3)), "linewidth": 1}
 SMALL = {"textcoords": "offset points", "fontsize": 8}
-
-
-def available() -> bool:
-    """Return whether matplotlib is installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        return False
-    return True
 
 
 def picture(curves: Curves, tensors: Sequence[TensorSummary], wrong: Collection[str] = ()) -> Any:
@@ -62,8 +33,8 @@ def picture(curves: Curves, tensors: Sequence[TensorSummary], wrong: Collection[
     ------
     BackendError : if matplotlib is not installed.
     """
-    with _style():
-        figure = _figure((13.5, 4.6), layout="constrained")
+    with style():
+        figure = figure_of((13.5, 4.6), layout="constrained")
         drawings = panels(curves, tensors, looks(t.name for t in tensors), wrong)
         for axes, draw in zip(figure.subplots(1, 3), drawings.values(), strict=True):
             draw(axes)
@@ -258,59 +229,3 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _columns(points: Points) -> tuple[list[float], list[float]]:
     return [x for x, _ in points], [y for _, y in points]
-
-
-@contextmanager
-def _style(**extra: Any) -> Iterator[None]:
-    """Context manager that sets matplotlib's defaults and STYLE, and restores the user's settings afterwards."""
-    try:
-        import matplotlib.style
-    except ImportError as error:
-        raise BackendError("pictures need matplotlib, which is not installed: pip install matplotlib") from error
-    with matplotlib.style.context(["default", {**STYLE, **extra}]):
-        yield
-
-
-def _figure(size: tuple[float, float], layout: Any = None) -> Any:
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):  # type: ignore[misc]
-        def _repr_svg_(self) -> str:  # notebooks call this; they show other figures only if pyplot made them
-            out = io.StringIO()
-            self.savefig(out, format="svg")
-            return out.getvalue()
-
-    return Picture(figsize=size, layout=layout)
-
-
-def svg(draw: Draw, name: str, label: str, height: float = 4.4) -> str:
-    """Draw one panel as an <svg> element for a page; the same numbers give the same bytes.
-
-    name : the prefix of its ids, which must be unique in a page. label : a description for those who cannot see it.
-    Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
-    """
-    with _style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure = _figure((4.6, height))  # fixed margins, since fitting them to the texts takes most of the time
-        draw(figure.subplots())
-        figure.subplots_adjust(left=0.17, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
-        out = io.StringIO()
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(out, format="svg", transparent=True, metadata=nothing)
-    return _inline(out.getvalue(), name, label)
-
-
-def _inline(text: str, name: str, label: str) -> str:
-    """Convert matplotlib's SVG file to an element: without prologue, size and unused ids; others start with `name`."""
-    box = re.search(r'viewBox="([^"]*)"', text)
-    body = text[text.index(">", text.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    used = dict.fromkeys(re.findall(r"""(?:href="|url\()#([^")]+)""", body))
-    names = {old: f"{name}-{i}" for i, old in enumerate(used)}
-    body = re.sub(r' id="([^"]*)"', lambda m: f' id="{names[m[1]]}"' if m[1] in names else "", body)
-    body = re.sub(r'(?:xlink:)?href="#([^"]*)"', lambda m: f'href="#{names[m[1]]}"', body)
-    body = re.sub(r"url\(#([^)]*)\)", lambda m: f"url(#{names[m[1]]})", body)
-    body = re.sub(r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)  # a 7000th of an inch
-    variables = {INK: "--ink", FAINT: "--faint", GRID: "--grid"} | {c: f"--c{i}" for i, c in enumerate(COLOURS)}
-    for colour, variable in variables.items():
-        body = body.replace(colour, f"var({variable})")
-    return f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{html.escape(label)}">{body.strip()}\n'

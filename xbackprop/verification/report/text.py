@@ -7,9 +7,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from xbackprop.display.page import clean
 from xbackprop.verification.findings import Element, Finding, Results, Role, Run, Verdict, any_failed
 from xbackprop.verification.report import format as write
-from xbackprop.verification.report.format import FEW, Cell, Column, clean, runs_table, tensors_table
+from xbackprop.verification.report.format import FEW, Cell, Column, runs_table, tensors_table
 
 #: The width of the text where none is given, and that of a name in a table, in characters.
 WIDTH, NAME = 100, 24
