@@ -68,7 +68,7 @@ def test_train_predict_evaluate(file, tmp_path, capsys):
     assert main.main(["train", table, "--target", "label", "--preset", "fast", "--out", model]) == 0
     out = capsys.readouterr().out
     assert "10 without a target left out" in out
-    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["held-out", "always", "linear"]
+    assert [line.split()[0] for line in out.splitlines()[-4:]] == ["held-out", "always", "linear", "importance"]
     assert main.main(["predict", model, file("colour,x\nred,1.0\ngreen,\nblue,2.0\n", "new.csv")]) == 0
     found = capsys.readouterr().out.split()
     assert (found[0], found[1], found[3]) == ("prediction", "y", "n")

@@ -179,7 +179,7 @@ TARGET_CASES = {
         spoiled("high", 3, TARGETS[:, 0].astype(object)),
         r"y must have numbers, got 'high' at \(3,\)",
     ),
-    "NaN": (spoiled(np.nan, (3, 1), TARGETS), r"y must be finite, got nan at \(3, 1\)"),
+    "NaN": (spoiled(np.nan, 3, TARGETS[:, 0]), r"y must be finite, got nan at \(3,\)"),
     "infinity": (spoiled(np.inf, 3, TARGETS[:, 0]), r"y must be finite, got inf at \(3,\)"),
     "fewer rows": (TARGETS[:5], r"y must have shape \(12,\) or \(12, n_outputs\).*got \(5, 3\)"),
     "three axes": (TARGETS[None], r"y must have shape .*got \(1, 12, 3\)"),

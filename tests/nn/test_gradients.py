@@ -253,7 +253,7 @@ def test_autograd_agrees_tensor_by_tensor(backend, activation, task, dtype, limi
     weight = np.linspace(0.5, 3, len(X)) if weighted else None
     cost, dW, db = net.loss_and_gradient(X, y, weight)
     total = len(X) if weight is None else weight.sum()
-    share = (np.ones(len(X)) / total if weight is None else weight / total).astype(dtype)
+    share = (np.ones((len(X), 1)) / total if weight is None else weight[:, None] / total).astype(dtype)
     weights = weights_of(net)
     layers = list(zip(weights[:3], weights[3:], strict=True))
     oracle_cost, oracle = torch_gradient(

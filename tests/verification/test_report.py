@@ -32,9 +32,9 @@ from reports import (
     runs,
 )
 
+from xbackprop.display import drawing
 from xbackprop.errors import BackendError
 from xbackprop.verification.findings import Curves, Element, Run, TensorSummary
-from xbackprop.display import drawing
 from xbackprop.verification.report.report import Report
 
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from xbackprop.cli import backends, complexity, evaluate, predict, train, verify
+from xbackprop.cli import backends, complexity, evaluate, plot, predict, train, verify
 from xbackprop.cli.screen import in_words
 from xbackprop.errors import DivergenceError, GradientCheckError
 from xbackprop.version import __version__
@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "predict": predict,
     "evaluate": evaluate,
+    "plot": plot,
     "verify": verify,
     "complexity": complexity,
     "backends": backends,

@@ -18,12 +18,11 @@ from xbackprop.tabular import TableEncoder, TabularClassifier, TabularRegressor
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.candidates import PRESETS
 from xbackprop.tabular.columns import Column, Table, number_as_text
+from xbackprop.tabular.evaluation import score_with_interval
 from xbackprop.tabular.files import read_table_file
 from xbackprop.tabular.selection import Metric, find_metric
 from xbackprop.tabular.splits import Split, make_splits
 
-#: Resamples of the held-out rows for the interval of a score.
-RESAMPLES, INTERVAL = 400, (2.5, 97.5)
 #: Epochs of a network and inputs that are expected before anything is known, to choose the backend.
 EPOCHS, INPUTS = 60, 200
 
@@ -83,6 +82,9 @@ def run(args: argparse.Namespace) -> int:
         model.save(args.out)
     report("model", str(args.out or "not saved: --out model.safetensors would keep it"))
     _show_scores(args, model, train, y, held_out, data.y[split.validation])
+    _show_importance(model, held_out, data.y[split.validation], args.seed)
+    if args.out is not None:
+        model.save(args.out)  # with the evaluation, for `xbackprop plot`
     return 0
 
 
@@ -220,9 +222,14 @@ def _show_scores(
         print(f"{name:<16} " + ", ".join(score_in_words(metric, truth, p, args.seed) for metric in metrics))
 
 
+def _show_importance(model: Any, table: Table, y: np.ndarray, seed: int) -> None:
+    """Print the columns without which the score would lose most."""
+    evaluation = model.evaluate(table, y, seed=seed)
+    most = list(evaluation.importance.items())[:5]
+    report("importance", ", ".join(f"{name} {mean:.3g}" for name, (mean, _) in most) + f" of {evaluation.metric}")
+
+
 def score_in_words(metric: Metric, y: np.ndarray, p: np.ndarray, seed: int) -> str:
     """Return a score with its interval of 95%, from resampled rows."""
-    rng, n = np.random.RandomState(seed), len(y)
-    draws = (rng.randint(n, size=n) for _ in range(RESAMPLES))
-    low, high = np.percentile([metric.sign * metric.score(y[rows], p[rows], None) for rows in draws], INTERVAL)
-    return f"{metric.name} {metric.sign * metric.score(y, p, None):.4f} ({low:.4f} to {high:.4f})"
+    score = score_with_interval(metric, y, p, None, np.random.RandomState(seed))
+    return f"{metric.name} {score.value:.4f} ({score.low:.4f} to {score.high:.4f})"

@@ -64,29 +64,39 @@ def run(args: argparse.Namespace) -> int:
 
 def _network(args: argparse.Namespace, methods: list[str] | None, dtypes: list[str] | None) -> Report:
     """Verify the saved network of --net on samples of --data."""
+    homes, not_run = _places(args.backends) if args.backends else ([], {})
+    backends = [backend for _, backend in homes] if args.backends else None
     if is_of_tables(args.net):
-        raise ValueError(f"--net {args.net}: this is a model for tables; each of its networks_ has `verify` in Python")
+        from xbackprop.cli.verify_table import verify_tabular
+
+        report = verify_tabular(args, backends, methods, dtypes, progress_line())
+    else:
+        report = _single_network(args, backends, methods, dtypes)
+    report = replace(report, header=_header(report, args), not_run={**report.not_run, **not_run})
+    clear_line()
+    print(report.to_text(min(terminal_width(), WIDTH)))
+    return report
+
+
+def _single_network(
+    args: argparse.Namespace, backends: list[Backend] | None, methods: list[str] | None, dtypes: list[str] | None
+) -> Report:
     net = MLP.load(args.net)
     data = read_dataset(args.data, args.target, net.task)
     X = read_features(args.data, net.feature_names_in_, net.n_features_in_) if net.feature_names_in_ else data.X
     rows = np.sort(np.random.RandomState(args.seed).permutation(len(X))[: args.samples])
-    homes, not_run = _places(args.backends) if args.backends else ([], {})
-    report = verify(
+    return verify(
         net,
         X[rows],
         data.y[rows],
         methods=methods,
-        backends=[backend for _, backend in homes] if args.backends else None,
+        backends=backends,
         dtypes=dtypes,
         thorough=args.thorough,
         seed=args.seed,
         pictures=args.html is not None,
         progress=progress_line(),
     )
-    report = replace(report, header=_header(report, args), not_run={**report.not_run, **not_run})
-    clear_line()
-    print(report.to_text(min(terminal_width(), WIDTH)))
-    return report
 
 
 def _header(report: Report, args: argparse.Namespace) -> dict[str, str]:
@@ -174,7 +184,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--net", metavar="MODEL", help="a file that train wrote, to be verified on --data; without it, the matrix")
     add("--data", metavar="DATA", help=f"a CSV file, or a data set of scikit-learn's: {', '.join(BUNDLED)}")
-    add("--target", metavar="COLUMN", help="the column of the CSV file that the network predicts")
+    add("--target", metavar="COLUMN", help="the column of --data that the network predicts")
+    add("--no-header", action="store_true", help="of a model for tables: columns are called 1, 2, …")
     add("--samples", type=int, metavar="N", default=200, help="rows of --data, drawn at random (default %(default)s)")
     add(
         "--backends",

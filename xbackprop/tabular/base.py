@@ -17,6 +17,7 @@ from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.tabular.candidates import PRESETS, Preset, Ranges, draw_candidates
 from xbackprop.tabular.columns import Table
 from xbackprop.tabular.encoder import BINS, ColumnReport, TableEncoder, has_names
+from xbackprop.tabular.evaluation import Evaluation, evaluate
 from xbackprop.tabular.reading import read_table
 from xbackprop.tabular.search import Samples, Search, Trained, outputs
 from xbackprop.tabular.selection import Metric, find_metric
@@ -40,6 +41,7 @@ class BaseTabular(BaseEstimator):
 
     _task: str
     groups_: list[Group]
+    columns_: dict[str, ColumnReport]
     n_classes_: int
 
     def fit(
@@ -98,22 +100,26 @@ class BaseTabular(BaseEstimator):
     def _publish(self, trained: Trained, X: Any, table: Table) -> None:
         """Keep the networks of the chosen candidates, and the encoders that they need."""
         groups: dict[tuple[str, int], list[MLP]] = {}
+        self.__dict__.pop("evaluation_", None)  # that of a former fit
         for step in trained.steps:
             for k, net in enumerate(trained.networks[step.candidate]):
                 if net is not None:
                     groups.setdefault((trained.candidates[step.candidate].bins, k), []).append(net)
         self.groups_ = [Group(trained.encoders[bins][k], nets) for (bins, k), nets in groups.items()]
+        self.curves_ = [
+            {"loss": net.loss_curve_, "validation": list(net.validation_loss_curve_)}
+            for _, networks in self.groups_
+            for net in networks
+        ]
+        reports = self.groups_[0].encoder.columns_
+        self.columns_ = {
+            name: reports[name]._replace(missing=int(column.missing.sum())) for name, column in table.columns.items()
+        }
         self.n_features_in_ = len(table.columns)
         if has_names(X):
             self.feature_names_in_ = np.array(list(table.columns), dtype=object)
         else:
             self.__dict__.pop("feature_names_in_", None)
-
-    @property
-    def columns_(self) -> dict[str, ColumnReport]:
-        """What became of each column of the table, by its name; of several folds, in the first."""
-        check_is_fitted(self)
-        return self.groups_[0].encoder.columns_
 
     @property
     def networks_(self) -> list[Any]:
@@ -216,6 +222,43 @@ class BaseTabular(BaseEstimator):
         table = read_table(f"{where}: validation_data", X)
         weight = None if weight is None else _weights(where, weight, table.n)
         return Samples(table, self.known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None, *, seed: int = 0) -> Evaluation:
+        """Score the model on rows that it has not seen, with intervals, importance of columns, and reliability.
+
+        The result is kept as `evaluation_`, and by `save`, for `xbackprop plot`. It has no row of the table in it.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`. seed : of the intervals' resampling, and of the shuffling for importance.
+        """
+        check_is_fitted(self)
+        where = f"{type(self).__name__}.evaluate"
+        table = read_table(where, X)
+        weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
+        known = self.known_targets(where, y, table.n)
+        self.evaluation_ = evaluate(self, table, known, weight, self._metric(where), seed)
+        return self.evaluation_
+
+    def input_gradient(self, X: Any, y: Any, sample_weight: Any = None) -> dict[str, np.ndarray]:
+        """Return ∂C/∂x (n_samples,) for each column of numbers, in units of the loss by units of the column.
+
+        The chain rule goes on through the encoding: ∂C/∂x = Σ_f ∂C/∂h_f ∂h_f/∂x over the inputs h_f that are made of
+        the column. C is the mean loss of a network on all rows of X; the result is the mean over the networks.
+        Categories and dates have no derivative, and are left out.
+        """
+        check_is_fitted(self)
+        where = f"{type(self).__name__}.input_gradient"
+        table = read_table(where, X)
+        weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
+        known = self.known_targets(where, y, table.n)
+        total: dict[str, Any] = {}
+        for encoder, networks in self.groups_:
+            encoded = encoder.transform(table)
+            each = [np.asarray(net.input_gradient(encoded, known, weight), np.float64) for net in networks]
+            for name, found in encoder.pull_back(table, np.sum(each, axis=0)).items():
+                total[name] = total.get(name, 0.0) + found / len(self.networks_)
+        return total
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a safetensors file, from which `xbackprop.load_tabular` reads the model: no pickle, no code."""

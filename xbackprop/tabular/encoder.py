@@ -161,6 +161,18 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._encoded(self._table("transform", X), {})
 
+    def pull_back(self, X: Any, gradient: np.ndarray) -> dict[str, np.ndarray]:
+        """Return Σ_f g_f ∂h_f/∂x (n_samples,) for each column x of numbers, from the gradient g by `transform`'s h."""
+        check_is_fitted(self)
+        table, found, start = self._table("pull_back", X), {}, 0
+        for block in self.blocks_:
+            end = start + len(block.code.names)
+            if block.kind == "number" and isinstance(block.code, NumberCode):
+                slopes = block.code.derivative(table.columns[block.column].values)
+                found[block.column] = np.sum(gradient[:, start:end] * slopes, axis=1)
+            start = end
+        return found
+
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002, the table has its own
         """Return the names of the columns of the result: the column's name, and its bin, level or part."""
         check_is_fitted(self)

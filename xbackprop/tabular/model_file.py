@@ -21,6 +21,7 @@ from xbackprop.tabular.base import BaseTabular, Group
 from xbackprop.tabular.categories import OneHotCode, TargetCode
 from xbackprop.tabular.classifier import TabularClassifier
 from xbackprop.tabular.encoder import Block, ColumnReport, TableEncoder
+from xbackprop.tabular.evaluation import pack_evaluation, unpack_evaluation
 from xbackprop.tabular.numbers import NumberCode
 from xbackprop.tabular.regressor import TabularRegressor
 
@@ -28,7 +29,8 @@ MODELS: dict[str, type[BaseTabular]] = {cls.__name__: cls for cls in (TabularCla
 CODES = {cls.__name__: cls for cls in (NumberCode, OneHotCode, TargetCode)}
 #: Attributes that a file keeps as they are; it leaves out the validation predictions, which are as long as the table.
 ATTRIBUTES = (
-    "n_features_in_", "n_iter_", "metric_", "validation_score_", "time_limit_reached_", "fit_seconds_", "leaderboard_",
+    "curves_", "n_features_in_", "n_iter_", "metric_", "validation_score_", "time_limit_reached_", "fit_seconds_",
+    "leaderboard_",
 )  # fmt: skip
 
 
@@ -38,6 +40,9 @@ def save_tabular(model: BaseTabular, path: str | PathLike[str]) -> None:
     networks = model.networks_
     tensors, configurations = pack_several([net.model_ for net in networks])
     fitted = {name: getattr(model, name) for name in ATTRIBUTES}
+    fitted["curves_"] = [{name: _plain(v) for name, v in curve.items()} for curve in model.curves_]
+    fitted["columns"] = {name: [_plain(v) for v in report] for name, report in model.columns_.items()}
+    fitted["evaluation"] = pack_evaluation(model.evaluation_) if hasattr(model, "evaluation_") else None
     fitted["leaderboard_"] = [{name: _plain(v) for name, v in row.items()} for row in model.leaderboard_]
     fitted["feature_names"] = list(model.feature_names_in_) if hasattr(model, "feature_names_in_") else None
     fitted["classes"] = pack_labels(model.classes_) if isinstance(model, TabularClassifier) else None
@@ -97,6 +102,9 @@ def _take_over(model: BaseTabular, given: Mapping[str, Any], networks: list[MLP]
     model.groups_ = groups
     for name in ATTRIBUTES:
         setattr(model, name, fitted[name])
+    model.columns_ = _read_columns(fitted["columns"])
+    if fitted["evaluation"] is not None:
+        model.evaluation_ = unpack_evaluation(fitted["evaluation"])
     for row in model.leaderboard_:
         row["score"] = math.nan if row["score"] is None else row["score"]
     if fitted["feature_names"] is not None:
@@ -131,14 +139,18 @@ def unpack_encoder(packed: Mapping[str, Any]) -> TableEncoder:
     encoder.n_features_in_ = int(packed["n_features"])
     if packed["feature_names"] is not None:
         encoder.feature_names_in_ = np.array(packed["feature_names"], dtype=object)
-    encoder.columns_ = {
-        name: ColumnReport(kind, becomes, tuple(levels), missing, tuple(features))
-        for name, (kind, becomes, levels, missing, features) in packed["columns"].items()
-    }
+    encoder.columns_ = _read_columns(packed["columns"])
     encoder.blocks_ = [
         Block(b["column"], b["kind"], b["part"], _unpacked(CODES[b["code"]], b["with"])) for b in packed["blocks"]
     ]
     return encoder
+
+
+def _read_columns(packed: Mapping[str, Any]) -> dict[str, ColumnReport]:
+    return {
+        name: ColumnReport(kind, becomes, tuple(levels), missing, tuple(features))
+        for name, (kind, becomes, levels, missing, features) in packed.items()
+    }
 
 
 def _packed(code: Any) -> dict[str, Any]:

@@ -53,6 +53,21 @@ class NumberCode(NamedTuple):
         if self.gaps:
             out[:, -1] = missing
 
+    def derivative(self, x: np.ndarray) -> np.ndarray:
+        """Return the derivative (n, width) of the encoding of numbers x (n,), from the right at the edges of bins.
+
+        It is s (1 + (z/c)²)^(-3/2) of the scale s, 1/(b_t - b_{t-1}) inside a bin, and 0 where x is missing.
+        """
+        out = np.zeros((len(x), len(self.names)))
+        with np.errstate(over="ignore"):
+            z = np.nan_to_num((x - self.centre) * self.scale)
+            out[:, 0] = self.scale * (1.0 + np.square(z / self.clip)) ** -1.5
+        for t in range(1, len(self.edges)):
+            low, high = self.edges[t - 1 : t + 1]
+            out[:, t] = ((x >= low) & (x < high)) / (high - low)
+        out[np.isnan(x)] = 0.0
+        return out
+
 
 def learn_numbers(x: np.ndarray, bins: int, y: np.ndarray | None, task: str, clip: float, min_leaf: int) -> NumberCode:
     """Learn the encoding of numbers x (n,), NaN where one is missing.

@@ -30,7 +30,9 @@ leaderboard_ : a row for each candidate, the best first, as a dict: candidate, s
 validation_score_, metric_ : the ensemble's score by the metric, on rows that its networks were not trained on; since
     the ensemble was chosen by it, it is a little too good.
 validation_predictions_ : the ensemble's predictions for those rows, NaN for all others.
-columns_ : what became of each column. networks_ : the networks, each an `MLP`.
+curves_ : for each network the training and the validation loss of its epochs, as {"loss": […], "validation": […]}.
+evaluation_ : the last result of `evaluate`.
+columns_ : what became of each column; of several folds, in the first. networks_ : the networks, each an `MLP`.
 time_limit_reached_, fit_seconds_ : whether the time limit cut training short; the seconds that `fit` took.
 n_iter_ : the most epochs of a network of the ensemble.
 n_features_in_, feature_names_in_ : the number of the table's columns, and their names.
