@@ -1,6 +1,8 @@
 """Models for tables from the command: files as people have them, and errors in words."""
 
 import gzip
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -78,3 +80,67 @@ def test_train_predict_evaluate(file, tmp_path, capsys):
     assert "there is no column 'colour'" in capsys.readouterr().err
     assert main.main(["train", table, "--target", "label", "--preset", "fast", "--hidden", "4"]) == 2
     assert "leave one out" in capsys.readouterr().err
+
+
+def test_plot_and_verify_take_a_model_for_tables(file, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib draws")
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(80, 2))
+    rows = [f"{a:.3f},{b:.3f},{a + b * b:.3f}" for a, b in x]
+    table, model = file("a,b,y\n" + "\n".join(rows) + "\n"), str(tmp_path / "m.safetensors")
+    assert main.main(["train", table, "--target", "y", "--preset", "fast", "--out", model]) == 0
+    assert main.main(["plot", model, "--out", str(tmp_path / "pictures")]) == 0
+    assert main.main(["plot", model, table, "--target", "y", "--out", str(tmp_path / "others")]) == 0
+    for folder in ("pictures", "others"):
+        names = {path.name for path in (tmp_path / folder).iterdir()}
+        assert names == {
+            "index.html",
+            *(f"{n}.{e}" for n in ("curves", "residuals", "importance") for e in ("png", "svg")),
+        }
+        assert ElementTree.parse(tmp_path / folder / "curves.svg").getroot().tag.endswith("svg")
+    capsys.readouterr()
+    assert main.main(["plot", model, table, "--out", str(tmp_path)]) == 2
+    assert "TABLE and --target go together" in capsys.readouterr().err
+    verify = ["verify", "--net", model, "--data", table, "--target", "y", "--samples", "20", "--methods", "complex-step"]
+    assert main.main(verify) == 0
+    out = capsys.readouterr().out
+    assert "networks of a TabularRegressor" in out
+    assert re.search(r"PASS: (5|10) runs", out)
+    assert main.main(["verify", "--net", model, "--data", table]) == 3
+    assert "say with --target which column" in capsys.readouterr().err
+
+
+def test_files_of_other_tools_are_the_csv(file, tmp_path):
+    pandas = pytest.importorskip("pandas", reason="pandas writes them")
+    pytest.importorskip("pyarrow", reason="pyarrow reads them")
+    frame = pandas.DataFrame({
+        "n": [1.5, None, 3.0], "k": [1, 2, 3], "c": ["a", None, "b"], "d": pandas.to_datetime(["2019-01-31"] * 3),
+    })  # fmt: skip
+    expected = read_table_file(file(frame.to_csv(index=False)))
+    writers = {"parquet": frame.to_parquet, "feather": frame.to_feather}
+    try:
+        import openpyxl  # noqa: F401
+
+        writers["xlsx"] = lambda path: frame.to_excel(path, index=False)
+    except ImportError:
+        pass
+    for ending, write in writers.items():
+        write(tmp_path / f"t.{ending}")
+        found = read_table_file(str(tmp_path / f"t.{ending}"))
+        assert found.columns.keys() == expected.columns.keys()
+        for name, column in found.columns.items():
+            assert (column.kind, column.levels) == (expected.columns[name].kind, expected.columns[name].levels)
+            np.testing.assert_array_equal(column.values, expected.columns[name].values)
+
+
+def test_a_large_file_is_the_small_one(file, monkeypatch):
+    """pyarrow reads files from a size on, in columns: they have the same cells."""
+    pytest.importorskip("pyarrow", reason="pyarrow reads them")
+    path = file("a;b;c;d;e\n1,5;007;2019-01-31;?;x\n-2;012;2019-02-01;NA;\n")
+    small = read_table_file(path)
+    monkeypatch.setattr("xbackprop.tabular.files.LARGE", 1)
+    large = read_table_file(path)
+    assert large.columns.keys() == small.columns.keys()
+    for name, column in large.columns.items():
+        assert (column.kind, column.levels) == (small.columns[name].kind, small.columns[name].levels)
+        np.testing.assert_array_equal(column.values, small.columns[name].values)

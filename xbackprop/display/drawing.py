@@ -67,16 +67,17 @@ def figure_of(size: tuple[float, float], layout: Any = None) -> Any:
     return Picture(figsize=size, layout=layout)
 
 
-def svg(draw: Draw, name: str, label: str, height: float = 4.4) -> str:
+def svg(draw: Draw, name: str, label: str, height: float = 4.4, left: float = 0.17) -> str:
     """Draw one panel as an <svg> element for a page; the same numbers give the same bytes.
 
     name : the prefix of its ids, which must be unique in a page. label : a description for those who cannot see it.
+    height, left : of the panel in inches, of which 0.6 and more are below the axes; and the part left of them.
     Colours are the page's variables: --ink, --faint, --grid, and --c0 … --c5 for COLOURS.
     """
     with style(**{"svg.hashsalt": name, "svg.fonttype": "none"}):
         figure = figure_of((4.6, height))  # fixed margins, since fitting them to the texts takes most of the time
         draw(figure.subplots())
-        figure.subplots_adjust(left=0.17, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
+        figure.subplots_adjust(left=left, right=0.97, top=1 - 0.35 / height, bottom=(height - 3.35) / height)
         out = io.StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(out, format="svg", transparent=True, metadata=nothing)

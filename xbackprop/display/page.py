@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.resources import files
 
 CSS = files(__package__).joinpath("page.css").read_text("utf-8")
@@ -37,12 +37,12 @@ def facts(pairs: Iterable[tuple[str, str]], kind: str = "facts") -> str:
     return f"<dl class={kind}>{inside}</dl>"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: int = 1) -> str:
-    """Return a table of texts, of whose columns the first ones, as many as `text`, are set to the left."""
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], text: Collection[int] = (0,)) -> str:
+    """Return a table of texts; `text` has the numbers of the columns that are set to the left."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "".join(
-            f"<{tag}{' class=text' if j < text else ''}>{escaped(cell)}</{tag}>" for j, cell in enumerate(cells)
+            f"<{tag}{' class=text' if j in text else ''}>{escaped(cell)}</{tag}>" for j, cell in enumerate(cells)
         )
 
     lines = "\n".join(f"<tr>{line(row, 'td')}</tr>" for row in rows)

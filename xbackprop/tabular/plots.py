@@ -87,7 +87,8 @@ def _page(model: Any, evaluation: Evaluation | None, drawings: Mapping[str, Draw
         known.append(("rows evaluated", f"{evaluation.rows:,}"))
         scores = [(name, f"{s.value:.4f} ({s.low:.4f} to {s.high:.4f})") for name, s in evaluation.scores.items()]
     pictures = "".join(
-        drawing.svg(draw, name, TITLES[name], 5.0 if name == "importance" else 4.4) for name, draw in drawings.items()
+        drawing.svg(draw, name, TITLES[name], 3.95, 0.28 if name in ("confusion", "importance") else 0.17)
+        for name, draw in drawings.items()
     )
     columns = [
         [name, c.kind, str(len(c.levels) or ""), f"{c.missing:,}" if c.missing else "", c.becomes]
@@ -98,7 +99,7 @@ def _page(model: Any, evaluation: Evaluation | None, drawings: Mapping[str, Draw
         facts([*known, *scores]),
         f'<div class="pictures">{pictures}</div>',
         f"<h2>Candidates</h2>{table(head, rows)}",
-        f"<h2>Columns</h2>{table(['column', 'kind', 'levels', 'missing', 'becomes'], columns, text=2)}",
+        f"<h2>Columns</h2>{table(['column', 'kind', 'levels', 'missing', 'becomes'], columns, text=(0, 1, 4))}",
     ]
     return html_page(title, parts)
 
@@ -170,7 +171,7 @@ def draw_importance(axes: Any, importance: Mapping[str, tuple[float, float]], me
     for place, (_, (mean, deviation)) in zip(places, shown, strict=True):
         axes.plot([mean - deviation, mean + deviation], [place] * 2, color=FAINT, linewidth=1.0)
     axes.set_yticks(places, _short([name for name, _ in shown]))
-    axes.set(title=TITLES["importance"], xlabel=f"{metric} lost as the column is shuffled")
+    axes.set(title=TITLES["importance"], xlabel=f"worsening of {metric} as the column is shuffled")
 
 
 def _short(names: Sequence[str], most: int = 14) -> list[str]:

@@ -248,5 +248,5 @@ def known_rows(predictions: np.ndarray) -> np.ndarray:
 
 def outputs(net: MLP, X: np.ndarray, n_classes: int) -> np.ndarray:
     """Return probabilities (n, K) of a classification, or values (n,) or (n, L), in float64."""
-    found = net.predict_proba(X) if n_classes else net.predict(X)
-    return np.asarray(found, dtype=np.float64)
+    found = np.asarray(net.predict_proba(X) if n_classes else net.predict(X), dtype=np.float64)
+    return found / found.sum(axis=1, keepdims=True) if n_classes else found  # which sum to 1 in float32 alone
