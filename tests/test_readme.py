@@ -1,5 +1,6 @@
 """The Python of README and docs runs as it stands, and the commands are those of the project."""
 
+import importlib.util
 import re
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ BLOCKS = [
     (page.name, block)
     for page in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "tables", "verification")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "verification")),
     )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 ]
@@ -39,6 +40,25 @@ def test_a_block_runs_alone_and_prints_what_it_says(page, block, tmp_path, monke
     printed = " ".join(capsys.readouterr().out.split())
     expected = [re.escape(text).replace(r"\.\.\.", ".*") for text in promised(block)]
     assert not expected or re.fullmatch(" ".join(expected), printed)
+
+
+def test_the_tutorial_on_tables_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
+    for library in ("pandas", "matplotlib", "sklearn"):
+        pytest.importorskip(library, reason=f"the tutorial uses {library}")
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    tutorial = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tutorial)
+    monkeypatch.chdir(tmp_path)
+    kinds = []
+    for kind, text in tutorial.steps():
+        capsys.readouterr()
+        tutorial.run(kind, text)
+        kinds.append(kind)
+        if expected := promised(text):
+            assert capsys.readouterr().out.split("\n")[:-1] == expected
+    assert kinds.count("sh") == 4
+    assert kinds.count("python") == 3
+    assert all((tmp_path / "pictures" / f"{name}.png").exists() for name in tutorial.PICTURES)
 
 
 def test_ci_runs_the_readme_s_test_command():

@@ -101,7 +101,19 @@ def test_plot_and_verify_take_a_model_for_tables(file, tmp_path, capsys):
     capsys.readouterr()
     assert main.main(["plot", model, table, "--out", str(tmp_path)]) == 2
     assert "TABLE and --target go together" in capsys.readouterr().err
-    verify = ["verify", "--net", model, "--data", table, "--target", "y", "--samples", "20", "--methods", "complex-step"]
+    verify = [
+        "verify",
+        "--net",
+        model,
+        "--data",
+        table,
+        "--target",
+        "y",
+        "--samples",
+        "20",
+        "--methods",
+        "complex-step",
+    ]
     assert main.main(verify) == 0
     out = capsys.readouterr().out
     assert "networks of a TabularRegressor" in out
