@@ -245,6 +245,18 @@ def test_early_stopping_keeps_the_best_weights(backend, scoring):
     assert now == pytest.approx(best, rel=1e-12)
 
 
+def test_held_out_rows_are_scored_some_at_a_time(backend, monkeypatch):
+    """A part has the weights of its rows in the mean of all of them, and the penalty counts once."""
+    how = {"early_stopping": True, "validation_fraction": 0.4, "alpha": 0.5, "l1_ratio": 0.5, "max_iter": 5}
+    whole = fit(LABELS, backend, np.linspace(0.5, 2, 60), **how)
+    monkeypatch.setattr(type(whole.model_.backend), "prediction_chunk", 1)
+    monkeypatch.setattr("xbackprop.mlp.model.LEAST_ROWS", 7)
+    parts = fit(LABELS, backend, np.linspace(0.5, 2, 60), **how)
+    np.testing.assert_allclose(parts.validation_loss_curve_, whole.validation_loss_curve_, rtol=1e-12)
+    np.testing.assert_allclose(parts.validation_scores_, whole.validation_scores_, rtol=1e-12)
+    assert len(whole.validation_loss_curve_) == 5
+
+
 def test_sparse_rows_are_dense_rows(backend):
     sparse = pytest.importorskip("scipy.sparse", reason="scipy makes the sparse matrix")
     table = np.where(np.abs(X) > 0.7, X, 0.0)

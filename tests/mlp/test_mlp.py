@@ -340,7 +340,7 @@ def test_predictions_in_chunks_are_predictions_in_one_piece(backend, task, float
     net = fitted(backend, task)
     whole = net.predict(X)
     whole_proba = net.predict_proba(X) if task == "classification" else whole
-    monkeypatch.setattr("xbackprop.mlp.prediction.LEAST_ROWS", 1)
+    monkeypatch.setattr("xbackprop.mlp.model.LEAST_ROWS", 1)
     monkeypatch.setattr(type(backend), "prediction_chunk", floats)
     chunk_proba = net.predict_proba(X) if task == "classification" else net.predict(X)
     np.testing.assert_allclose(chunk_proba, whole_proba, rtol=1e-13)

@@ -23,6 +23,8 @@ from xbackprop.tabular.files import read_table_file
 from xbackprop.tabular.selection import Metric, find_metric
 from xbackprop.tabular.splits import Split, make_splits
 
+#: The most rows that the linear model is fitted to; more change it little.
+LINEAR_ROWS = 50_000
 #: Epochs of a network and inputs that are expected before anything is known, to choose the backend.
 EPOCHS, INPUTS = 60, 200
 
@@ -43,10 +45,12 @@ def run(args: argparse.Namespace) -> int:
     data = read_labelled(args, args.data)
     split = _held_out(args, data)
     train, held_out = data.table.take(split.train), data.table.take(split.validation)
-    y = data.y[split.train]
+    y, n = data.y[split.train], data.table.n
+    columns = len(data.table.columns)
+    data = data._replace(table=Table({}, n))  # of which there are copies now
     lost = f", {data.dropped} without a target left out" if data.dropped else ""
     goal = f"regression of {args.target}" if data.task == "regression" else f"{len(np.unique(data.y))} classes"
-    shape = f"{data.table.n + data.dropped:,} rows, {len(data.table.columns)} columns"
+    shape = f"{n + data.dropped:,} rows, {columns} columns"
     report("data", f"{args.data}: {shape}{lost}; {goal}; {held_out.n:,} held out")
     size = PRESETS[args.preset]
     nets = size.candidates * (5 if train.n < size.folds_below else 1)
@@ -194,6 +198,9 @@ def _show_scores(
 ) -> None:
     """Print the scores of the model and of two baselines on the held-out rows, with intervals of 95%."""
     classes = model.classes_ if model.n_classes_ else None
+    if train.n > LINEAR_ROWS:
+        some = np.sort(np.random.RandomState(args.seed).permutation(train.n)[:LINEAR_ROWS])
+        train, y = train.take(some), y[some]
     plain = TableEncoder(bins="none", categorical=model.encoder.categorical, numeric=model.encoder.numeric)
     inputs, numbers = plain.fit_transform(train, y), y
     if classes is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array
 from xbackprop.data.dataset import Data
-from xbackprop.mlp.model import Model
+from xbackprop.mlp.model import Model, rows_at_a_time
 from xbackprop.training.plan import Progress
 
 Split = Callable[["np.random.RandomState"], tuple[np.ndarray, np.ndarray]]  # rows to train on, rows to hold out
@@ -49,10 +49,10 @@ def make_evaluator(
     the model, which it may keep or change.
     """
     objective, targets, batch = model.objective, held_out.targets, held_out.batch()
-    backend = objective.backend
+    backend, rows = objective.backend, rows_at_a_time(model)
 
     def evaluate(theta: Array) -> tuple[float, float]:
-        cost, z = objective.value_and_logits(theta, batch)
+        cost, z = objective.value_and_logits(theta, batch, rows)
         loss = float(backend.to_host(cost))
         if by_loss:
             return -loss, loss

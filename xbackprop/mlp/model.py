@@ -72,6 +72,15 @@ def fitted(where: str, model: Model | None) -> Model:
     return model
 
 
+#: The smallest number of rows of a forward pass where there are more: matrix products of fewer rows are slow.
+LEAST_ROWS = 256
+
+
+def rows_at_a_time(model: Model) -> int:
+    """Return the most rows of a forward pass, so that its activations take a bounded memory."""
+    return max(LEAST_ROWS, model.backend.prediction_chunk // (2 * sum(model.objective.layout.sizes)))
+
+
 def make_objective(settings: Settings, backend: Backend, layout: Layout, targets: Targets) -> Objective:
     """Return C(θ) as the settings describe it."""
     loss, values = targets.loss(settings.loss), settings.values

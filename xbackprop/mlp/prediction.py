@@ -15,11 +15,9 @@ from xbackprop.data import tables
 from xbackprop.data.dataset import read_rows, read_targets, weigh_targets
 from xbackprop.data.targets import Targets
 from xbackprop.mlp.many import ensemble
-from xbackprop.mlp.model import Model
+from xbackprop.mlp.model import Model, rows_at_a_time
 from xbackprop.nn.backprop import forward
 from xbackprop.nn.losses import Loss
-
-LEAST_ROWS = 256  # the smallest chunk: matrix products of fewer rows are slow
 
 
 def predict(
@@ -171,7 +169,7 @@ def _logits(
     """Return function(xp, z_L) for the rows of X, as an array of the network's backend."""
     objective, backend, theta = model.objective, model.backend, model.theta
     n, layers, buffers, chunks = X.shape[0], model.layers(), None, []
-    rows = min(n, max(LEAST_ROWS, backend.prediction_chunk // (2 * sum(objective.layout.sizes))))
+    rows = min(n, rows_at_a_time(model))
     with backend.device_context():
         for start in range(0, n, rows):
             part = X[start : start + rows] if is_sparse(X) else X[start : min(start + rows, n), ...]

@@ -37,6 +37,11 @@ class Batch(NamedTuple):
     masks: Sequence[Array] = ()
     penalty: tuple[Array, Array] | None = None
 
+    def part(self, start: int, stop: int) -> Batch:
+        """Return some of the rows, without masks, each with its part of the mean of them all."""
+        share = self.share if isinstance(self.share, float) else self.share[..., start:stop, :]
+        return self._replace(X=self.X[..., start:stop, :], y=self.y[..., start:stop, :], share=share, masks=())
+
 
 def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
     """Make a batch of all the rows of X and y; weight (..., n) of the rows, (..., n, n_L) of the targets, or None.
@@ -144,10 +149,20 @@ class Objective:
             branches += [w > 0, w < 0]
         return self._value(theta, cache, batch), branches
 
-    def value_and_logits(self, theta: Array, batch: Batch) -> tuple[Array, Array]:
-        """Compute C (...) and the logits z_L (..., n, n_L) at θ (..., P)."""
-        cache = self.forward(theta, batch.X, batch.masks)
-        return self._value(theta, cache, batch), cache.z[-1]
+    def value_and_logits(self, theta: Array, batch: Batch, rows: int) -> tuple[Array, Array]:
+        """Compute C (...) and the logits z_L (..., n, n_L) at θ (..., P), of a batch without masks.
+
+        rows : the most rows of a forward pass, whose activations are in memory at the same time.
+        """
+        n, costs, logits = batch.X.shape[-2], [], []
+        for start in range(0, n, rows):
+            part = batch.part(start, min(start + rows, n)) if n > rows else batch
+            cache = self.forward(theta, part.X)
+            costs.append(self._loss(cache, part)[0])
+            logits.append(cache.z[-1])
+        cost = sum(costs[1:], costs[0])
+        cost = cost + self._penalty(self.layout.weights(theta), batch) if self.alpha else cost
+        return cost, self.backend.xp.concat(logits, axis=-2) if len(logits) > 1 else logits[0]
 
     def value_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
         """Compute C (...) and g = ∂C/∂θ (..., P) at θ (..., P).

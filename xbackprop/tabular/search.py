@@ -144,6 +144,7 @@ class Search(NamedTuple):
                 own, encoded = self._encoder_of(bins, k, rows, encoders)
                 training[bins, k] = encoded, rows.y, rows.weight
                 validation[bins, k] = own.transform(held_out.table), held_out.y, held_out.weight
+            del rows, held_out  # copies of the table, while the networks train
         n_classes, n_splits = self.samples.n_classes, len(self.splits)
         pairs = [(i, k) for i in range(len(candidates)) for k in range(n_splits)]
         places = [(candidates[i].bins, k) for i, k in pairs]
