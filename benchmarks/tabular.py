@@ -1,11 +1,16 @@
 """Score models for tables beside scikit-learn's MLP, its histogram gradient boosting, and LightGBM, on real tables.
 
-python benchmarks/tabular.py FOLDER [--seeds 2] [--preset good] [--tables titanic,mpg]; FOLDER has the CSV files.
+python benchmarks/tabular.py FOLDER [--seeds 5] [--presets good] [--tables titanic,mpg] [--realmlp] [--json FILE]
+
+FOLDER has the CSV files. Each split is given to all contenders one after the other; mean errors with standard errors, mean
+ranks and times follow as tables. RealMLP is that of pytabkit, with its defaults, where it is asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import json
 import time
 import warnings
 from collections.abc import Callable
@@ -23,10 +28,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from xbackprop import TabularClassifier, TabularRegressor
+from xbackprop.tabular.candidates import PRESETS
 
 
 class Case(NamedTuple):
-    """A table: its file, the target, columns to leave out, the unit of the target, and whether the file has names."""
+    """A table: its file, the target, columns to leave out, the unit of the target, and whether the file has names.
+
+    test : the file of the official test rows, which every split has then; its labels may end in a dot.
+    published : whether to prepare the table as published figures do, and to split it 80/20.
+    """
 
     file: str
     target: str
@@ -34,6 +44,8 @@ class Case(NamedTuple):
     classes: bool = False
     unit: float = 1.0
     header: bool = True
+    test: str = ""
+    published: bool = False
 
 
 CASES = {
@@ -45,16 +57,27 @@ CASES = {
     "german": Case("german.csv", "21", classes=True, header=False),
     "horse-colic": Case("horse-colic.csv", "24", ("3", "25", "26", "27", "28"), classes=True, header=False),
     "california": Case("california.csv", "median_house_value", unit=1e5),
+    "california 80/20": Case("california.csv", "median_house_value", ("ocean_proximity",), unit=1e5, published=True),
+    "adult": Case("adult-train.csv", "15", classes=True, header=False, test="adult-test.csv"),
 }
+#: Divided by the number of households in the published version of california.
+PER_HOUSEHOLD = ("total_rooms", "total_bedrooms")
 
 
 def load(folder: Path, case: Case) -> tuple[pd.DataFrame, pd.Series]:
-    frame = pd.read_csv(folder / case.file, header=0 if case.header else None, na_values="?")
+    frame = pd.read_csv(folder / case.file, header=0 if case.header else None, na_values="?", skipinitialspace=True)
+    if case.published:  # with rooms, bedrooms and people of a household
+        frame["people"] = frame["population"] / frame["households"]
+        for name in PER_HOUSEHOLD:
+            frame[name] = frame[name] / frame["households"]
+        frame = frame.drop(columns="households")
     if not case.header:
         frame.columns = [str(j + 1) for j in range(frame.shape[1])]
     frame = frame.drop(columns=list(case.drop))
     frame = frame[frame[case.target].notna()].reset_index(drop=True)
     y = frame.pop(case.target)
+    if case.test:
+        y = y.str.removesuffix(".")
     return frame, y if case.classes else y.astype(float) / case.unit
 
 
@@ -71,7 +94,7 @@ def by_hand(X: pd.DataFrame) -> pd.DataFrame:
     return X
 
 
-def contenders(case: Case, X: pd.DataFrame, preset: str, seed: int) -> dict[str, Callable[[], Any]]:
+def contenders(case: Case, X: pd.DataFrame, args: argparse.Namespace, seed: int) -> dict[str, Callable[[], Any]]:
     import lightgbm
 
     text = [name for name in X if isinstance(X[name].dtype, pd.CategoricalDtype)]
@@ -87,58 +110,112 @@ def contenders(case: Case, X: pd.DataFrame, preset: str, seed: int) -> dict[str,
         pipeline = make_pipeline(columns, MLPRegressor(random_state=seed))
         return TransformedTargetRegressor(pipeline, transformer=StandardScaler())
 
+    def real() -> Any:
+        from pytabkit import RealMLP_TD_Classifier, RealMLP_TD_Regressor
+
+        cls = RealMLP_TD_Classifier if case.classes else RealMLP_TD_Regressor
+        return cls(device="cpu", random_state=seed, n_threads=2)
+
     boosting = HistGradientBoostingClassifier if case.classes else HistGradientBoostingRegressor
     light = lightgbm.LGBMClassifier if case.classes else lightgbm.LGBMRegressor
     ours = TabularClassifier if case.classes else TabularRegressor
-    return {
+    found: dict[str, Callable[[], Any]] = {
         "MLP": network,
         "HGB": lambda: boosting(categorical_features="from_dtype", random_state=seed),
         "LightGBM": lambda: light(verbose=-1, n_jobs=2, random_state=seed),
-        "xbackprop": lambda: ours(preset=preset, backend="numba", random_state=seed),
     }
+    for preset in args.presets.split(","):
+        found[preset] = functools.partial(ours, preset=preset, backend="numba", random_state=seed)
+    if args.realmlp:
+        found["RealMLP"] = real
+    return found
 
 
-def error(case: Case, model: Any, X: pd.DataFrame, y: pd.Series) -> float:
-    """Return the log-loss of a classification, the RMSE of a regression."""
+def errors(case: Case, model: Any, X: pd.DataFrame, y: pd.Series) -> tuple[float, float]:
+    """Return the log-loss and the part that is wrong of a classification, the RMSE and the MAE of a regression."""
     if not case.classes:
-        return float(np.sqrt(np.mean((model.predict(X) - y) ** 2)))
-    p = np.asarray(model.predict_proba(X))
-    picked = p[np.arange(len(y)), np.searchsorted(model.classes_, y)]
-    return float(-np.log(np.maximum(picked, 1e-7)).mean())
+        off = np.asarray(model.predict(X)) - y
+        return float(np.sqrt(np.mean(off**2))), float(np.abs(off).mean())
+    p = np.asarray(model.predict_proba(X), dtype=np.float64)
+    true = np.searchsorted(model.classes_, y)
+    picked = p[np.arange(len(y)), true]
+    return float(-np.log(np.maximum(picked, 1e-7)).mean()), float((p.argmax(axis=1) != true).mean())
 
 
-def measure(name: str, folder: Path, seeds: int, preset: str) -> None:
+def split(case: Case, folder: Path, y: pd.Series, seed: int) -> tuple[Any, Any]:
+    """Return the rows to train on and to test on; with official test rows these, the last of the table."""
+    if case.test:
+        n = len(pd.read_csv(folder / case.file, header=None))
+        return np.arange(n), np.arange(n, len(y))
+    part = 0.2 if case.published else 0.25
+    return train_test_split(np.arange(len(y)), test_size=part, random_state=seed, stratify=y if case.classes else None)
+
+
+Results = dict[str, list[tuple[float, float, float]]]
+
+
+def measure(name: str, args: argparse.Namespace) -> Results:
+    """Return for each contender the two errors and the seconds of training of each split."""
     case = CASES[name]
-    raw, y = load(folder, case)
+    raw, y = load(args.folder, case)
+    if case.test:
+        more, labels = load(args.folder, case._replace(file=case.test))
+        raw, y = pd.concat([raw, more], ignore_index=True), pd.concat([y, labels], ignore_index=True)
     prepared = by_hand(raw)
     coded = prepared.copy()  # HGB takes at most 255 levels
     for column in prepared.select_dtypes("category"):
         if prepared[column].nunique() > 200:
             coded[column] = prepared[column].cat.codes
-    found: dict[str, list[tuple[float, float]]] = {}
-    for seed in range(seeds):
-        train, test = train_test_split(
-            np.arange(len(y)), test_size=0.25, random_state=seed, stratify=y if case.classes else None
-        )
-        for who, make in contenders(case, prepared, preset, seed).items():
-            X = {"xbackprop": raw, "MLP": prepared}.get(who, coded)
+    found: Results = {}
+    for seed in range(args.seeds):
+        train, test = split(case, args.folder, y, seed)
+        for who, make in contenders(case, prepared, args, seed).items():
+            X = raw if who in PRESETS else {"MLP": prepared, "RealMLP": prepared}.get(who, coded)
             model, began = make(), time.perf_counter()
             model.fit(X.iloc[train], y.iloc[train])
             seconds = time.perf_counter() - began
-            found.setdefault(who, []).append((error(case, model, X.iloc[test], y.iloc[test]), seconds))
+            found.setdefault(who, []).append((*errors(case, model, X.iloc[test], y.iloc[test]), seconds))
     for who, results in found.items():
-        errors, times = zip(*results, strict=True)
-        each = ", ".join(f"{e:.4f}" for e in errors)
-        print(f"{name:<16} {who:<10} {np.mean(errors):.4f} ({each}) in {np.mean(times):.1f} s", flush=True)
+        first, second, times = np.array(results).T
+        each = ", ".join(f"{e:.4f}" for e in first)
+        print(
+            f"{name:<16} {who:<9} {first.mean():.4f} ({each}), {second.mean():.4f} in {times.mean():.1f} s", flush=True
+        )
+    return found
+
+
+def show(results: dict[str, Results]) -> None:
+    """Print the results as tables in Markdown: mean errors with their standard errors, mean ranks, and times."""
+    names = list(next(iter(results.values())))
+    head = f"| {' | '.join(names)} |\n|---|{'---|' * len(names)}"
+    print(f"\n| table {head}")
+    ranks = []
+    for name, found in results.items():
+        of = {who: np.array([r[0] for r in found[who]]) for who in names}
+        means = np.array([e.mean() for e in of.values()])
+        ranks.append(np.argsort(np.argsort(means)) + 1)
+        cells = [f"{e.mean():.4f} ± {e.std(ddof=1) / np.sqrt(len(e)):.4f}" for e in of.values()]
+        cells[int(means.argmin())] = f"**{cells[int(means.argmin())]}**"
+        print(f"| {name} | {' | '.join(cells)} |")
+    print(f"| mean rank | {' | '.join(f'{r:.2f}' for r in np.mean(ranks, axis=0))} |")
+    print(f"\n| seconds of training {head}")
+    for name, found in results.items():
+        print(f"| {name} | {' | '.join(f'{np.median([r[2] for r in found[who]]):.1f}' for who in names)} |")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--preset", default="good")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--presets", default="good", help="several with commas between them")
     parser.add_argument("--tables", default=",".join(CASES))
+    parser.add_argument("--realmlp", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the results here after each table")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    everything: dict[str, Results] = {}
     for name in args.tables.split(","):
-        measure(name, args.folder, args.seeds, args.preset)
+        everything[name] = measure(name, args)
+        if args.json is not None:
+            args.json.write_text(json.dumps(everything, indent=1))
+    show(everything)
