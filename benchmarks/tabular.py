@@ -2,8 +2,8 @@
 
 python benchmarks/tabular.py FOLDER [--seeds 5] [--presets good] [--tables titanic,mpg] [--realmlp] [--json FILE]
 
-FOLDER has the CSV files. Each split is given to all contenders one after the other; mean errors with standard errors, mean
-ranks and times follow as tables. RealMLP is that of pytabkit, with its defaults, where it is asked for.
+FOLDER has the CSV files. Each split is given to all contenders one after the other; mean errors with standard errors,
+mean ranks and times follow as tables. RealMLP is that of pytabkit, with its defaults, where it is asked for.
 """
 
 from __future__ import annotations

@@ -158,3 +158,34 @@ def test_scikit_learns_checks(cls):
     model = cls(preset="fast", n_networks=1, folds=1, max_iter=20, random_state=0)
     failed = {r["check_name"] for r in check_estimator(model, on_fail=None, on_skip=None) if r["status"] == "failed"}
     assert failed <= expected
+
+
+def test_progress_goes_from_nothing_to_all_and_never_back():
+    told = []
+    TabularRegressor(**{**SMALL, "n_networks": 4, "folds": 2}).fit(*table_of(), progress=lambda *x: told.append(x))
+    assert {of for _, of in told} == {8}
+    done = [done for done, _ in told]
+    assert 0 < done[0] < 1
+    assert done == sorted(done)
+    assert done[-1] == 8
+
+
+def test_the_first_candidates_choose_the_bins_of_the_others():
+    """y is a step of x that bins can have and a line of 8 units cannot."""
+    rng = np.random.RandomState(0)
+    x = rng.uniform(size=400)
+    y = np.sign(np.sin(40.0 * x))
+    model = TabularRegressor(preset="fast", n_networks=5, folds=1, width=8, depth=(1, 1), max_iter=30, random_state=0)
+    model.fit({"x": x}, y)
+    rows = sorted(model.leaderboard_, key=lambda row: row["candidate"])
+    assert [row["bins"] for row in rows[:3]] == ["quantile", "tree", "none"]
+    best = min(rows[:3], key=lambda row: row["score"])["bins"]
+    assert best != "none"
+    assert [row["bins"] for row in rows[3:]] == [best, best]
+
+
+def test_a_deadline_that_has_passed_leaves_what_is_trained():
+    model = TabularRegressor(**{**SMALL, "n_networks": 6, "max_iter": 10_000, "time_limit": 1.0}).fit(*table_of())
+    assert model.time_limit_reached_
+    assert len(model.networks_) >= 1
+    assert any(np.isnan(row["score"]) for row in model.leaderboard_)

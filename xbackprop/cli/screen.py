@@ -30,6 +30,12 @@ def progress_line() -> Callable[[str], None] | None:
     return lambda text: print(f"{ERASE}{text[: width - 1]}", end="", file=sys.stderr, flush=True)
 
 
+def bar(part: float, width: int = 24) -> str:
+    """Return a bar of which a part, from 0 to 1, is full."""
+    full = round(width * min(max(part, 0.0), 1.0))
+    return "━" * full + "╌" * (width - full)
+
+
 def clear_line() -> None:
     """Erase the line that `progress_line` has written."""
     if sys.stderr.isatty():

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from xbackprop.cli.backend_choice import choose_backend
-from xbackprop.cli.screen import clear_line, progress_line
+from xbackprop.cli.screen import bar, clear_line, progress_line
 from xbackprop.cli.tables import infer_target
 from xbackprop.cli.words import report
 from xbackprop.mlp.many.tasks import about_seconds
@@ -72,12 +72,12 @@ def run(args: argparse.Namespace) -> int:
     show = progress_line()
     began = time.perf_counter()
 
-    def note(done: int, of: int) -> None:
-        left = (time.perf_counter() - began) * (of - done) / max(done, 1)
+    def note(done: float, of: int) -> None:
+        left = (time.perf_counter() - began) * (of - done) / max(done, 1e-3)
         if show is not None:
-            show(f"{done} of {of} networks trained, about {left:.0f} s left")
+            show(f"training   {bar(done / of)} {int(done)} of {of} networks, at most {left:.0f} s left")
 
-    model.fit(train, y, progress=note, **options)
+    model.fit(train, y, progress=None if show is None else note, **options)
     clear_line()
     _show_columns(model)
     _show_leaderboard(model)

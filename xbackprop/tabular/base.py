@@ -24,8 +24,9 @@ from xbackprop.tabular.selection import Metric, find_metric
 from xbackprop.tabular.splits import Split, make_splits
 from xbackprop.validation import fraction, integer, non_negative, number, positive
 
-#: The rows of a training step: a fortieth of the rows, a power of two between these.
-SMALLEST_BATCH, LARGEST_BATCH = 32, 256
+#: The rows of a training step: a power of two, up to the usual one at most a fortieth of the rows, up to the largest at
+#: most a 400th.
+SMALLEST_BATCH, USUAL_BATCH, LARGEST_BATCH = 32, 256, 1024
 FOLDS = 5
 
 
@@ -53,7 +54,7 @@ class BaseTabular(BaseEstimator):
         validation_data: tuple[Any, Any] | None = None,
         groups: Any = None,
         time_order: Any = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Callable[[float, int], None] | None = None,
     ) -> Self:
         """Encode the table, train the candidates, and choose the ensemble.
 
@@ -65,7 +66,8 @@ class BaseTabular(BaseEstimator):
         validation_data : ``(X, y)`` to validate on, in place of rows of X.
         groups : labels (n_samples,): rows of one label are never on both sides of a split.
         time_order : numbers or dates (n_samples,): the last rows validate those trained on earlier ones.
-        progress : ``progress(done, all)``, called as each network has ended.
+        progress : ``progress(done, all)``, called as an epoch ends: how many networks are trained, the parts of those
+            in training counted, out of how many at the most.
         """
         began, where = time.time(), f"{type(self).__name__}.fit"
         size = self._size(where)
@@ -178,7 +180,7 @@ class BaseTabular(BaseEstimator):
     def _fixed(self, size: Preset, n: int) -> dict[str, Any]:
         """Return the settings that all candidates share, for n training rows."""
         batch = LARGEST_BATCH
-        while batch > SMALLEST_BATCH and batch * 40 > n:
+        while batch > SMALLEST_BATCH and n < batch * (40 if batch <= USUAL_BATCH else 400):
             batch //= 2
         return {
             **self._of_task(),

@@ -17,6 +17,7 @@ from xbackprop.tabular.columns import Table
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.selection import Metric, Step, select_greedily
 from xbackprop.tabular.splits import Split
+from xbackprop.training.loop import Epoch
 
 #: The rows of a table from which on its encodings, of different bins, are not in memory at the same time.
 LARGE = 200_000
@@ -64,7 +65,8 @@ class Search(NamedTuple):
     where : the user's call, for errors. splits : the rows to train on and to validate on, several for folds.
     encoder : with the user's parameters. fixed : the settings that all candidates share.
     deadline : the time after which no epoch begins. outside : validation rows that are not among the samples, in place
-    of those of the only split. progress : told the number of networks that have ended, and of all.
+    of those of the only split. progress : told as an epoch ends how many networks are trained, parts counted, and of
+    how many.
     """
 
     where: str
@@ -75,7 +77,7 @@ class Search(NamedTuple):
     fixed: dict[str, Any]
     deadline: float | None = None
     outside: Samples | None = None
-    progress: Callable[[int, int], None] | None = None
+    progress: Callable[[float, int], None] | None = None
 
     @property
     def judged(self) -> Samples:
@@ -105,6 +107,9 @@ class Search(NamedTuple):
         encoders: dict[str, list[TableEncoder]] = {}
         settled = list(candidates)
         for first, last in self._rounds(candidates):
+            if found and self.deadline is not None and time.time() >= self.deadline:
+                found += [_Found([None] * len(self.splits), None, [])] * (last - first)
+                continue
             if not candidates[first].bins:
                 best = self._best(settled, found)
                 settled[first:last] = [candidate._replace(bins=best) for candidate in settled[first:last]]
@@ -156,15 +161,20 @@ class Search(NamedTuple):
             if len(np.unique(training[place][1])) < n_classes:  # a rare class may be missing from a fold
                 option["classes"] = np.arange(n_classes)
         failures: dict[int, Exception] = {}
+        noted: dict[int, int] = {}
 
-        def note(ended: int) -> None:
+        def tell(i: int, epoch: Epoch) -> None:
+            noted[i] = epoch.number
+            parts = [1.0 if hasattr(net, "n_iter_") else noted.get(j, 0) / net.max_iter for j, net in enumerate(nets)]
             if self.progress is not None:
-                self.progress(done[0] + ended, done[1])
+                self.progress(done[0] + sum(parts), done[1])
 
         fit_nets(
             self.where, nets, (None, None, None), data=[training[place] for place in places], options=options,
-            failures=failures, ended=note, quiet=True,
+            failures=failures, callback=None if self.progress is None else tell, quiet=True,
         )  # fmt: skip
+        if self.progress is not None:
+            self.progress(done[0] + len(nets), done[1])
         for error in failures.values():
             if not isinstance(error, DivergenceError):
                 raise error
