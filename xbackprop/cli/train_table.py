@@ -184,10 +184,11 @@ def _show_leaderboard(model: BaseTabular) -> None:
     report("trained", f"{len(rows)} candidates in {model.fit_seconds_:.1f} s{limit}; {ensemble}")
     for i, row in enumerate(rows[:5]):
         place = f"in, {row['chosen']}" if row["chosen"] else "out"
+        loss = "" if row["loss"] == "auto" else f"{row['loss']}, "
         text = (
             f"{model.metric_} {row['score']:.4f}  {place:<6} rate {row['learning_rate_init']:.1e}, decay "
             f"{row['weight_decay']:.1e}, dropout {row['dropout']:.2f}, {row['depth']} × {model.width} "
-            f"{row['activation']}, bins {row['bins']}, {row['epochs']:.0f} epochs"
+            f"{row['activation']}, bins {row['bins']}, {loss}{row['epochs']:.0f} epochs"
         )
         report("best" if i == 0 else "", text)
     report("ensemble", f"{model.metric_} {model.validation_score_:.4f} on rows that its networks did not see")

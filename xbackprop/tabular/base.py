@@ -167,6 +167,7 @@ class BaseTabular(BaseEstimator):
         return Ranges(
             self.learning_rate, self.weight_decay, self.dropout, self.depth, integer(where, "width", self.width, 1),
             self._several(where, "bins", BINS), self._several(where, "activation", tuple(ACTIVATIONS)),
+            self._losses(where),
         )  # fmt: skip
 
     def _several(self, where: str, name: str, known: Sequence[str]) -> tuple[Any, ...]:
@@ -290,6 +291,9 @@ class BaseTabular(BaseEstimator):
     def _of_task(self) -> dict[str, Any]:
         raise NotImplementedError
 
+    def _losses(self, where: str) -> tuple[Any, ...]:  # noqa: ARG002
+        return ("auto",)
+
 
 def _leaderboard(trained: Trained, sign: float) -> list[dict[str, Any]]:
     """Return a row for each candidate, the best first: its score, whether it is in, epochs, and settings."""
@@ -303,7 +307,7 @@ def _leaderboard(trained: Trained, sign: float) -> list[dict[str, Any]]:
                 "score": trained.scores[i] * sign,
                 "chosen": order.get(i, 0),
                 "epochs": float(np.mean(epochs)) if epochs else 0.0,
-                **{name: value for name, value in settings.items() if name != "hidden_layer_sizes"},
+                **{name: getattr(v, "name", v) for name, v in settings.items() if name != "hidden_layer_sizes"},
                 "depth": len(settings["hidden_layer_sizes"]),
                 "bins": bins,
             }

@@ -39,7 +39,7 @@ class Ranges(NamedTuple):
     learning_rate, weight_decay : log-uniform between two numbers. dropout : 0 with probability ½, else uniform.
     depth : the number of hidden layers, uniform among whole numbers. width : that of the hidden layers.
     bins : the encodings of numbers, of which the first candidates have one each, and the others the best of these.
-    activation : those of the hidden layers; the first candidates have the first one, the others take them in turns.
+    activation, loss : of which the first candidates have the first one, and the others take them in turns.
     """
 
     learning_rate: Range
@@ -49,6 +49,7 @@ class Ranges(NamedTuple):
     width: int
     bins: tuple[str, ...]
     activation: tuple[Any, ...]
+    loss: tuple[Any, ...]
 
 
 class Candidate(NamedTuple):
@@ -76,14 +77,14 @@ def draw_candidates(ranges: Ranges, n: int, rng: np.random.RandomState) -> list[
         )
         for _ in range(n - len(ranges.bins))
     ]  # fmt: skip
-    first = [Candidate(bins, {**middle, "activation": ranges.activation[0]}) for bins in ranges.bins[:n]]
-    return [
-        *first,
-        *(
-            Candidate("", {**settings, "activation": ranges.activation[i % len(ranges.activation)]})
-            for i, settings in enumerate(drawn)
-        ),
-    ]
+    first = [Candidate(bins, {**middle, **_turn(ranges, 0)}) for bins in ranges.bins[:n]]
+    return [*first, *(Candidate("", {**settings, **_turn(ranges, i)}) for i, settings in enumerate(drawn))]
+
+
+def _turn(ranges: Ranges, i: int) -> dict[str, Any]:
+    """Return what candidate i has of the settings that are taken in turns, so that all pairs come up."""
+    k = len(ranges.activation)
+    return {"activation": ranges.activation[i % k], "loss": ranges.loss[(i + i // k) % len(ranges.loss)]}
 
 
 def _settings(ranges: Ranges, rate: float, decay: float, dropout: float, depth: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ PARAMETERS = """
 preset : "fast", "good" or "best": how many candidates are trained, for how many epochs, and how many are kept at most,
     which takes some seconds, a minute, or some minutes on a table of 10,000 rows on two cores.
 metric : what candidates are chosen by: "log_loss", "accuracy" or "auc", "rmse", "mae" or "r2", the name of a scorer of
-    scikit-learn's, or a scorer; "auto" is the first of each.
+    scikit-learn's, or a scorer; "auto" is the first of each, and for quantiles their loss.
 n_networks, max_iter : the number of candidates, and the most epochs of each, in place of the preset's.
 time_limit : seconds within which the model has to be there: no epoch begins after nine tenths of them.
 folds : the number of folds: each candidate has a network for each, which validates on it and is trained on the others.
@@ -17,8 +17,9 @@ folds : the number of folds: each candidate has a network for each, which valida
 validation_fraction : the fraction of the rows that a single split validates on.
 learning_rate, weight_decay, dropout, depth : from and to: what candidates' settings are drawn from. The first candidate
     has the middle of each. width : the width of the hidden layers.
-bins, activation : one or several, which candidates take in turns: the `bins` of `TableEncoder`, and the activation of
-    the hidden layers. ema_decay, {own} : as `MLP` has them.
+bins : one or several of the `bins` of `TableEncoder`; with several, the first candidates have one each, and the others
+    the best of these. activation{own} : one or several, which candidates take in turns.{auto}
+ema_decay{other} : as `MLP` has {them}.
 encoder : a `TableEncoder` with parameters of your choice; None for its defaults.
 backend, device : as `MLP` has them.
 random_state : the seed, or a RandomState. The same one gives the same model, unless the time limit cut it short.
@@ -26,7 +27,7 @@ random_state : the seed, or a RandomState. The same one gives the same model, un
 
 ATTRIBUTES = """
 leaderboard_ : a row for each candidate, the best first, as a dict: candidate, score, chosen (its place in the order of
-    the selection, 0 if it is not in), epochs, learning_rate_init, weight_decay, dropout, activation, depth, bins.
+    the selection, 0 if it is not in), epochs, learning_rate_init, weight_decay, dropout, activation, loss, depth, bins.
 validation_score_, metric_ : the ensemble's score by the metric, on rows that its networks were not trained on; since
     the ensemble was chosen by it, it is a little too good.
 validation_predictions_ : the ensemble's predictions for those rows, NaN for all others.
@@ -43,7 +44,14 @@ Model = TypeVar("Model", bound=type)
 
 def with_parameters(model: Model) -> Model:
     """Put the shared words into the docstring of a model."""
-    own = "label_smoothing" if "label_smoothing" in signature(model).parameters else "loss"
-    for name, text in (("parameters", PARAMETERS.replace("{own}", own)), ("attributes", ATTRIBUTES)):
+    if "label_smoothing" in signature(model).parameters:
+        words = {"own": "", "auto": "", "other": ", label_smoothing", "them": "them"}
+    else:
+        auto = ' The loss\n    "auto" is huber and mean_squared_error, and for the metric "mae" absolute_error.'
+        words = {"own": ", loss", "auto": auto, "other": "", "them": "it"}
+    parameters = PARAMETERS
+    for name, text in words.items():
+        parameters = parameters.replace(f"{{{name}}}", text)
+    for name, text in (("parameters", parameters), ("attributes", ATTRIBUTES)):
         model.__doc__ = (model.__doc__ or "").replace(f"{{{name}}}", text.strip().replace("\n", "\n    "))
     return model

@@ -74,7 +74,7 @@ def write_pictures(model: Any, evaluation: Evaluation | None, folder: Path, titl
 
 
 def _page(model: Any, evaluation: Evaluation | None, drawings: Mapping[str, Draw], title: str) -> str:
-    settings = ["learning_rate_init", "weight_decay", "dropout", "depth", "activation", "bins"]
+    settings = ["learning_rate_init", "weight_decay", "dropout", "depth", "activation", "loss", "bins"]
     head = ["chosen", model.metric_, "epochs", *settings]
     rows = [
         [str(row["chosen"] or "–"), f"{row['score']:.4f}", f"{row['epochs']:.0f}", *(_number(row[s]) for s in settings)]

@@ -10,10 +10,14 @@ from sklearn.base import RegressorMixin
 
 from xbackprop.estimators.fitted import gaps_of, one_axis
 from xbackprop.mlp.setting import quantiles
+from xbackprop.mlp.setting_table import TASK_LOSSES
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.parameters import with_parameters
 from xbackprop.tabular.selection import Metric, pinball, pinball_metric, r2
+
+#: The losses of candidates, by default: that of the metric, and one that heavy tails of the targets bear less upon.
+LOSSES = ("huber", "mean_squared_error")
 
 
 @with_parameters
@@ -56,7 +60,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         bins: str | Sequence[str] = ("quantile", "tree", "none"),
         activation: Any = ("silu", "mish", "relu"),
         ema_decay: float | None = 0.99,
-        loss: str = "auto",
+        loss: Any = "auto",
         quantile: float | Sequence[float] | None = None,
         encoder: TableEncoder | None = None,
         backend: Any = None,
@@ -103,13 +107,17 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return _values(where, y, n)
 
     def _of_task(self) -> dict[str, Any]:
-        loss = (
-            "absolute_error" if self.loss == "auto" and self.metric in ("mae", "neg_mean_absolute_error") else self.loss
-        )
-        own = {"task": "regression", "scale_target": True, "loss": loss}
+        own = {"task": "regression", "scale_target": True}
         if self.quantile is None:
             return own
-        return {**own, "loss": "quantile", "quantile": quantiles(type(self).__name__, "quantile", self.quantile)}
+        return {**own, "quantile": quantiles(type(self).__name__, "quantile", self.quantile)}
+
+    def _losses(self, where: str) -> tuple[Any, ...]:
+        if self.quantile is not None:
+            return ("quantile",)
+        if not isinstance(self.loss, str) or self.loss != "auto":
+            return self._several(where, "loss", TASK_LOSSES["regression"])
+        return ("absolute_error",) if self.metric in ("mae", "neg_mean_absolute_error") else LOSSES
 
     def _metric(self, where: str) -> Metric:
         if self.quantile is not None and self.metric in ("auto", "pinball"):
