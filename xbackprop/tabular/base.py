@@ -14,11 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from xbackprop.mlp.mlp import MLP
 from xbackprop.nn.activations import ACTIVATIONS
+from xbackprop.tabular.blocks import ColumnReport
 from xbackprop.tabular.candidates import PRESETS, Preset, Ranges, draw_candidates
 from xbackprop.tabular.columns import Table
-from xbackprop.tabular.encoder import BINS, ColumnReport, TableEncoder, has_names
+from xbackprop.tabular.encoder import BINS, TableEncoder
 from xbackprop.tabular.evaluation import Evaluation, evaluate
-from xbackprop.tabular.reading import read_table
+from xbackprop.tabular.reading import has_names, read_table
 from xbackprop.tabular.search import Samples, Search, Trained, outputs
 from xbackprop.tabular.selection import Metric, find_metric
 from xbackprop.tabular.splits import Split, make_splits

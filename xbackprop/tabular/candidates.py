@@ -28,8 +28,8 @@ class Preset(NamedTuple):
 #: On a table of 10,000 rows these take some seconds, a minute, and some minutes, on two cores.
 PRESETS = {
     "fast": Preset(candidates=2, kept=2, epochs=60, patience=8, folds_below=1_000),
-    "good": Preset(candidates=8, kept=8, epochs=150, patience=16, folds_below=20_000),
-    "best": Preset(candidates=32, kept=24, epochs=300, patience=24, folds_below=50_000),
+    "good": Preset(candidates=8, kept=8, epochs=150, patience=16, folds_below=50_000),
+    "best": Preset(candidates=32, kept=24, epochs=300, patience=24, folds_below=100_000),
 }
 
 

@@ -3,59 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from xbackprop.tabular import dates
-from xbackprop.tabular.categories import OneHotCode, TargetCode, learn_one_hot, learn_target_means
+from xbackprop.tabular.blocks import Block, ColumnReport, in_words, numbers_of
+from xbackprop.tabular.categories import learn_one_hot, learn_target_means
 from xbackprop.tabular.columns import Column, Table, convert
 from xbackprop.tabular.numbers import NumberCode, learn_numbers
-from xbackprop.tabular.reading import read_table
+from xbackprop.tabular.reading import has_names, read_table
 from xbackprop.tabular.targets import TASKS, read_targets
 from xbackprop.validation import integer, positive
 
-Code = NumberCode | OneHotCode | TargetCode
 BINS = ("auto", "tree", "quantile", "none")
 INFINITE = ("missing", "error")
 #: Of free text with more different values than this fraction of its rows each is taken for the name of a row.
 NAMES = 0.5
-
-
-class ColumnReport(NamedTuple):
-    """A column of the table that an encoder was fitted to.
-
-    kind : "number", "category", "date" or "dropped". becomes : the encoding in words, or the reason to drop it.
-    levels : the different values of a category. missing : the number of missing cells.
-    features : the names of the columns that it became.
-    """
-
-    kind: str
-    becomes: str
-    levels: tuple[str, ...]
-    missing: int
-    features: tuple[str, ...]
-
-
-class Block(NamedTuple):
-    """Neighbouring columns of the result: those of a column of the table, or of a part of a date.
-
-    column, kind : the name of the column, and the kind that it is read as. part : of a date, a row of `dates.PARTS`,
-    or "since " and the name of another column of dates. code : the encoding.
-    """
-
-    column: str
-    kind: str
-    part: str
-    code: Code
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the columns of the result."""
-        label = f"{self.column}.{self.part}" if self.part else self.column
-        return [f"{label}{rest}" for rest in self.code.names]
 
 
 class TableEncoder(TransformerMixin, BaseEstimator):
@@ -75,7 +41,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         whole ones, for a regression.
     bins : "tree", edges are the thresholds of a decision tree on this column and y; "quantile", bins have equally many
         rows; "auto" takes a tree where y is given; "none" leaves out the piecewise-linear encoding.
-    max_bins, min_bin : the most bins of a column, and the fewest rows of a bin of a tree.
+    max_bins, min_bin : of bins between quantiles, the most of a column, and the fewest rows of one.
+    max_leaves, min_leaf : of the bins of a tree, the same. It needs fewer, since y says where they are.
     clip : c, at which the scale of numbers levels off.
     max_levels : the most levels of a category that have a column each; with more, the most frequent have one.
     min_frequency : the fewest rows of a level with a column of its own; rarer ones share one.
@@ -117,8 +84,10 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         drop: Sequence[str] = (),
         task: str = "auto",
         bins: str = "auto",
-        max_bins: int = 48,
-        min_bin: int = 32,
+        max_bins: int = 128,
+        min_bin: int = 12,
+        max_leaves: int = 32,
+        min_leaf: int = 32,
         clip: float = 3.0,
         max_levels: int = 64,
         min_frequency: int = 3,
@@ -136,6 +105,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         self.bins = bins
         self.max_bins = max_bins
         self.min_bin = min_bin
+        self.max_leaves = max_leaves
+        self.min_leaf = min_leaf
         self.clip = clip
         self.max_levels = max_levels
         self.min_frequency = min_frequency
@@ -274,10 +245,11 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                         own[len(before)] = fitted
                         before.append(Block(name, kind, "", code))
         left = limit - sum(len(block.code.names) for block in before) - 2 * len(sources)
-        bins = min(self.max_bins, left // max(1, len(sources))) if self.bins != "none" else 0
         chosen = y if self.bins in ("auto", "tree") else None
+        most_bins = min(self.max_bins, table.n // self.min_bin) if chosen is None else self.max_leaves
+        bins = min(most_bins, left // max(1, len(sources))) if self.bins != "none" else 0
         numbers = [
-            Block(name, kinds[name], part, learn_numbers(values, bins, chosen, task, self.clip, self.min_bin))
+            Block(name, kinds[name], part, learn_numbers(values, bins, chosen, task, self.clip, self.min_leaf))
             for name, part, values in sources
         ]
         return [*before, *numbers], own
@@ -298,7 +270,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
             column = table.columns[block.column]
             match block.code:
                 case NumberCode():
-                    block.code.write(_numbers(table, block), part)
+                    block.code.write(numbers_of(table, block), part)
                 case _:
                     block.code.write(column.values, column.levels, part)
         return out
@@ -327,7 +299,7 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         """Say what became of a column."""
         mine = [block for block in self.blocks_ if block.column == name]
         features = tuple(feature for block in mine for feature in block.names)
-        becomes = ", ".join(filter(None, (_in_words(block) for block in mine)))
+        becomes = ", ".join(filter(None, (in_words(block) for block in mine)))
         return ColumnReport(column.kind, becomes, column.levels, int(column.missing.sum()), features)
 
     def _check(self, method: str) -> str:
@@ -336,7 +308,17 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         for name, known in (("task", TASKS), ("bins", BINS), ("infinite", INFINITE)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{where}: {name} must be one of {known}, got {getattr(self, name)!r}")
-        for name in ("max_bins", "min_bin", "max_levels", "min_frequency", "target_folds", "max_width", "max_bytes"):
+        counts = [
+            "max_bins",
+            "min_bin",
+            "max_leaves",
+            "min_leaf",
+            "max_levels",
+            "min_frequency",
+            "max_width",
+            "max_bytes",
+        ]
+        for name in (*counts, "target_folds"):
             integer(where, name, getattr(self, name), 2 if name == "target_folds" else 1)
         positive(where, "clip", self.clip)
         for option in ("categorical", "numeric", "drop"):
@@ -353,42 +335,9 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _numbers(table: Table, block: Block) -> np.ndarray:
-    """Return the numbers (n,) that a block encodes."""
-    values = table.columns[block.column].values
-    if not block.part:
-        return values
-    if block.part.startswith("since "):
-        return dates.hours_between(values, table.columns[block.part.removeprefix("since ")].values)
-    return dates.part_of(values, block.part)
-
-
 def _fitting(widths: list[int], limit: int) -> int:
     """Return the largest number of levels with which categories of these widths fit into the limit; at least 1."""
     most = max(widths, default=1)
     while most > 1 and sum(min(width, most) + 2 for width in widths) > limit:
         most -= 1
     return most
-
-
-def has_names(X: Any) -> bool:
-    """Return whether the columns of a user's table have names of their own."""
-    if isinstance(X, Table):
-        return True
-    return (
-        not isinstance(X, np.ndarray | list | tuple)
-        or bool(getattr(getattr(X, "dtype", None), "names", None))
-        or (isinstance(X, list) and bool(X) and isinstance(X[0], dict))
-    )
-
-
-def _in_words(block: Block) -> str:
-    """Say what an encoding is."""
-    match block.code:
-        case NumberCode(edges=edges, gaps=gaps):
-            bins = f", {len(edges) - 1} bins" if len(edges) else ""
-            return f"{block.part or 'scaled'}{bins}{', missing or not' if gaps else ''}"
-        case OneHotCode(levels=levels, rare=rare, gaps=gaps):
-            others = [f"{len(rare)} rare ones together"] * bool(rare) + ["missing or not"] * gaps
-            return ", ".join([f"{len(levels)} column{'s' * (len(levels) != 1)} of 0 and 1", *others])
-    return "target means"

@@ -18,9 +18,10 @@ from xbackprop.mlp.mlp import MLP, hold
 from xbackprop.mlp.model_file import model_of, pack_several, several
 from xbackprop.mlp.tensor_file import checked, read_tensors, write_tensors
 from xbackprop.tabular.base import BaseTabular, Group
+from xbackprop.tabular.blocks import Block, ColumnReport
 from xbackprop.tabular.categories import OneHotCode, TargetCode
 from xbackprop.tabular.classifier import TabularClassifier
-from xbackprop.tabular.encoder import Block, ColumnReport, TableEncoder
+from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.evaluation import pack_evaluation, unpack_evaluation
 from xbackprop.tabular.numbers import NumberCode
 from xbackprop.tabular.regressor import TabularRegressor

@@ -90,7 +90,8 @@ def learn_numbers(x: np.ndarray, bins: int, y: np.ndarray | None, task: str, cli
             widths = np.diff(edges)
         if len(edges) < 3 or not np.isfinite(widths).all():
             edges = np.empty(0)
-    return NumberCode(float(middle), float(1.0 / spread) if spread > 0 else 0.0, edges, not known.all(), clip)
+    varies = spread > np.finfo(np.float64).tiny  # the inverse of less is infinite
+    return NumberCode(float(middle), float(1.0 / spread) if varies else 0.0, edges, not known.all(), clip)
 
 
 def _quantiles(values: np.ndarray, bins: int) -> np.ndarray:

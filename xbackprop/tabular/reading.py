@@ -60,6 +60,17 @@ def read_table(where: str, X: Any) -> Table:
     return _frame(where, X)
 
 
+def has_names(X: Any) -> bool:
+    """Return whether the columns of a user's table have names of their own."""
+    if isinstance(X, Table):
+        return True
+    return (
+        not isinstance(X, np.ndarray | list | tuple)
+        or bool(getattr(getattr(X, "dtype", None), "names", None))
+        or (isinstance(X, list) and bool(X) and isinstance(X[0], dict))
+    )
+
+
 def _mapping(where: str, X: Mapping[Any, Any]) -> Table:
     cells = {str(name): value for name, value in X.items()}
     if cells and all(value is None or np.ndim(value) == 0 for value in cells.values()):
