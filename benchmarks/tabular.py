@@ -29,6 +29,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from xbackprop import TabularClassifier, TabularRegressor
 from xbackprop.tabular.candidates import PRESETS
+from xbackprop.tabular.evaluation import calibration_error, reliability
 
 
 class Case(NamedTuple):
@@ -131,15 +132,16 @@ def contenders(case: Case, X: pd.DataFrame, args: argparse.Namespace, seed: int)
     return found
 
 
-def errors(case: Case, model: Any, X: pd.DataFrame, y: pd.Series) -> tuple[float, float]:
-    """Return the log-loss and the part that is wrong of a classification, the RMSE and the MAE of a regression."""
+def errors(case: Case, model: Any, X: pd.DataFrame, y: pd.Series) -> tuple[float, float, float]:
+    """Return log-loss, the part that is wrong, and the calibration error; of a regression RMSE, MAE and 0."""
     if not case.classes:
         off = np.asarray(model.predict(X)) - y
-        return float(np.sqrt(np.mean(off**2))), float(np.abs(off).mean())
+        return float(np.sqrt(np.mean(off**2))), float(np.abs(off).mean()), 0.0
     p = np.asarray(model.predict_proba(X), dtype=np.float64)
     true = np.searchsorted(model.classes_, y)
     picked = p[np.arange(len(y)), true]
-    return float(-np.log(np.maximum(picked, 1e-7)).mean()), float((p.argmax(axis=1) != true).mean())
+    loss = float(-np.log(np.maximum(picked, 1e-7)).mean())
+    return loss, float((p.argmax(axis=1) != true).mean()), calibration_error(reliability(true, p))
 
 
 def split(case: Case, folder: Path, y: pd.Series, seed: int) -> tuple[Any, Any]:
@@ -151,11 +153,11 @@ def split(case: Case, folder: Path, y: pd.Series, seed: int) -> tuple[Any, Any]:
     return train_test_split(np.arange(len(y)), test_size=part, random_state=seed, stratify=y if case.classes else None)
 
 
-Results = dict[str, list[tuple[float, float, float]]]
+Results = dict[str, list[tuple[float, ...]]]
 
 
 def measure(name: str, args: argparse.Namespace) -> Results:
-    """Return for each contender the two errors and the seconds of training of each split."""
+    """Return for each contender the three errors and the seconds of training of each split."""
     case = CASES[name]
     raw, y = load(args.folder, case)
     if case.test:
@@ -176,7 +178,7 @@ def measure(name: str, args: argparse.Namespace) -> Results:
             seconds = time.perf_counter() - began
             found.setdefault(who, []).append((*errors(case, model, X.iloc[test], y.iloc[test]), seconds))
     for who, results in found.items():
-        first, second, times = np.array(results).T
+        first, second, _, times = np.array(results).T
         each = ", ".join(f"{e:.4f}" for e in first)
         print(
             f"{name:<16} {who:<9} {first.mean():.4f} ({each}), {second.mean():.4f} in {times.mean():.1f} s", flush=True
@@ -198,9 +200,13 @@ def show(results: dict[str, Results]) -> None:
         cells[int(means.argmin())] = f"**{cells[int(means.argmin())]}**"
         print(f"| {name} | {' | '.join(cells)} |")
     print(f"| mean rank | {' | '.join(f'{r:.2f}' for r in np.mean(ranks, axis=0))} |")
+    print(f"\n| part wrong; calibration error {head}")
+    for name in (name for name in results if CASES[name].classes):
+        means = [np.mean(results[name][who], axis=0) for who in names]
+        print(f"| {name} | {' | '.join(f'{wrong:.4f}; {gap:.3f}' for _, wrong, gap, _ in means)} |")
     print(f"\n| seconds of training {head}")
     for name, found in results.items():
-        print(f"| {name} | {' | '.join(f'{np.median([r[2] for r in found[who]]):.1f}' for who in names)} |")
+        print(f"| {name} | {' | '.join(f'{np.median([r[3] for r in found[who]]):.1f}' for who in names)} |")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ An `Evaluation` has sums over rows and no row itself, so that it can be kept in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,10 +69,8 @@ class Evaluation(NamedTuple):
 
     @property
     def calibration_error(self) -> float:
-        """Σ_b n_b/n |predicted_b - observed_b|, the expected calibration error (Guo et al., 2017); NaN without bins."""
-        counts = [b.rows for b in self.reliability]
-        gaps = [abs(b.predicted - b.observed) for b in self.reliability]
-        return float(np.average(gaps, weights=counts)) if sum(counts) else float("nan")
+        """That of `reliability`."""
+        return calibration_error(self.reliability)
 
 
 def evaluate(
@@ -93,7 +91,7 @@ def evaluate(
         rows=len(y), scores=scores, metric=metric.name,
         importance=_importance(predict, table, y, weight, metric, rng), classes=classes,
         confusion=_confusion(y, p) if classes else [],
-        reliability=_reliability(y, p) if classes else _coverage(y, p, getattr(model, "quantile", None)),
+        reliability=reliability(y, p) if classes else _coverage(y, p, getattr(model, "quantile", None)),
         values=[] if classes else _histograms(y, p),
     )  # fmt: skip
 
@@ -136,8 +134,14 @@ def _confusion(y: np.ndarray, p: np.ndarray) -> list[list[int]]:
     return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k).tolist()
 
 
-def _reliability(y: np.ndarray, p: np.ndarray) -> list[Bin]:
-    """Return bins of equally many rows."""
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Return Σ_b n_b/n |predicted_b - observed_b| (Guo et al., 2017), the expected calibration error; NaN without bins."""
+    counts = [b.rows for b in bins]
+    return float(np.average([abs(b.predicted - b.observed) for b in bins], weights=counts)) if sum(counts) else np.nan
+
+
+def reliability(y: np.ndarray, p: np.ndarray) -> list[Bin]:
+    """Return bins of equally many rows, of class numbers y (n,) and probabilities p (n, K); see `Evaluation`."""
     two = p.shape[1] == 2
     predicted, true = (p[:, 1], y == 1) if two else (p.max(axis=1), p.argmax(axis=1) == y)
     order = np.argsort(predicted, kind="stable")
