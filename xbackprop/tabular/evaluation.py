@@ -135,7 +135,7 @@ def _confusion(y: np.ndarray, p: np.ndarray) -> list[list[int]]:
 
 
 def calibration_error(bins: Sequence[Bin]) -> float:
-    """Return the expected calibration error, Σ_b n_b/n |predicted_b - observed_b|, NaN without bins. Guo et al., 2017."""
+    """Return the calibration error Σ_b n_b/n |predicted_b - observed_b|; NaN without bins. Guo et al., 2017."""
     counts = [b.rows for b in bins]
     return float(np.average([abs(b.predicted - b.observed) for b in bins], weights=counts)) if sum(counts) else np.nan
 
