@@ -16,7 +16,7 @@ from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class
 from xbackprop.data.batches import batch_groups, take_batch
 from xbackprop.nn.activations import ACTIVATIONS
-from xbackprop.nn.losses import LOSSES
+from xbackprop.nn.losses import LOSSES, quantile_loss
 from xbackprop.optim.optimizers import SGD, Adagrad, Adam, RMSProp
 from xbackprop.training.plan import Plan
 from xbackprop.training.step import Step, StepNumbers, run_epoch
@@ -84,9 +84,10 @@ FULL = {"clip_norm": 1.0, "decays": True, "dropout": (0.2, 0.1), "averages": Tru
 
 def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
     """What `train` does inside an epoch, in float32, on whatever device the backend stands for."""
-    objective = replace(make_objective(backend, (4, 6, 5, 3), activation), loss=LOSSES[loss], l1_ratio=0.3)
+    objective = replace(make_objective(backend, (4, 6, 5, 3), activation), loss=LOSSES.get(loss, loss), l1_ratio=0.3)
     X, y = problem("classification", n=10)
-    X, y, weight = (backend.asarray(a, "float32") for a in (X, one_hot(y, 3), np.arange(10.0)))
+    weight = np.arange(30.0).reshape(10, 3) % 4 if weighted == "targets" else np.arange(10.0)
+    X, y, weight = (backend.asarray(a, "float32") for a in (X, one_hot(y, 3), weight))
     theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
     plan = Plan(optimizer, ema_decay=0.9 if extras else None)
     state, lent = plan.start(backend, theta), objective.workspace(theta, 4)
@@ -140,6 +141,18 @@ def test_nothing_in_an_epoch_waits_for_the_device(activation, loss, extras, solv
     backend = Backend(compat, torch.device("meta")) if generic else backend_class("torch")(device="meta")
     with torch.no_grad():
         theta, _, costs, _ = one_epoch(backend, activation, loss, OPTIMIZERS[solver], weighted, extras)
+    assert theta.device.type == "meta"
+    assert len(costs) == 3
+
+
+@pytest.mark.parametrize("generic", [False, True], ids=["torch backend", "generic backend"])
+@pytest.mark.parametrize("loss", ["squared_error", quantile_loss((0.1, 0.5, 0.9))], ids=["squares", "quantiles"])
+def test_neither_missing_targets_nor_quantiles_wait_for_the_device(loss, generic):
+    torch = pytest.importorskip("torch", reason="its meta device stands in for a GPU")
+    compat = pytest.importorskip("array_api_compat.torch")
+    backend = Backend(compat, torch.device("meta")) if generic else backend_class("torch")(device="meta")
+    with torch.no_grad():
+        theta, _, costs, _ = one_epoch(backend, "tanh", loss, OPTIMIZERS["adam"], "targets", FULL)
     assert theta.device.type == "meta"
     assert len(costs) == 3
 

@@ -197,9 +197,11 @@ def quantile_loss(quantile: float | Sequence[float] = 0.5, name: str | None = No
 def _two_slopes_of_each(
     xp: Namespace, z: Array, y: Array, share: Array | float, below: Sequence[float], above: Sequence[float]
 ) -> tuple[Array, Array]:
-    """Do the same with the slopes of each output."""
-    like = {"dtype": z.dtype, "device": array_api_compat.device(z)}
-    return _two_slopes(xp, z, y, share, xp.asarray(below, **like), xp.asarray(above, **like))
+    """Do the same with the slopes of each output, rows (K,) that are made on the device: no step waits for the host."""
+    columns = xp.arange(z.shape[-1], device=array_api_compat.device(z))
+    places = [xp.astype(columns == k, z.dtype) for k in range(len(below))]
+    rows = (sum(slope * place for slope, place in zip(of, places, strict=True)) for of in (below, above))
+    return _two_slopes(xp, z, y, share, *rows)
 
 
 def _two_slopes(
