@@ -25,7 +25,7 @@ class Preset(NamedTuple):
     folds_below: int
 
 
-#: On a table of 10,000 rows these take some seconds, a minute, and some minutes, on two cores.
+#: On a table of 10,000 rows these take some seconds, one or two minutes, and several, on two cores.
 PRESETS = {
     "fast": Preset(candidates=2, kept=2, epochs=60, patience=8, folds_below=1_000),
     "good": Preset(candidates=8, kept=8, epochs=150, patience=16, folds_below=50_000),

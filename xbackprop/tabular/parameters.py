@@ -7,7 +7,7 @@ from typing import TypeVar
 
 PARAMETERS = """
 preset : "fast", "good" or "best": how many candidates are trained, for how many epochs, and how many are kept at most,
-    which takes some seconds, a minute, or some minutes on a table of 10,000 rows on two cores.
+    which takes some seconds, one or two minutes, or several on a table of 10,000 rows on two cores.
 metric : what candidates are chosen by: "log_loss", "accuracy" or "auc", "rmse", "mae" or "r2", the name of a scorer of
     scikit-learn's, or a scorer; "auto" is the first of each, and for quantiles their loss.
 n_networks, max_iter : the number of candidates, and the most epochs of each, in place of the preset's.
