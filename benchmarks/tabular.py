@@ -1,6 +1,7 @@
 """Score models for tables beside scikit-learn's MLP, its histogram gradient boosting, and LightGBM, on real tables.
 
 python benchmarks/tabular.py FOLDER [--seeds 5] [--presets good] [--tables titanic,mpg] [--realmlp] [--json FILE]
+python benchmarks/tabular.py FOLDER --picture FILE [--tables titanic,german,adult]  draws reliability alone
 
 FOLDER has the CSV files. Each split is given to all contenders one after the other; mean errors with standard errors,
 mean ranks and times follow as tables. RealMLP is that of pytabkit, with its defaults, where it is asked for.
@@ -28,8 +29,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from xbackprop import TabularClassifier, TabularRegressor
+from xbackprop.display import drawing
 from xbackprop.tabular.candidates import PRESETS
 from xbackprop.tabular.evaluation import calibration_error, reliability
+from xbackprop.tabular.plots import draw_reliability
 
 
 class Case(NamedTuple):
@@ -161,13 +164,20 @@ def filled(X: pd.DataFrame, train: np.ndarray) -> pd.DataFrame:
 Results = dict[str, list[tuple[float, ...]]]
 
 
+def whole(name: str, folder: Path) -> tuple[pd.DataFrame, pd.Series]:
+    """Return a table with its official test rows, where it has some, at the end."""
+    case = CASES[name]
+    raw, y = load(folder, case)
+    if not case.test:
+        return raw, y
+    more, labels = load(folder, case._replace(file=case.test))
+    return pd.concat([raw, more], ignore_index=True), pd.concat([y, labels], ignore_index=True)
+
+
 def measure(name: str, args: argparse.Namespace) -> Results:
     """Return for each contender the three errors and the seconds of training of each split."""
     case = CASES[name]
-    raw, y = load(args.folder, case)
-    if case.test:
-        more, labels = load(args.folder, case._replace(file=case.test))
-        raw, y = pd.concat([raw, more], ignore_index=True), pd.concat([y, labels], ignore_index=True)
+    raw, y = whole(name, args.folder)
     prepared = by_hand(raw)
     coded = prepared.copy()  # HGB takes at most 255 levels
     for column in prepared.select_dtypes("category"):
@@ -214,6 +224,29 @@ def show(results: dict[str, Results]) -> None:
         print(f"| {name} | {' | '.join(f'{np.median([r[3] for r in found[who]]):.1f}' for who in names)} |")
 
 
+def draw(args: argparse.Namespace) -> None:
+    """Draw what came true against what was predicted, on the test rows of all splits, with a panel for each table."""
+    names = args.tables.split(",")
+    with drawing.style():
+        figure = drawing.figure_of((4.5 * len(names), 4.2), layout="constrained")
+        for axes, name in zip(figure.subplots(1, len(names)), names, strict=True):
+            case, (X, y) = CASES[name], whole(name, args.folder)
+            pairs = []
+            for seed in range(1 if case.test else args.seeds):
+                train, test = split(case, args.folder, y, seed)
+                model = TabularClassifier(preset=args.presets, backend="numba", random_state=seed)
+                p = model.fit(X.iloc[train], y.iloc[train]).predict_proba(X.iloc[test])
+                pairs.append((np.searchsorted(model.classes_, y.iloc[test]), p))
+            true, p = map(np.concatenate, zip(*pairs, strict=True))
+            bins = reliability(true, p)
+            label = model.classes_[1]
+            labels = f"probability of {label}", f"part that is {label}"
+            draw_reliability(axes, bins, labels, calibration_error(bins))
+            axes.set_title(f"{name}, {len(true):,} rows")
+            print(f"{name}: calibration error {calibration_error(bins):.4f} of {len(true):,} rows", flush=True)
+        figure.savefig(args.picture, dpi=120)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -221,9 +254,13 @@ if __name__ == "__main__":
     parser.add_argument("--presets", default="good", help="several with commas between them")
     parser.add_argument("--tables", default=",".join(CASES))
     parser.add_argument("--realmlp", action="store_true")
+    parser.add_argument("--picture", type=Path, help="draw reliability here, and measure nothing")
     parser.add_argument("--json", type=Path, help="write the results here after each table")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
+    if args.picture is not None:
+        draw(args)
+        raise SystemExit
     everything: dict[str, Results] = {}
     for name in args.tables.split(","):
         everything[name] = measure(name, args)
