@@ -182,15 +182,17 @@ def _show_leaderboard(model: BaseTabular) -> None:
     chosen = sum(row["chosen"] > 0 for row in rows)
     ensemble = f"the ensemble has {chosen} of them, {len(model.networks_)} networks"
     report("trained", f"{len(rows)} candidates in {model.fit_seconds_:.1f} s{limit}; {ensemble}")
-    for i, row in enumerate(rows[:5]):
-        place = f"in, {row['chosen']}" if row["chosen"] else "out"
-        loss = "" if row["loss"] == "auto" else f"{row['loss']}, "
-        text = (
-            f"{model.metric_} {row['score']:.4f}  {place:<6} rate {row['learning_rate_init']:.1e}, decay "
-            f"{row['weight_decay']:.1e}, dropout {row['dropout']:.2f}, {row['depth']} × {model.width} "
-            f"{row['activation']}, bins {row['bins']}, {loss}{row['epochs']:.0f} epochs"
-        )
-        report("best" if i == 0 else "", text)
+    losses = any(row["loss"] != "auto" for row in rows)
+    head = ("in", "rate", "decay", "dropout", "layers", "activation", "bins", "epochs")
+    line = "{:<9} {:<3} {:<7} {:<7} {:<7} {:<8} {:<10} {:<8} {:>6}".format
+    report("best", line(model.metric_, *head) + "  loss" * losses)
+    for row in rows[:5]:
+        cells = (
+            f"{row['score']:.4f}", row["chosen"] or "–", f"{row['learning_rate_init']:.1e}",
+            f"{row['weight_decay']:.1e}", f"{row['dropout']:.2f}", f"{row['depth']} × {model.width}",
+            str(row["activation"]), row["bins"], f"{row['epochs']:.0f}",
+        )  # fmt: skip
+        report("", line(*cells) + f"  {row['loss']}" * losses)
     report("ensemble", f"{model.metric_} {model.validation_score_:.4f} on rows that its networks did not see")
 
 
