@@ -122,6 +122,24 @@ def test_plot_and_verify_take_a_model_for_tables(file, tmp_path, capsys):
     assert "say with --target which column" in capsys.readouterr().err
 
 
+def test_evaluate_plot_and_verify_take_labels_of_any_kind(file, tmp_path, capsys):
+    """Labels of text, and numbers that are not 0, 1, …, are not the numbers of classes."""
+    pytest.importorskip("matplotlib", reason="matplotlib draws")
+    x = np.random.RandomState(0).normal(size=90)
+    for names in (["low", "high"], ["1", "2"]):
+        rows = [f"{a:.3f},{names[int(a > 0)]}" for a in x]
+        table, model = file("a,y\n" + "\n".join(rows) + "\n"), str(tmp_path / "m.safetensors")
+        assert main.main(["train", table, "--target", "y", "--preset", "fast", "--out", model]) == 0
+        assert main.main(["plot", model, table, "--target", "y", "--out", str(tmp_path / "pictures")]) == 0
+        verify = ["verify", "--net", model, "--data", table, "--target", "y", "--samples", "9", "--methods", "oracle"]
+        assert main.main(verify) == 0
+        capsys.readouterr()
+        assert main.main(["evaluate", model, table, "--target", "y"]) == 0
+        counts = [line.split() for line in capsys.readouterr().out.splitlines()[-2:]]
+        assert [line[0] for line in counts] == sorted(names)
+        assert sum(int(n) for line in counts for n in line[1:]) == len(x)
+
+
 def test_files_of_other_tools_are_the_csv(file, tmp_path):
     pandas = pytest.importorskip("pandas", reason="pandas writes them")
     pytest.importorskip("pyarrow", reason="pyarrow reads them")

@@ -6,9 +6,7 @@ import argparse
 
 import numpy as np
 
-from xbackprop.cli.devices import parse_device
 from xbackprop.cli.options import add_place
-from xbackprop.mlp.tensor_file import is_of_tables
 
 HELP = "score a model for tables on rows whose target is known"
 
@@ -26,28 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print every metric with its interval of 95%, and for a classification the confusion matrix."""
-    if not is_of_tables(args.model):
-        raise ValueError(f"{args.model}: this is not of a model for tables, which `xbackprop train TABLE` trains")
-    from xbackprop.cli.train_table import read_known, score_in_words
-    from xbackprop.tabular import load_tabular
+    from xbackprop.cli.table_model import load_model, read_known
+    from xbackprop.cli.train_table import score_in_words
+    from xbackprop.tabular.evaluation import confusion
     from xbackprop.tabular.selection import METRICS
 
-    model = load_tabular(args.model, backend=args.backend, device=parse_device(args.device))
-    table, y = read_known(args.data, args.target, not args.no_header, model)
+    model = load_model(args)
+    table, labels = read_known(args.data, args.target, not args.no_header, model)
+    y = model.known_targets(args.data, labels, len(labels))
     p = model.predict_proba(table) if model.n_classes_ else model.predict(table)
     for metric in METRICS["classification" if model.n_classes_ else "regression"].values():
         print(score_in_words(metric, y, p, args.seed))
     if model.n_classes_:
-        _show_confusion(model.classes_, y, p.argmax(axis=1))
+        _show_confusion(model.classes_, confusion(y, p))
     return 0
 
 
-def _show_confusion(classes: np.ndarray, y: np.ndarray, predicted: np.ndarray) -> None:
+def _show_confusion(classes: np.ndarray, counts: list[list[int]]) -> None:
     """Print how many rows of each class (a line) were predicted to be of each (a column)."""
-    k = len(classes)
-    counts = np.bincount(y * k + predicted, minlength=k * k).reshape(k, k)
     names = [str(label) for label in classes]
-    width = max(len(text) for text in [*names, "predicted", str(counts.max())])
+    width = max(len(text) for text in [*names, "predicted", str(np.max(counts))])
     print("\n" + " ".join(f"{text:>{width}}" for text in ["predicted", *names]))
     for name, row in zip(names, counts, strict=True):
         print(" ".join(f"{text:>{width}}" for text in [name, *map(str, row)]))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from xbackprop.cli.devices import parse_device
 from xbackprop.cli.options import add_place
 from xbackprop.cli.words import report
-from xbackprop.mlp.tensor_file import is_of_tables
 
 HELP = "draw curves, errors, reliability and importance of a model for tables"
 
@@ -27,15 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the pictures and a page with all of them."""
-    if not is_of_tables(args.model):
-        raise ValueError(f"{args.model}: this is not of a model for tables, which `xbackprop train TABLE` trains")
     if (args.data is None) != (args.target is None):
         raise ValueError("TABLE and --target go together: rows to evaluate the model on, and the column it predicts")
-    from xbackprop.cli.train_table import read_known
-    from xbackprop.tabular import load_tabular
+    from xbackprop.cli.table_model import load_model, read_known
     from xbackprop.tabular.plots import write_pictures
 
-    model = load_tabular(args.model, backend=args.backend, device=parse_device(args.device))
+    model = load_model(args)
     if args.data is not None:
         table, y = read_known(args.data, args.target, not args.no_header, model)
         model.evaluate(table, y, seed=args.seed)

@@ -11,13 +11,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from xbackprop.cli.backend_choice import choose_backend
 from xbackprop.cli.screen import bar, clear_line, progress_line
+from xbackprop.cli.table_model import cells_of
 from xbackprop.cli.tables import infer_target
 from xbackprop.cli.words import report
 from xbackprop.mlp.many.tasks import about_seconds
 from xbackprop.tabular import TableEncoder, TabularClassifier, TabularRegressor
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.candidates import PRESETS
-from xbackprop.tabular.columns import Column, Table, number_as_text
+from xbackprop.tabular.columns import Column, Table
 from xbackprop.tabular.evaluation import score_with_interval
 from xbackprop.tabular.files import read_table_file
 from xbackprop.tabular.selection import Metric, find_metric
@@ -114,29 +115,6 @@ def read_labelled(args: argparse.Namespace, path: str, task: str | None = None) 
     if not features.columns:
         raise ValueError(f"{path}: there must be a column beside the target {args.target!r}")
     return Labelled(features, y, found, table.n - len(present), group, time_column)
-
-
-def read_known(path: str, target: str, header: bool, model: BaseTabular) -> tuple[Table, np.ndarray]:
-    """Return the rows of a table whose target is known, and the target as the model's metrics take it."""
-    table = read_table_file(path, header)
-    if target not in table.columns:
-        raise ValueError(f"{path}: there is no column {target!r}; the columns are {', '.join(table.columns)}")
-    column = table.columns[target]
-    rows = np.flatnonzero(~column.missing)
-    if not len(rows):
-        raise ValueError(f"{path}: column {target!r} is empty in all rows")
-    task = "classification" if model.n_classes_ else "regression"
-    y, _ = infer_target(path, target, cells_of(column.take(rows)), task)
-    return table.take(rows), model.known_targets(path, y, len(y))
-
-
-def cells_of(column: Column) -> list[str]:
-    """Return the cells of a column as text."""
-    if column.kind == "category":
-        return [column.levels[code] for code in column.values]
-    if column.kind == "number":
-        return [number_as_text(v) for v in column.values.tolist()]
-    return [str(v) for v in column.values]
 
 
 def _held_out(args: argparse.Namespace, data: Labelled) -> Split:

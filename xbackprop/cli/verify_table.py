@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
-from xbackprop.cli.train_table import read_known
+from xbackprop.cli.table_model import read_known
 from xbackprop.mlp.verify import verify
 from xbackprop.tabular import load_tabular
 from xbackprop.verification.findings import Run

@@ -110,7 +110,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return R² of the predictions; for several targets or quantiles the mean of their R²."""
-        if is_host_array(X) and gaps_of(y) is None and not isinstance(self.quantile, Sequence):
+        if is_host_array(X) and gaps_of(y) is None and isinstance(self.quantile, int | float):
             return super().score(X, y, sample_weight)
         return self._score_on_device(X, y, sample_weight)
 

@@ -165,13 +165,13 @@ def inside(where: str, name: str, value: Any) -> float:
 
 
 def quantiles(where: str, name: str, value: Any) -> float | tuple[float, ...]:
-    """Check for a number in (0, 1), or several in ascending order."""
+    """Check for a number in (0, 1), or several in ascending order; return a single one as a number."""
     if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str):
         return inside(where, name, value)
     each = tuple(float(inside(where, f"{name}[{i}]", q)) for i, q in enumerate(value))
     if not each or any(a >= b for a, b in itertools.pairwise(each)):
         raise ValueError(f"{where}: {name} must be in ascending order, got {value!r}")
-    return each
+    return each if len(each) > 1 else each[0]
 
 
 def closed(where: str, name: str, value: Any) -> float:

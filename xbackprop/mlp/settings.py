@@ -189,8 +189,7 @@ def _loss(where: str, values: Mapping[str, Any]) -> Loss | None:
         )
     name = one_of(where, "loss", loss, ("auto", *TASK_LOSSES[task], *([LOG_LOSS] if task == "classification" else [])))
     if name == "quantile" and values["quantile"] != 0.5:
-        quantile = values["quantile"]
-        return quantile_loss(quantile[0] if isinstance(quantile, tuple) and len(quantile) == 1 else quantile)
+        return quantile_loss(values["quantile"])
     return None if name in ("auto", LOG_LOSS) else LOSSES[name]
 
 

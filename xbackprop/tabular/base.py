@@ -77,7 +77,7 @@ class BaseTabular(BaseEstimator):
         weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
         samples = Samples(table, y, weight, self.n_classes_)
         rng = check_random_state(self.random_state)
-        outside = None if validation_data is None else self._outside(where, *validation_data)
+        outside = None if validation_data is None else self._known(f"{where}: validation_data", *validation_data)
         splits = self._splits(where, samples, size, rng, outside, groups, time_order)
         metric = self._metric(where)
         n_train = len(splits[0].train)
@@ -222,10 +222,11 @@ class BaseTabular(BaseEstimator):
         order = None if time_order is None else _numbers_of(where, time_order, n)
         return make_splits(where, samples.y, self._task, folds, part, rng, groups, order)
 
-    def _outside(self, where: str, X: Any, y: Any, weight: Any = None) -> Samples:
-        table = read_table(f"{where}: validation_data", X)
+    def _known(self, where: str, X: Any, y: Any, weight: Any = None) -> Samples:
+        """Read rows whose targets are of the classes, or the kind, that `fit` was given."""
+        table = read_table(where, X)
         weight = None if weight is None else _weights(where, weight, table.n)
-        return Samples(table, self.known_targets(f"{where}: validation_data", y, table.n), weight, self.n_classes_)
+        return Samples(table, self.known_targets(where, y, table.n), weight, self.n_classes_)
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None, *, seed: int = 0) -> Evaluation:
         """Score the model on rows that it has not seen, with intervals, importance of columns, and reliability.
@@ -238,9 +239,7 @@ class BaseTabular(BaseEstimator):
         """
         check_is_fitted(self)
         where = f"{type(self).__name__}.evaluate"
-        table = read_table(where, X)
-        weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
-        known = self.known_targets(where, y, table.n)
+        table, known, weight, _ = self._known(where, X, y, sample_weight)
         self.evaluation_ = evaluate(self, table, known, weight, self._metric(where), seed)
         return self.evaluation_
 
@@ -253,9 +252,7 @@ class BaseTabular(BaseEstimator):
         """
         check_is_fitted(self)
         where = f"{type(self).__name__}.input_gradient"
-        table = read_table(where, X)
-        weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
-        known = self.known_targets(where, y, table.n)
+        table, known, weight, _ = self._known(where, X, y, sample_weight)
         total: dict[str, Any] = {}
         for encoder, networks in self.groups_:
             encoded = encoder.transform(table)

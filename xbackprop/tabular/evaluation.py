@@ -90,7 +90,7 @@ def evaluate(
     return Evaluation(
         rows=len(y), scores=scores, metric=metric.name,
         importance=_importance(predict, table, y, weight, metric, rng), classes=classes,
-        confusion=_confusion(y, p) if classes else [],
+        confusion=confusion(y, p) if classes else [],
         reliability=reliability(y, p) if classes else _coverage(y, p, getattr(model, "quantile", None)),
         values=[] if classes else _histograms(y, p),
     )  # fmt: skip
@@ -129,7 +129,8 @@ def _importance(
     return dict(sorted(found.items(), key=lambda item: -item[1][0]))
 
 
-def _confusion(y: np.ndarray, p: np.ndarray) -> list[list[int]]:
+def confusion(y: np.ndarray, p: np.ndarray) -> list[list[int]]:
+    """Return how many rows of each class (a line) have their largest probability at each (a column)."""
     k = p.shape[1]
     return np.bincount(y * k + p.argmax(axis=1), minlength=k * k).reshape(k, k).tolist()
 
