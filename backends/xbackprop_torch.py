@@ -215,7 +215,9 @@ class TorchBackend(Backend):
         if is_host_array(x):  # torch wants writable, contiguous memory in the machine's byte order
             x = np.asarray(x, dtype)
             x = torch.from_numpy(np.require(x, x.dtype.newbyteorder("="), ["C", "W"]))
-        return x.detach().to(self.device, torch_dtype, non_blocking=True)  # from pageable memory, which is staged first
+        # The host need not wait for what goes to a GPU: pageable memory is staged first. For what comes from there it
+        # must: torch would return memory that is yet to be filled.
+        return x.detach().to(self.device, torch_dtype, non_blocking=x.device.type == "cpu")
 
     def to_host(self, x: Array) -> np.ndarray:
         """Return `x` as a NumPy array. Waits for the device."""

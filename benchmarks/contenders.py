@@ -5,6 +5,7 @@ All take the same batches of the same data: relu, softmax cross-entropy, an L2 p
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -32,7 +33,7 @@ Work = Callable[[], int]
 def steps_in(sizes: tuple[int, ...], gpu: bool = False) -> int:
     """Return the steps in one timed epoch: enough for the clock, and on a GPU to hide the start of an epoch."""
     weights = sum(a * b for a, b in pairwise(sizes))
-    return max(100 if gpu else 3, min(1000, int(2e7 / weights)))
+    return max(100, min(400, int(2e7 / weights))) if gpu else max(3, min(1000, int(2e7 / weights)))
 
 
 def data(net: str, dtype: str, gpu: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +44,10 @@ def data(net: str, dtype: str, gpu: bool = False) -> tuple[np.ndarray, np.ndarra
     return rng.standard_normal((n, sizes[0])).astype(dtype), rng.randint(0, sizes[-1], n)
 
 
-def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", alpha: float = ALPHA) -> Work:
+def xbackprop_epoch(
+    net: str, dtype: str, backend: str, solver: str = "adam", alpha: float = ALPHA, stack: int | None = None
+) -> Work:
+    """Train one network, or a stack of so many, each on batches of its own."""
     from xbackprop.arrays.discovery import get_backend
     from xbackprop.nn.activations import ACTIVATIONS
     from xbackprop.nn.losses import LOSSES
@@ -63,14 +67,16 @@ def xbackprop_epoch(net: str, dtype: str, backend: str, solver: str = "adam", al
     step = Step(objective, optimizer)
     with library.device_context():
         samples = library.asarray(X), library.asarray(np.eye(sizes[-1], dtype=dtype)[labels]), None
-        theta = library.copy(library.asarray((0.03 * rng.standard_normal(layout.n_parameters)).astype(dtype)))
+        shape = (*([stack] if stack else []), layout.n_parameters)
+        theta = library.copy(library.asarray((0.03 * rng.standard_normal(shape)).astype(dtype)))
         state, workspace = optimizer.start(library, theta), objective.workspace(theta, batch_size)
 
     def epoch() -> int:
         nonlocal theta, state
+        order = np.stack([rng.permutation(len(X)) for _ in range(stack)]) if stack else rng.permutation(len(X))
         with library.device_context():
             theta, state, costs, rows = run_epoch(
-                step, theta, state, samples, batch_size, rng.permutation(len(X)),
+                step, theta, state, samples, batch_size, order,
                 lambda _, t, m: StepNumbers(optimizer.rate(np.arange(t + 1, t + m + 1), ETA) + np.zeros(m)), workspace,
             )  # fmt: skip
             read_epoch(library, theta, costs, rows)
@@ -100,27 +106,42 @@ def sklearn_epoch(net: str, dtype: str) -> Work:
     return epoch
 
 
+def _torch_model(sizes: tuple[int, ...], dtype: Any, device: str) -> Any:
+    import torch
+
+    layers: list[torch.nn.Module] = []
+    for n_in, n_out in pairwise(sizes):
+        layers += [torch.nn.Linear(n_in, n_out, dtype=dtype), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1]).to(device)
+
+
+def _torch_adam(named: dict[str, Any], batch_size: int) -> Any:
+    """Return torch's fused Adam with the penalty on the weights."""
+    import torch
+
+    weights = [p for name, p in named.items() if name.endswith("weight")]
+    biases = [p for name, p in named.items() if name.endswith("bias")]
+    groups = [{"params": weights, "weight_decay": ALPHA / batch_size}, {"params": biases}]
+    return torch.optim.Adam(groups, lr=ETA, fused=True)
+
+
 def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = False) -> Work:
-    """Train with `nn.Sequential`, autograd and torch's fused Adam, or with a whole step through `torch.compile`."""
+    """Train with `nn.Sequential`, autograd and torch's fused Adam, or with passes through `torch.compile`, which are
+    CUDA graphs on a GPU.
+    """
     import torch
 
     torch.set_float32_matmul_precision("highest")
     sizes, batch_size = NETS[net]
     gpu = device != "cpu"
     X, y = (torch.from_numpy(a).to(device) for a in data(net, dtype, gpu))
-    layers: list[torch.nn.Module] = []
-    for n_in, n_out in pairwise(sizes):
-        layers += [torch.nn.Linear(n_in, n_out, dtype=X.dtype), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1]).to(device)
-    weights = [p for p in model.parameters() if p.ndim == 2]
-    biases = [p for p in model.parameters() if p.ndim == 1]
-    groups = [{"params": weights, "weight_decay": ALPHA / batch_size}, {"params": biases}]
-    optimizer = torch.optim.Adam(groups, lr=ETA, fused=True)
+    model = _torch_model(sizes, X.dtype, device)
+    optimizer = _torch_adam(dict(model.named_parameters()), batch_size)
 
     def loss_of(x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.cross_entropy(model(x), labels)
 
-    forward = torch.compile(loss_of) if compiled else loss_of
+    forward = torch.compile(loss_of, mode="reduce-overhead" if gpu else None) if compiled else loss_of
 
     def epoch() -> int:
         for rows in torch.randperm(len(X), device=device).split(batch_size):
@@ -129,6 +150,38 @@ def torch_epoch(net: str, dtype: str, device: str = "cpu", compiled: bool = Fals
             loss.backward()
             optimizer.step()
         loss.item()
+        return steps_in(sizes, gpu)
+
+    return epoch
+
+
+def torch_stack_epoch(net: str, dtype: str, stack: int, device: str) -> Work:
+    """Train as many networks at once by `torch.func`: `stack_module_state`, and `vmap` of the gradient."""
+    import torch
+    from torch.func import functional_call, grad_and_value, stack_module_state, vmap
+
+    torch.set_float32_matmul_precision("highest")
+    sizes, batch_size = NETS[net]
+    gpu = device != "cpu"
+    X, y = (torch.from_numpy(a).to(device) for a in data(net, dtype, gpu))
+    models = [_torch_model(sizes, X.dtype, device) for _ in range(stack)]
+    parameters, _ = stack_module_state(models)
+    skeleton = copy.deepcopy(models[0]).to("meta")
+    optimizer = _torch_adam(parameters, batch_size)
+
+    def loss_of(parameters: dict[str, torch.Tensor], x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(functional_call(skeleton, parameters, (x,)), labels)
+
+    gradient = vmap(grad_and_value(loss_of))
+
+    def epoch() -> int:
+        order = torch.rand(stack, len(X), device=device).argsort(dim=1)
+        for rows in order.split(batch_size, dim=1):
+            gradients, losses = gradient({name: p.detach() for name, p in parameters.items()}, X[rows], y[rows])
+            for name, p in parameters.items():
+                p.grad = gradients[name]
+            optimizer.step()
+        losses.sum().item()
         return steps_in(sizes, gpu)
 
     return epoch

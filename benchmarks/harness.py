@@ -28,7 +28,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(variable, str(THREADS))
 
 
-Setup = Callable[[], Callable[[], float]]
+Setup = Callable[[], Callable[[], Any]]
 
 
 def _serve(setup: Setup, pipe: Connection, own: bool) -> None:
@@ -58,9 +58,16 @@ class Contender:
         self.process.start()
         theirs.close()  # then the process holds the only other end: if it dies, `recv` raises and does not wait
         self.reason = ""
-        self._hear(self.pipe.recv)
 
-    def turn(self) -> float:
+    def wait(self, patience: float | None) -> None:
+        """Wait until it is set up, at most so many seconds."""
+        if self.pipe.poll(patience):
+            self._hear(self.pipe.recv)
+        else:
+            self.reason = f"it was not set up in {patience:.0f} s"
+            self.process.kill()
+
+    def turn(self) -> Any:
         """Ask for one turn and return its figure."""
         return self._hear(lambda: self.pipe.send(True) or self.pipe.recv())
 
@@ -84,20 +91,31 @@ class Contender:
         return answer
 
 
-def take_turns(contenders: dict[str, Setup], rounds: int, own: bool = False) -> dict[str, list[float]]:
+def take_turns(
+    contenders: dict[str, Setup], rounds: int, own: bool = False, limit: float | None = None
+) -> dict[str, list[Any]]:
     """Return seconds per unit of work: one figure per contender and round; all contenders take a turn in every round.
 
     A contender that raises, because its library is missing for example, or whose process dies, is named on stderr with
     the reason and has no figures at all.
 
-    own : whether the contender returns its own figure, seconds that it has measured itself.
+    own : whether the contender returns its own figure, or figures, of seconds that it has measured itself.
+    limit : seconds, where the machine is lent: half of them for setting up, and no second round that would end later.
     """
     running = {name: Contender(setup, own) for name, setup in contenders.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    began = time.monotonic()
+    for contender in running.values():  # they set themselves up side by side, and are timed afterwards
+        contender.wait(None if limit is None else max(0.0, began + limit / 2 - time.monotonic()))
+    seconds: dict[str, list[Any]] = {name: [] for name in contenders}
+    round_began = round_ended = time.monotonic()
     for _ in range(rounds):
+        if limit is not None and 2 * round_ended - round_began > began + limit:  # if it takes as long as the last one
+            break
+        round_began = time.monotonic()
         for name, contender in running.items():
             if not contender.reason:
                 seconds[name].append(contender.turn())  # text if it failed: then all its figures are dropped
+        round_ended = time.monotonic()
     for name, contender in running.items():
         contender.close()
         if contender.reason:

@@ -8,6 +8,7 @@ import textwrap
 import array_api_compat.numpy
 import numpy as np
 import pytest
+from helpers import make_backend
 
 import xbackprop
 from xbackprop.arrays.backend import Backend
@@ -70,6 +71,16 @@ def test_torch_says_which_device_is_not_there(device):
     pytest.importorskip("torch", reason="torch is not installed")
     with pytest.raises(xbackprop.BackendError, match=f"device: torch has no device {device!r} here"):
         xbackprop.MLP(backend="torch", device=device).fit([[0.0], [1.0]], [0, 1])
+
+
+@pytest.mark.backends("torch-cuda")
+def test_what_comes_to_the_host_is_whole_when_it_is_there():
+    """torch can hand out memory of the host that a GPU, which has work before it, is yet to fill."""
+    on_gpu, on_host = make_backend("torch-cuda"), backend_class("torch")(device="cpu")
+    x = on_gpu.xp.ones((4096, 4096), device=on_gpu.device)
+    for _ in range(50):
+        x = x @ x / 4096.0
+    assert float(on_host.asarray(x[:100, :100]).min()) == 1.0
 
 
 def test_arrays_go_there_and_back(backend):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
@@ -59,3 +60,39 @@ def test_a_contender_that_cannot_take_part_is_named_and_left_out(tmp_path):
         "killed_in_a_turn": "its process ended with status -9",
         "failing_in_a_turn": "ZeroDivisionError: division by zero",
     }
+
+
+SLOW = f"""
+import json, sys, time
+sys.path.insert(0, {str(BENCHMARKS)!r})
+from harness import take_turns
+
+def quick():
+    return lambda: 1
+
+def never_ready():
+    time.sleep(60)
+
+def slow_turns():
+    def work():
+        time.sleep(0.5)
+        return 1
+    return work
+
+if __name__ == "__main__":
+    contenders = {{f.__name__: f for f in [quick, never_ready, slow_turns]}}
+    print(json.dumps(take_turns(contenders, 20, limit=8.0)))
+"""
+
+
+def test_on_a_lent_machine_nobody_is_waited_for_and_the_last_round_ends_in_time(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SLOW)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 20.0
+    found = json.loads(done.stdout)
+    assert found.keys() == {"quick", "slow_turns"}
+    assert 1 <= len(found["quick"]) < 20
+    assert "never_ready is left out: it was not set up in" in done.stderr

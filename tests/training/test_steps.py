@@ -7,7 +7,7 @@ from dataclasses import replace
 import array_api_compat.numpy
 import numpy as np
 import pytest
-from helpers import make_objective, one_hot, problem, random_theta, relative
+from helpers import make_backend, make_objective, one_hot, problem, random_theta, relative
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import RandomState
@@ -82,7 +82,7 @@ def test_batches_are_the_rows_on_every_backend(backend, order):
 FULL = {"clip_norm": 1.0, "decays": True, "dropout": (0.2, 0.1), "averages": True}
 
 
-def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
+def one_epoch(backend, activation, loss, optimizer, weighted, extras=None, kind=Step):
     """What `train` does inside an epoch, in float32, on whatever device the backend stands for."""
     objective = replace(make_objective(backend, (4, 6, 5, 3), activation), loss=LOSSES.get(loss, loss), l1_ratio=0.3)
     X, y = problem("classification", n=10)
@@ -91,7 +91,7 @@ def one_epoch(backend, activation, loss, optimizer, weighted, extras=None):
     theta = backend.copy(backend.asarray(random_theta(objective), "float32"))
     plan = Plan(optimizer, ema_decay=0.9 if extras else None)
     state, lent = plan.start(backend, theta), objective.workspace(theta, 4)
-    step, samples, order = Step(objective, optimizer, **(extras or {})), (X, y, weight), RandomState(0).permutation(10)
+    step, samples, order = kind(objective, optimizer, **(extras or {})), (X, y, weight), RandomState(0).permutation(10)
     samples = samples if weighted else (X, y, None)
     return run_epoch(step, theta, state, samples, 4, order, numbers, lent)
 
@@ -164,6 +164,50 @@ def test_the_meta_device_would_notice():
     for wait in (float, bool, int, torch.Tensor.item, torch.Tensor.tolist):
         with pytest.raises((RuntimeError, NotImplementedError)):
             wait(x)
+
+
+class StepThatMustNotWait(Step):
+    """A step during which torch raises an error where the host waits for the GPU."""
+
+    def __call__(self, *arguments):
+        import torch
+
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            return super().__call__(*arguments)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+#: What torch says once of the mode.
+PROTOTYPE = "ignore:Synchronization debug mode is a prototype:UserWarning"
+
+
+@pytest.mark.backends("torch-cuda")
+@pytest.mark.filterwarnings(PROTOTYPE)
+@each_case
+@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
+def test_no_step_waits_for_a_gpu(activation, loss, extras, solver, weighted):
+    backend = make_backend("torch-cuda")
+    case = backend, activation, loss, OPTIMIZERS[solver], weighted, extras
+    with backend.device_context():
+        one_epoch(*case)  # the first of its kind in a process sets the GPU's libraries up, and may wait
+        _, _, costs, _ = one_epoch(*case, StepThatMustNotWait)
+    assert np.isfinite(backend.read(costs)).all()
+
+
+@pytest.mark.backends("torch-cuda")
+@pytest.mark.filterwarnings(PROTOTYPE)
+def test_a_step_that_waits_for_a_gpu_would_be_noticed():
+    backend = make_backend("torch-cuda")
+
+    class Waiting(Adam):
+        def update(self, backend, theta, g, moments, rate):
+            float(g[0])
+            return super().update(backend, theta, g, moments, rate)
+
+    with backend.device_context(), pytest.raises(RuntimeError, match="synchroniz"):
+        one_epoch(backend, "tanh", "cross_entropy", Waiting(), False, None, StepThatMustNotWait)
 
 
 class Watched(np.ndarray):
