@@ -21,5 +21,9 @@ class ModelFileError(ValueError):
     """A model file is damaged, comes from elsewhere, or is of a newer format."""
 
 
+class ExportError(ValueError):
+    """A format cannot hold a network, or the exported one computes something else."""
+
+
 class NotFittedError(ValueError, AttributeError):
     """The network has no weights yet: call fit or initialize first."""

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from xbackprop.cli import backends, complexity, evaluate, plot, predict, train, verify
+from xbackprop.cli import backends, complexity, evaluate, export, plot, predict, train, verify
 from xbackprop.cli.screen import in_words
 from xbackprop.errors import DivergenceError, GradientCheckError
 from xbackprop.version import __version__
@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "predict": predict,
     "evaluate": evaluate,
     "plot": plot,
+    "export": export,
     "verify": verify,
     "complexity": complexity,
     "backends": backends,

@@ -22,6 +22,7 @@ from xbackprop.arrays.backend import is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
+from xbackprop.estimators.conversion import FromScikitLearn
 from xbackprop.estimators.fitted import FittedEstimator, gaps_of, one_axis
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
@@ -75,7 +76,7 @@ def _has_settled_on_numbers(model: Model) -> bool:
     return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
-class BaseMLP(FittedEstimator):
+class BaseMLP(FromScikitLearn, FittedEstimator):
     """The base class of the classifier and the regressor."""
 
     _task: str

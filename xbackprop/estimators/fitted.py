@@ -15,7 +15,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from xbackprop.arrays.backend import Array, is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of
 from xbackprop.mlp import prediction
+from xbackprop.mlp.exports import Exports
 from xbackprop.mlp.mlp import MLP
+from xbackprop.mlp.model import Model
 
 
 def one_axis(y: Any, stacklevel: int) -> Any:
@@ -43,7 +45,7 @@ def gaps_of(y: Any) -> np.ndarray | None:
     return gaps if gaps.any() else None
 
 
-class FittedEstimator(BaseEstimator):
+class FittedEstimator(Exports, BaseEstimator):
     """An estimator around an `MLP` with weights, `network_`."""
 
     network_: MLP
@@ -58,6 +60,11 @@ class FittedEstimator(BaseEstimator):
         """Return the score for an X that is not on the host, computed where it is."""
         check_is_fitted(self)
         return self.network_.score(X, one_axis(y, 4) if hasattr(y, "ndim") else y, sample_weight)
+
+    def models_(self, where: str) -> list[Model]:
+        """Return the networks as `Model`s; NotFittedError if there is none yet."""
+        check_is_fitted(self)
+        return self.network_.models_(where)
 
     @property
     def networks_(self) -> list[MLP]:

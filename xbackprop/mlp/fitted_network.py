@@ -10,10 +10,11 @@ import numpy as np
 from xbackprop.arrays.backend import Array
 from xbackprop.mlp import prediction
 from xbackprop.mlp.derivative_methods import Derivatives
+from xbackprop.mlp.exports import Exports
 from xbackprop.mlp.model import Model, fitted, tensors_of, with_weights
 
 
-class FittedNetwork(Derivatives):
+class FittedNetwork(Derivatives, Exports):
     """A network with weights, or an ensemble of networks: then `_model` is None."""
 
     _model: Model | None

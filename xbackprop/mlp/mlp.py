@@ -13,6 +13,7 @@ import numpy as np
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.data.dataset import Data, pick
+from xbackprop.export.portable import Network
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score
 from xbackprop.mlp.fitted_network import FittedNetwork
@@ -227,6 +228,25 @@ class MLP(FittedNetwork):
             networks.append(net)
         return networks[0] if len(networks) == 1 else hold_ensemble(vars(networks[0]), networks)
 
+    @classmethod
+    def from_torch(cls, module: Any, *, task: str = "auto", loss: str = "auto", classes: Any = None) -> MLP:
+        """Return the network that a torch module is: Linear, activations and Dropout in `nn.Sequential`s.
+
+        Parameters
+        ----------
+        module : it ends with logits, or with the Softmax or Sigmoid of them. Its weights are copied.
+        task, loss : as `MLP` takes them. "auto" is a regression, with `classes` or a Softmax at the end a
+            classification; and a Sigmoid at the end makes the loss "binary_cross_entropy".
+        classes : the labels in the order of the outputs, two of them for a single output; by default 0, 1, ….
+
+        Raises
+        ------
+        ExportError : for a module that is no multi-layer perceptron; it names the layer.
+        """
+        from xbackprop.export.torch_modules import from_torch
+
+        return from_network(cls, "MLP.from_torch", *from_torch("MLP.from_torch", module), task, loss, classes)
+
     def __repr__(self) -> str:
         texts = {name: repr(getattr(self, name)) for name in DEFAULTS}
         return f"MLP({', '.join(f'{name}={text}' for name, text in texts.items() if text != repr(DEFAULTS[name]))})"
@@ -312,6 +332,36 @@ def hold_ensemble(given: Mapping[str, Any], networks: Sequence[MLP]) -> MLP:
     net = MLP.__new__(MLP)
     vars(net).update({name: given[name] for name in DEFAULTS} | {"n_networks": len(networks)})
     net._assemble(networks)
+    return net
+
+
+def from_network(
+    kind: type[MLP], where: str, network: Network, output: str, dtype: str, task: str, loss: str, classes: Any
+) -> MLP:
+    """Return an `MLP` with the layers and the weights of a network that ends with an output function."""
+    if task == "auto":
+        task = "classification" if classes is not None or output in ("softmax", "logistic") else "regression"
+    if loss == "auto" and output == "logistic":
+        loss = "binary_cross_entropy"
+    n_in, *hidden, n_out = network.sizes
+    decisions = loss == "binary_cross_entropy"
+    if task == "regression":
+        y: Any = np.zeros((2, n_out))
+    elif decisions and n_out > 1:
+        y = np.array([[0] * n_out, [1] * n_out])
+    else:
+        y = np.arange(max(n_out, 2)) if classes is None else np.asarray(classes)
+        if len(y) != max(n_out, 2) or (np.unique(y) != y).any():
+            raise ValueError(
+                f"{where}: classes must be {max(n_out, 2)} different labels in ascending order, got {classes}"
+            )
+        decisions = n_out == 1
+    net = kind(
+        tuple(hidden), [f.name for f in network.activations] if hidden else "relu", task=task, dtype=dtype,
+        loss="binary_cross_entropy" if decisions else loss, dropout=network.dropout or 0.0,
+    )  # fmt: skip
+    net.initialize(np.zeros((len(y), n_in)), y[:, 0] if task == "regression" and n_out == 1 else y)
+    net.coefs_, net.intercepts_ = [W for W, _ in network.layers], [b for _, b in network.layers]
     return net
 
 

@@ -1,0 +1,1 @@
+"""Exports of trained networks: ONNX, torch, scikit-learn, and plain NumPy as source."""

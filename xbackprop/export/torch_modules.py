@@ -1,0 +1,164 @@
+"""Networks as torch modules, both ways: `nn.Sequential` of Linear, activations and Dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xbackprop.errors import ExportError
+from xbackprop.export.portable import Network, Portable, name_of, needed
+from xbackprop.nn.activations import ACTIVATIONS, LEAKY_SLOPE
+
+#: The class in torch.nn of each activation, and its parameters; softplus is linear beyond `threshold`, where it is so
+#: to rounding.
+MODULES: dict[str, tuple[str, dict[str, float]]] = {
+    "identity": ("Identity", {}),
+    "relu": ("ReLU", {}),
+    "leaky_relu": ("LeakyReLU", {"negative_slope": LEAKY_SLOPE}),
+    "tanh": ("Tanh", {}),
+    "logistic": ("Sigmoid", {}),
+    "softplus": ("Softplus", {"threshold": 40.0}),
+    "elu": ("ELU", {}),
+    "gelu": ("GELU", {}),
+    "silu": ("SiLU", {}),
+    "selu": ("SELU", {}),
+    "mish": ("Mish", {}),
+}
+#: Parameters that a module must have to be the activation; those not named here are free.
+EXACT: dict[str, dict[str, Any]] = {
+    "leaky_relu": {"negative_slope": LEAKY_SLOPE},
+    "softplus": {"beta": 1.0},
+    "elu": {"alpha": 1.0},
+    "gelu": {"approximate": "none"},
+}
+#: What the output function of a loss is in torch.nn, and which modules at the end of a module are one.
+OUTPUT_MODULES = {"softmax": ("Softmax", {"dim": -1}), "logistic": ("Sigmoid", {})}
+
+
+def to_torch(net: Portable, output: bool) -> Any:
+    """Return the network as `torch.nn.Sequential`, in evaluation mode.
+
+    Standardised inputs begin with a `BatchNorm1d` of fixed μ and σ², right in evaluation mode alone; a standardised
+    target is undone by the last layer. output : whether the loss's output ends it, or the logits do.
+    """
+    torch = needed(net.where, "torch")
+    network, nn = net.only("a torch module"), torch.nn
+    modules, dtype = [], getattr(torch, net.dtype)
+    if net.inputs is not None:
+        norm = nn.BatchNorm1d(network.sizes[0], eps=0.0, affine=False, momentum=0.0)
+        norm.running_mean = torch.tensor(net.inputs.mean, dtype=dtype)
+        norm.running_var = torch.tensor(net.inputs.deviation**2, dtype=dtype)
+        modules.append(norm)
+    rates = (*(network.dropout or (0.0,) * len(network.activations)), 0.0)
+    activations = [*(name_of(net.where, f, "a torch module") for f in network.activations), "identity"]
+    layers = [*network.layers[:-1], _in_units(net, network, output)]
+    for (W, b), name, rate in zip(layers, activations, rates, strict=True):
+        linear = nn.Linear(*W.shape, dtype=dtype)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor(np.ascontiguousarray(W.T)))
+            linear.bias.copy_(torch.tensor(b))
+        modules.append(linear)
+        if name != "identity":
+            kind, parameters = MODULES[name]
+            modules.append(getattr(nn, kind)(**parameters))
+        if rate:
+            modules.append(nn.Dropout(rate))
+    if output and net.output != "linear":
+        if net.output not in OUTPUT_MODULES:
+            raise ExportError(
+                f"{net.where}: torch has no module for the output {net.output!r} of the loss {net.loss.name!r}; with "
+                f"output=False the module ends with the logits"
+            )
+        kind, options = OUTPUT_MODULES[net.output]
+        modules.append(getattr(nn, kind)(**options))
+    return nn.Sequential(*modules).eval()
+
+
+def _in_units(net: Portable, network: Network, output: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the last layer, with the scale of the target undone in it: y = μ + σ (h W + b)."""
+    W, b = network.layers[-1]
+    if net.targets.scaling is None or not output:
+        return W, b
+    if net.output == "exponential":
+        raise ExportError(f"{net.where}: a standardised target with the output exp has no torch module")
+    mean, deviation = net.targets.scaling
+    return (W * deviation).astype(W.dtype), (b * deviation + mean).astype(b.dtype)
+
+
+def from_torch(where: str, module: Any) -> tuple[Network, str, str]:
+    """Read a torch module: the network, its output function ("linear" for logits), and its dtype.
+
+    Raises
+    ------
+    ExportError : for a module that is no multi-layer perceptron; it names the layer.
+    """
+    torch = needed(where, "torch")
+    nn = torch.nn
+    found = list(_flat(nn, module, "module"))
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    names: list[str] = []  # of the activation after each layer
+    rates: list[float] = []
+    output = "linear"
+    by_class = {getattr(nn, kind): name for name, (kind, _) in MODULES.items()}
+    for i, (place, one) in enumerate(found):
+        if type(one) is nn.Linear:
+            bias = torch.zeros(one.out_features) if one.bias is None else one.bias
+            if layers and layers[-1][0].shape[1] != one.in_features:
+                raise ExportError(
+                    f"{where}: {place} takes {one.in_features} inputs, and the layer before it gives "
+                    f"{layers[-1][0].shape[1]}"
+                )
+            if len(layers) > len(names):
+                names.append("identity")
+                rates.append(0.0)
+            W, b = (a.detach().cpu().numpy().copy() for a in (one.weight, bias))
+            layers.append((np.ascontiguousarray(W.T), b.astype(W.dtype)))
+        elif type(one) in (nn.Dropout, nn.Identity):
+            rate = getattr(one, "p", 0.0)
+            if rate and (not layers or i == len(found) - 1):
+                raise ExportError(f"{where}: {place} drops inputs or outputs; dropout is for hidden layers")
+            if rate:
+                if len(layers) > len(names):
+                    names.append("identity")
+                    rates.append(0.0)
+                rates[-1] = 1.0 - (1.0 - rates[-1]) * (1.0 - rate)
+        elif i == len(found) - 1 and type(one) in (nn.Softmax, nn.Sigmoid):
+            output = "softmax" if type(one) is nn.Softmax else "logistic"
+        elif type(one) in by_class and len(layers) == len(names) + 1:
+            names.append(_checked(where, place, one, by_class[type(one)]))
+            rates.append(0.0)
+        else:
+            raise ExportError(
+                f"{where}: {place} is {type(one).__name__}, which no multi-layer perceptron has there; expected "
+                f"Linear, one activation ({', '.join(kind for kind, _ in MODULES.values())}) after each, and Dropout"
+            )
+    if not layers:
+        raise ExportError(f"{where}: the module has no Linear layer")
+    if len(names) == len(layers):
+        raise ExportError(
+            f"{where}: the module ends with the activation {names[-1]!r}; expected logits, Softmax or Sigmoid"
+        )
+    dtype = str(layers[0][0].dtype)
+    if dtype not in ("float32", "float64"):
+        raise ExportError(f"{where}: the module must be float32 or float64, got {dtype}")
+    dropout = tuple(rates) if any(rates) else ()
+    return Network(layers, tuple(ACTIVATIONS[name] for name in names), dropout), output, dtype
+
+
+def _flat(nn: Any, module: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Yield the layers of nested sequences, each with its place."""
+    if not isinstance(module, nn.Sequential):
+        yield place, module
+        return
+    for i, one in enumerate(module):
+        yield from _flat(nn, one, f"{place}[{i}]")
+
+
+def _checked(where: str, place: str, module: Any, name: str) -> str:
+    """Return the name of an activation; ExportError for parameters that make another function of it."""
+    for parameter, expected in EXACT.get(name, {}).items():
+        if (given := getattr(module, parameter)) != expected:
+            raise ExportError(f"{where}: {place} has {parameter}={given}, xbackprop's {name} has {expected}")
+    return name
