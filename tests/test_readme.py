@@ -17,7 +17,7 @@ BLOCKS = [
     (page.name, block)
     for page in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "learning", "verification")),
+        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "exports", "learning", "verification")),
     )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 ]
@@ -31,7 +31,7 @@ def promised(block):
 @pytest.mark.parametrize(("page", "block"), BLOCKS)
 def test_a_block_runs_alone_and_prints_what_it_says(page, block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for library in ("sklearn", "array_api_strict"):
+    for library in ("sklearn", "array_api_strict", "torch", "onnx"):
         if library in block:
             pytest.importorskip(library, reason=f"the block uses {library}")
     with warnings.catch_warnings():

@@ -59,6 +59,13 @@ class Value:
     def __rtruediv__(self, other: Any) -> Value:
         return self.of(other).made("Div", self)
 
+    def __floordiv__(self, other: Any) -> Value:
+        """Divide whole numbers that are not negative: ONNX cuts towards zero."""
+        return self.made("Div", other)
+
+    def __mod__(self, other: Any) -> Value:
+        return self.made("Mod", other)
+
     def __pow__(self, other: Any) -> Value:
         return self.made("Pow", other)
 
@@ -85,6 +92,10 @@ class Value:
 
     def __invert__(self) -> Value:
         return self.made("Not")
+
+    def equals(self, other: Any) -> Value:
+        """Return where both are equal; `==` would make values unfit for sets."""
+        return self.made("Equal", other, dtype="bool")
 
     def __bool__(self) -> bool:
         raise TypeError("an array of unknown numbers is neither true nor false; use xp.where")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xbackprop.data.targets import Targets
 from xbackprop.errors import ExportError
 from xbackprop.export.onnx_graph import Graph
 from xbackprop.export.onnx_namespace import traced
@@ -107,13 +108,13 @@ def _classes(graph: Graph, net: Portable, z: list[str]) -> Outputs:
     """Write label and probabilities of a classification."""
     targets = net.targets
     known = targets.classes
-    n_classes = targets.n_outputs if known is None else len(known)
+    assert known is not None
+    n_classes = len(known)
     p = mean(graph, [probabilities(graph, net.loss, targets.kind, n_classes, one) for one in z])
     result: Outputs = {"label": ("", "int64", ["n"]), "probabilities": (p, graph.dtype, ["n", n_classes])}
     if targets.kind == "multilabel":
         decided = graph.node("Greater", *((z[0], graph.constant(0.0)) if len(z) == 1 else (p, graph.constant(0.5))))
         return {**result, "label": (graph.cast(decided, "int64"), "int64", ["n", n_classes])}
-    assert known is not None
     if len(z) == 1 and targets.kind == "binary" and n_classes == 2:
         yes = graph.cast(graph.node("Greater", z[0], graph.constant(0.0)), "int64")
         place = graph.node("Squeeze", yes, graph.constant([1], "int64"))
@@ -124,12 +125,17 @@ def _classes(graph: Graph, net: Portable, z: list[str]) -> Outputs:
     return {**result, "label": (label, dtype, ["n"])}
 
 
+def in_units(graph: Graph, targets: Targets, values: str) -> str:
+    """Write μ + σ h, the values of a regression in the units of y."""
+    if targets.scaling is None:
+        return values
+    centre, deviation = (graph.constant(a) for a in targets.scaling)
+    return str(graph.node("Add", centre, graph.node("Mul", deviation, values)))
+
+
 def _values(graph: Graph, net: Portable, z: list[str]) -> Outputs:
     """Write the values of a regression."""
-    values = mean(graph, [output(graph, net.loss, one) for one in z])
-    if net.targets.scaling is not None:
-        centre, deviation = (graph.constant(a) for a in net.targets.scaling)
-        values = graph.node("Add", centre, graph.node("Mul", deviation, values))
+    values = in_units(graph, net.targets, mean(graph, [output(graph, net.loss, one) for one in z]))
     shape: list[Any] = ["n", net.targets.n_outputs]
     if net.targets.vector:
         values, shape = graph.node("Squeeze", values, graph.constant([1], "int64")), ["n"]

@@ -45,12 +45,9 @@ def to_sklearn(net: Portable, settings: Mapping[str, Any], losses: Sequence[floa
     estimator.t_ = 0
     if classifier:
         binarizer = needed(net.where, "sklearn.preprocessing", "scikit-learn").LabelBinarizer()
-        known = net.targets.classes
-        if known is None:  # labels in columns
-            k = net.targets.n_outputs
-            binarizer.fit(np.vstack([np.eye(k, dtype=int), np.zeros((1, k), dtype=int), np.ones((1, k), dtype=int)]))
-        else:
-            binarizer.fit(known)
+        k = net.targets.n_outputs
+        columns = net.targets.kind == "multilabel"  # rows that have each label, and no label
+        binarizer.fit(np.eye(k + 1, k, dtype=int) if columns else net.targets.classes)
         estimator._label_binarizer, estimator.classes_ = binarizer, binarizer.classes_
     if net.inputs is None:
         return _named(estimator, net)

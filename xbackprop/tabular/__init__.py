@@ -10,6 +10,7 @@ except ImportError as error:
 from xbackprop.tabular.classifier import TabularClassifier
 from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.model_file import load_tabular
+from xbackprop.tabular.onnx_model import onnx_inputs
 from xbackprop.tabular.regressor import TabularRegressor
 
-__all__ = ["TableEncoder", "TabularClassifier", "TabularRegressor", "load_tabular"]
+__all__ = ["TableEncoder", "TabularClassifier", "TabularRegressor", "load_tabular", "onnx_inputs"]

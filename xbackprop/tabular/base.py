@@ -268,6 +268,24 @@ class BaseTabular(BaseEstimator):
         check_is_fitted(self)
         save_tabular(self, path)
 
+    def to_onnx(self, path: str | PathLike[str] | None = None, *, dtype: str | None = None, example: Any = None) -> Any:
+        """Return encoder and networks as one ONNX model, and write it to `path`.
+
+        Each column is an input (n, 1) of its name: numbers in float64, of which NaN is missing; categories as text, of
+        which "" is missing; dates as int64, in seconds since 1970 in UTC, of which the smallest int64 is missing.
+        `xbackprop.tabular.onnx_inputs(model, X)` makes them of a table. The outputs are `label` and `probabilities`, or
+        `values`.
+
+        Parameters
+        ----------
+        dtype : "float32" (default) or "float64", of the networks' arithmetic; that of the encoding is float64.
+        example : rows of a table, on which the exported model is run and held to the predictions of this one.
+        """
+        from xbackprop.tabular.onnx_model import export  # which knows the two models
+
+        check_is_fitted(self)
+        return export(f"{type(self).__name__}.to_onnx", self, path, dtype or "float32", example)
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "groups_")
 
