@@ -17,7 +17,10 @@ BLOCKS = [
     (page.name, block)
     for page in (
         ROOT / "README.md",
-        *(ROOT / "docs" / f"{name}.md" for name in ("backends", "exports", "learning", "verification")),
+        *(
+            ROOT / "docs" / f"{name}.md"
+            for name in ("backends", "checking", "exports", "learning", "verification", "watching")
+        ),
     )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 ]

@@ -29,10 +29,12 @@ from xbackprop.nn.losses import LOSSES, Loss, huber_loss, quantile_loss
 from xbackprop.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from xbackprop.display.loss_curve import LossCurveDisplay
     from xbackprop.estimators.classifier import MLPClassifier
     from xbackprop.estimators.regressor import MLPRegressor
     from xbackprop.mlp.verify import verify
     from xbackprop.tabular import TableEncoder, TabularClassifier, TabularRegressor, load_tabular
+    from xbackprop.verification.check_foreign import check_jax, check_scipy, check_torch
     from xbackprop.verification.check_gradient import check_gradient
     from xbackprop.verification.check_products import check_jvp, check_vjp
     from xbackprop.verification.findings import Verdict
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 #: What is imported when it is first used: training needs none of it, and it takes longer than all the rest.
 _LATER = {
+    "LossCurveDisplay": "xbackprop.display.loss_curve",
     "MLPClassifier": "xbackprop.estimators",
     "MLPRegressor": "xbackprop.estimators",
     "Report": "xbackprop.verification.report",
@@ -48,7 +51,10 @@ _LATER = {
     "TabularRegressor": "xbackprop.tabular",
     "Verdict": "xbackprop.verification.findings",
     "check_gradient": "xbackprop.verification.check_gradient",
+    "check_jax": "xbackprop.verification.check_foreign",
     "check_jvp": "xbackprop.verification.check_products",
+    "check_scipy": "xbackprop.verification.check_foreign",
+    "check_torch": "xbackprop.verification.check_foreign",
     "check_vjp": "xbackprop.verification.check_products",
     "load_tabular": "xbackprop.tabular",
     "verify": "xbackprop.mlp.verify",
@@ -67,6 +73,7 @@ __all__ = [
     "ExportError",
     "GradientCheckError",
     "Loss",
+    "LossCurveDisplay",
     "MLPClassifier",
     "MLPRegressor",
     "ModelFileError",
@@ -77,7 +84,10 @@ __all__ = [
     "TabularRegressor",
     "Verdict",
     "check_gradient",
+    "check_jax",
     "check_jvp",
+    "check_scipy",
+    "check_torch",
     "check_vjp",
     "fit_many",
     "huber_loss",

@@ -149,7 +149,7 @@ def test_memory_does_not_grow_with_the_steps():
     tracemalloc.start()
     try:
         with backend.device_context():
-            training = train(objective, plan, theta, progress, len(X), callback=lambda _: sizes.append(_held()))
+            training = train(objective, plan, theta, progress, len(X), callback=lambda *_: sizes.append(_held()))
             train_alone(training, (X, y, None))
     finally:
         tracemalloc.stop()

@@ -13,9 +13,9 @@ import numpy as np
 
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import VARIABLE
+from xbackprop.callbacks.progress_bar import ProgressBar
 from xbackprop.cli.backend_choice import choose_backend
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
-from xbackprop.cli.progress_bar import Speed, progress_bar
 from xbackprop.cli.tables import NO_SUCH_FILE, hold_out, is_bundled, read_dataset
 from xbackprop.cli.words import report
 from xbackprop.errors import ConvergenceWarning, DivergenceError
@@ -24,7 +24,6 @@ from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.setting_table import SOLVERS, TASKS
 from xbackprop.mlp.settings import AUTO_BATCH
 from xbackprop.nn.parameters import Layout
-from xbackprop.training.loop import Epoch
 
 HELP = "train a network on a table, and score it on held-out rows"
 
@@ -178,25 +177,19 @@ def _check_small_copy(hidden: Sequence[int], settings: dict[str, Any], X: np.nda
 
 def _fit(net: MLP, X: np.ndarray, y: np.ndarray) -> tuple[bool, float]:
     """Train; return whether the loss has settled before --max-iter, and the samples per second."""
-    speed, rate = Speed(), 0.0
-
-    def note(epoch: Epoch) -> None:
-        nonlocal rate
-        rate = speed(epoch)
-        show(epoch)
-
-    with progress_bar(net.max_iter) as show, warnings.catch_warnings():
+    bar = ProgressBar()
+    with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)  # fit warns at its very end, so the network is trained
         try:
-            net.fit(X, y, callback=note)
+            net.fit(X, y, callbacks=[bar])
         except ConvergenceWarning:
-            return False, rate
+            return False, bar.rate_
         except DivergenceError as error:  # in the words of the command's options
             raise DivergenceError(
                 f"the loss or a weight became infinite or NaN in epoch {net.n_iter_ + 1}; try a smaller "
                 f"--learning-rate than {net.learning_rate_init:g}"
             ) from error
-    return True, rate
+    return True, bar.rate_
 
 
 def _shape(net: MLP) -> str:

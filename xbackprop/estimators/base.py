@@ -20,19 +20,22 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from xbackprop.arrays.backend import is_host_array, is_sparse
 from xbackprop.arrays.discovery import library_of, on_host
+from xbackprop.callbacks.protocol import Callback
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
 from xbackprop.estimators.conversion import FromScikitLearn
 from xbackprop.estimators.fitted import FittedEstimator, gaps_of, one_axis
+from xbackprop.estimators.their_callbacks import CallbackSupportMixin, TheirCallbacks, managed
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
 from xbackprop.mlp.fitting import FitResult, Fitting, fit
 from xbackprop.mlp.many import ensemble
-from xbackprop.mlp.many.fit_many import fit_nets
+from xbackprop.mlp.many.fit_many import fit_ensemble
 from xbackprop.mlp.many.tasks import Trainable
 from xbackprop.mlp.mlp import DEFAULTS, MLP, hold, hold_ensemble
 from xbackprop.mlp.model import Model
 from xbackprop.mlp.settings import read_settings
+from xbackprop.mlp.watching import watching
 from xbackprop.training.loop import Epoch
 
 _OUTPUTS = {
@@ -56,6 +59,13 @@ def _twin(estimator: Any) -> Any:
     return twin
 
 
+def _published(estimator: Any, network: MLP, library: str) -> Any:
+    """Return a twin of the estimator around a network."""
+    twin = _twin(estimator)
+    twin._publish(network, library)
+    return twin
+
+
 def step_by_step(estimator: Any) -> bool:
     """Return True if the solver of the estimator has `partial_fit`; raise AttributeError otherwise."""
     if estimator.solver == "lbfgs":
@@ -76,14 +86,21 @@ def _has_settled_on_numbers(model: Model) -> bool:
     return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
-class BaseMLP(FromScikitLearn, FittedEstimator):
+class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
     """The base class of the classifier and the regressor."""
 
     _task: str
     convergence_warning = ConvergenceWarning
 
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callback: Callable[[Epoch], None] | None = None,
+        callbacks: Sequence[Callback] = (),
+        validation_data: tuple[Any, ...] | None = None,
     ) -> Self:
         """Train from new starting weights, or with `warm_start` from the present ones.
 
@@ -95,13 +112,21 @@ class BaseMLP(FromScikitLearn, FittedEstimator):
         X : (n_samples, n_features): an array of any library, a frame, a sparse matrix.
         y : labels (n_samples,), or 0 and 1 (n_samples, n_labels); or numbers (n_samples,) or (n_samples, n_outputs).
         sample_weight : (n_samples,), or None for equal weights.
-        callback : called with an `xbackprop.training.Epoch` after each epoch.
+        callback : called with an `xbackprop.callbacks.Epoch` after each epoch.
+        callbacks : objects of `xbackprop.callbacks`, which watch, log and stop the training of a single network.
+        validation_data : ``(X, y)`` or ``(X, y, sample_weight)``, on which early stopping scores the network, by its
+            accuracy, R² or loss, in place of rows held out of X.
         """
+        where = f"{type(self).__name__}.fit"
+        if hasattr(self, "_skl_callbacks"):  # of `set_callbacks`
+            theirs = TheirCallbacks(self, self._init_callback_context, (X, y, sample_weight))
+            callbacks = [*callbacks, theirs]
+        watch = watching(where, callbacks, validation_data)
         if self.n_networks > 1:
-            note = None if callback is None else lambda _, epoch: callback(epoch)
-            fit_nets(f"{type(self).__name__}.fit", [self], (X, y, sample_weight), callback=note)
+            fit_ensemble(where, self, (X, y, sample_weight), callback, watch)
             return self
-        result = self._train("fit", X, y, sample_weight, self._start(), callback=callback)
+        with managed(self):
+            result = self._train("fit", X, y, sample_weight, self._start(), callback=callback, watch=watch)
         if result.stop_reason == "interrupted":
             warnings.warn("Training interrupted by user.", stacklevel=2)
         if result.stop_reason == "max_iter":
@@ -160,8 +185,9 @@ class BaseMLP(FromScikitLearn, FittedEstimator):
 
     def _train(self, method: str, *samples: Any, stacklevel: int = 4, **options: Any) -> FitResult:
         """Train, and raise an error if the weights have not settled on numbers."""
+        watch = options.pop("watch", {})
         call = self._call(method, *samples, stacklevel=stacklevel + 1, **options)
-        result = fit(*call.arguments, **call.options)
+        result = fit(*call.arguments, **{**call.options, **watch})
         if call.finish(result) == "diverged":
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large values and need to be"
@@ -242,13 +268,14 @@ class BaseMLP(FromScikitLearn, FittedEstimator):
             "score": done._score(given, X, y) if stopping else None,
             "callback": _print_epoch if callback is None and self.verbose else callback,
             "known_finite": is_host_array(X) and not get_config()["assume_finite"],
+            "network": lambda model: _published(done, hold(given, model), library_of(X)),
         }  # fmt: skip
 
         def finish(result: FitResult) -> str:
             model = result.model
             if hasattr(done, "feature_names_in_"):  # the network was given an array
                 model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
-            done._publish(hold(given, model, result.n_iter), library_of(X))
+            done._publish(hold(given, model, result.n_iter, result.message), library_of(X))
             self._take_over(before, vars(done))
             return result.stop_reason if _has_settled_on_numbers(model) else "diverged"
 

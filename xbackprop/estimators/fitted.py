@@ -72,6 +72,11 @@ class FittedEstimator(Exports, BaseEstimator):
         return self.network_.networks_
 
     @property
+    def stop_reason_(self) -> str:
+        """Why training ended: "max_iter", "converged", "interrupted", or what a callback said."""
+        return self.network_.stop_reason_
+
+    @property
     def loss_curve_(self) -> list[float]:
         """The loss of each epoch, as a list of the caller's own."""
         return self.network_.loss_curve_

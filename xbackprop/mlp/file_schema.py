@@ -141,7 +141,7 @@ PROGRESS = {
     "epoch": at_least(0),
     "samples": at_least(0),
     "begun": at_least(0),
-    "end": choice(("", "max_iter", "converged", "diverged", "interrupted", "time_limit")),
+    "end": choice(("", "max_iter", "converged", "diverged", "interrupted", "time_limit", "stopped")),
     "t": at_least(0),
     "count": at_least(0),
     "position": below(625),  # in the 624 words of NumPy's generator, which takes others without a check

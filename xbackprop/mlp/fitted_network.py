@@ -47,6 +47,13 @@ class FittedNetwork(Derivatives, Exports):
         """Predict log-probabilities, from the logits: they stay finite also where a probability underflows to 0."""
         return prediction.predict_log_proba("MLP.predict_log_proba", self.models_("MLP.predict_log_proba"), X)
 
+    def transform(self, X: Any, layer: int = -1) -> Array:
+        """Return h_l (n_samples, n_l), the activations of hidden layer l: what a network has learned of X.
+
+        layer : from 1, the first hidden layer, or from -1, the last one, down.
+        """
+        return prediction.transform("MLP.transform", self._fitted("MLP.transform"), X, layer)
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the accuracy, of whole rows if y has two axes, or R² for a regression."""
         return prediction.score("MLP.score", self.models_("MLP.score"), X, y, sample_weight)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend
+from xbackprop.callbacks.protocol import Callback, Fit, Watch
 from xbackprop.data import tables
 from xbackprop.data.batches import Samples
 from xbackprop.data.dataset import Data, SampleStore
@@ -25,14 +27,12 @@ from xbackprop.training import lbfgs
 from xbackprop.training.loop import Epoch, Training, print_epoch, step_of, train, train_alone
 from xbackprop.training.plan import Plan
 
-Callback = Callable[[Epoch], None]
-
 
 class FitResult(NamedTuple):
     """The result of training.
 
-    model : the network. stop_reason : "max_iter", "converged", "diverged", "interrupted" or "time_limit".
-    n_iter : the epochs of this call, or the iterations of L-BFGS. message : SciPy's message, with L-BFGS.
+    model : the network. stop_reason : "max_iter", "converged", "diverged", "interrupted", "time_limit" or "stopped".
+    n_iter : the epochs of this call, or the iterations of L-BFGS. message : SciPy's with L-BFGS, or a callback's.
     """
 
     model: Model
@@ -62,8 +62,8 @@ def fit(where: str, settings: Settings, start: Model | None, X: Any, y: Any, *we
     with restored_on_error(settings, start):
         run = prepare(where, settings, start, X, y, *weight, **options)
         if not run.is_over:
-            with run.backend.device_context(), run.limited_threads():
-                run.end(train_alone(run.training(), run.take_samples()) if run.steps else run.minimise())
+            with run.backend.device_context(), run.watched(), run.limited_threads():
+                run.end(run.take_steps() if run.steps else run.minimise())
     return run.result()
 
 
@@ -78,7 +78,8 @@ class Run:
     data : all the samples, until training takes them. n_samples : their number.
     rows : with early stopping, the numbers of those to train on; else None.
     plan : the settings of the training loop. evaluate : for early stopping, θ -> score and loss.
-    epochs, callback : see `prepare`. is_over : whether nothing remains, since a run that was resumed had ended.
+    epochs, network : see `prepare`. watch : of the callbacks. is_over : whether nothing remains, since a run that was
+        resumed had ended.
     """
 
     where: str
@@ -90,7 +91,8 @@ class Run:
     rows: np.ndarray | None = None
     evaluate: Evaluate | None = None
     epochs: int | None = None
-    callback: Callback | None = None
+    watch: Watch = field(default_factory=lambda: Watch(None))
+    network: Callable[[Model], Any] | None = None
     is_over: bool = False
     message: str = ""
 
@@ -133,13 +135,54 @@ class Run:
         first = model.theta if model.progress.last_theta is None else model.progress.last_theta
         return train(
             model.objective, self.plan, first, model.progress, self.n, epochs=self.epochs, evaluate=self.evaluate,
-            callback=self.callback, after_epoch=make_saver(self.where, self.settings, model, self.n_samples),
+            callback=self._note, after_epoch=make_saver(self.where, self.settings, model, self.n_samples),
         )  # fmt: skip
+
+    def take_steps(self) -> Array:
+        """Train by steps; return θ."""
+        return train_alone(self.training(), self.take_samples(), self.watch.batches(self.backend, self.model.progress))
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Context manager that tells callbacks where training begins and ends, and keeps the weights they choose."""
+        self.watch.begin(self._as_callbacks_see_it)
+        reason, theta = "error", None
+        try:
+            yield
+            reason, theta = self.model.progress.stop_reason, self.model.theta
+            reason = self.message if reason == "stopped" else reason
+        finally:
+            kept = self.watch.end(reason, theta)
+        if kept is not None:
+            progress = self.model.progress
+            progress.last_theta = self.model.theta if progress.last_theta is None else progress.last_theta
+            self.end(kept)
+
+    def _note(self, epoch: Epoch, theta: Array) -> str:
+        """Tell the callbacks of an epoch; return the reason to stop that one of them has, or ""."""
+        reason = self.watch.epoch(epoch, theta)
+        self.message = reason or self.message
+        return reason
+
+    def _as_callbacks_see_it(self) -> Fit:
+        """Return what callbacks are told of this call."""
+        model, network = self.model, self.network
+        assert network is not None
+
+        def make(theta: Array) -> Any:
+            progress = model.progress.copy(self.backend.copy)
+            return network(model._replace(theta=theta, progress=replace(progress, rng=deepcopy(progress.rng))))
+
+        most = self.plan.max_iter if self.epochs is None else self.epochs
+        n_parameters = model.objective.layout.n_parameters
+        settings = dict(self.settings.values)
+        return Fit(settings, most, self.n, self.plan.batch_size, n_parameters, make, self.backend.copy)
 
     def minimise(self) -> Array:
         """Train by SciPy's L-BFGS on all rows at once; return θ."""
         assert self.data is not None
-        theta, self.message = _minimise(self.settings, self.model, self.data, self.callback)
+        theta, message = _minimise(self.settings, self.model, self.data, self._note)
+        self.message = self.message or message
         return theta
 
     def end(self, theta: Array) -> None:
@@ -163,7 +206,9 @@ def prepare(
     epochs: int | None = None,
     split: Split | None = None,
     score: Score | None = None,
-    callback: Callback | None = None,
+    callback: Callable[[Epoch], Any] | None = None,
+    callbacks: Sequence[Callback] = (),
+    network: Callable[[Model], Any] | None = None,
     validation: tuple[Any, ...] | None = None,
     deadline: float | None = None,
     infinite_loss: bool = False,
@@ -178,7 +223,8 @@ def prepare(
     classes : all the classes, for a new network whose y may lack some. epochs : the epochs of this call, by default
         max_iter.
     split, score : functions for early stopping, see `split_rows` and `make_evaluator`.
-    callback : called with an `Epoch` after each epoch.
+    callback : called with an `Epoch` after each epoch. callbacks : see `xbackprop.callbacks`.
+    network : makes what the user trains, an `MLP` or an estimator, of a model, for callbacks that ask for it.
     validation : X, y and weights or None, on which early stopping scores the network in place of rows held out.
     deadline : the time (`time.time`) after which no epoch begins, or None.
     infinite_loss : whether training goes on when the loss or a weight is not finite.
@@ -204,7 +250,8 @@ def prepare(
         if start is not None:
             model = _begin_again(settings, start, model, same_data=bool(digest) and digest == progress.digest)
     callback = callback or (print_epoch if settings.values["verbose"] else None)
-    run = Run(where, settings, model, data, n, settings.plan, epochs=epochs, callback=callback)
+    watch = Watch(callback, callbacks)
+    run = Run(where, settings, model, data, n, settings.plan, epochs=epochs, watch=watch, network=network)
     if start is None and epochs is None and _resumes(settings):
         run.model = read_checkpoint(where, settings, model, n)
         progress = run.model.progress
@@ -214,6 +261,10 @@ def prepare(
             shown = settings.plan.shown(run.model.theta, progress.state)
             run.end(shown if progress.best_theta is None else progress.best_theta)
             return run
+    if validation is not None and not (run.steps and settings.plan.early_stopping):
+        raise ValueError(
+            f"{where}: validation_data is for early stopping: set early_stopping=True, and no solver lbfgs"
+        )
     if run.steps:
         if settings.plan.early_stopping:
             with run.backend.device_context():
@@ -318,20 +369,21 @@ def _hold_out(run: Run, split: Split | None, score: Score | None) -> None:
     run.rows = rows
 
 
-def _minimise(settings: Settings, model: Model, data: Data, callback: Callback | None) -> tuple[Array, str]:
+def _minimise(
+    settings: Settings, model: Model, data: Data, callback: Callable[[Epoch, Array], str]
+) -> tuple[Array, str]:
     """Train by SciPy's L-BFGS on all rows at once; return θ and SciPy's message."""
     n, progress, plan = data.X.shape[0], model.progress, settings.plan
     progress.begin_anew()  # an earlier run by steps may have left its best θ
     began = time.perf_counter()
 
-    def note(cost: float) -> None:
+    def note(cost: float, theta: Array) -> str:
         nonlocal began
         before, began = began, time.perf_counter()
         progress.epoch += 1
         progress.samples += n
         progress.loss_curve.append(cost)
-        if callback is not None:
-            callback(Epoch(progress.epoch, cost, n, began - before))
+        return callback(Epoch(progress.epoch, cost, n, began - before), theta)
 
     theta, progress.stop_reason, message = lbfgs.minimise(
         model.objective, model.theta, data.batch(),

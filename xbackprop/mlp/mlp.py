@@ -12,6 +12,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
+from xbackprop.callbacks.protocol import Callback
 from xbackprop.data.dataset import Data, pick
 from xbackprop.export.portable import Network
 from xbackprop.mlp import model_file
@@ -19,11 +20,12 @@ from xbackprop.mlp.early_stopping import Score
 from xbackprop.mlp.fitted_network import FittedNetwork
 from xbackprop.mlp.fitting import FitResult, Fitting, fit, report, result_of
 from xbackprop.mlp.many import ensemble
-from xbackprop.mlp.many.fit_many import fit_nets
+from xbackprop.mlp.many.fit_many import fit_ensemble
 from xbackprop.mlp.many.tasks import Trainable
 from xbackprop.mlp.model import Model, start_model
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
+from xbackprop.mlp.watching import watching
 from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 from xbackprop.training.loop import Epoch
@@ -48,6 +50,7 @@ class MLP(FittedNetwork):
         library: views of the parameter vector θ. Assigning lists of arrays replaces them.
     classes_ : the class labels, sorted, in the order of the columns of `predict_proba`.
     loss_curve_, n_iter_ : the loss of each epoch, penalty included; the number of epochs of the last call of `fit`.
+    stop_reason_ : why training ended: "max_iter", "converged", "interrupted", or what a callback said.
     validation_scores_, validation_loss_curve_ : with `early_stopping`, of the held-out samples after each epoch.
     networks_ : the networks of an ensemble, each an `MLP`; weights, curves and derivatives are theirs.
     n_features_in_, n_outputs_, feature_names_in_ : the widths of input and output; the columns' names of a frame X.
@@ -135,7 +138,16 @@ class MLP(FittedNetwork):
         if isinstance(backend, str):
             backend_class(backend)  # a missing library is reported here, not after the data are loaded
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, callback: Callable[[Epoch], None] | None = None) -> MLP:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        callback: Callable[[Epoch], None] | None = None,
+        callbacks: Sequence[Callback] = (),
+        validation_data: tuple[Any, ...] | None = None,
+    ) -> MLP:
         """Train until the loss no longer improves, or for max_iter epochs.
 
         Training begins with new starting weights; with `warm_start` it goes on from the present ones, as one run.
@@ -147,6 +159,9 @@ class MLP(FittedNetwork):
             n_outputs) numbers.
         sample_weight : (n_samples,), or None for equal weights.
         callback : called with an `Epoch` after each epoch, instead of the lines that `verbose` prints.
+        callbacks : objects of `xbackprop.callbacks`, which watch, log and stop the training of a single network.
+        validation_data : ``(X, y)`` or ``(X, y, sample_weight)``, on which early stopping scores the network, in place
+            of rows held out of X.
 
         If anything raises, also the callback or the scoring function, the network is as it was before the call.
         Ctrl-C ends training with a warning; the network keeps the weights of its last whole epoch.
@@ -156,12 +171,12 @@ class MLP(FittedNetwork):
         DivergenceError : if the loss or a weight became infinite or NaN; the weights are those of the epoch before. A
             network of an ensemble is named in a warning instead.
         """
+        watch = watching("MLP.fit", callbacks, validation_data)
         if self.n_networks > 1:
-            note = None if callback is None else lambda _, epoch: callback(epoch)
-            fit_nets("MLP.fit", [self], (X, y, sample_weight), callback=note)
+            fit_ensemble("MLP.fit", self, (X, y, sample_weight), callback, watch)
             return self
         call = self._fitting(self._settings("MLP.fit"), X, y, sample_weight, callback)
-        result = fit(*call.arguments, **call.options)
+        result = fit(*call.arguments, **{**call.options, **watch})
         call.finish(result)
         where, settings, *_ = call.arguments
         report(where, settings, result)
@@ -275,7 +290,7 @@ class MLP(FittedNetwork):
         self, settings: Settings, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None
     ) -> Fitting:
         """Return a call of `fit` in its parts."""
-        options = {"score": self._score(settings, X, y), "callback": callback}
+        options = {"score": self._score(settings, X, y), "callback": callback, "network": self._with}
         return Fitting(("MLP.fit", settings, self._start(), X, y, sample_weight), options, self._assign)
 
     def _members(self) -> list[MLP]:
@@ -303,27 +318,33 @@ class MLP(FittedNetwork):
             return None
 
         def score_of(rows: np.ndarray, y_held_out: Any, model: Model, held_out: Data) -> float:
-            net = copy.copy(self)
-            net._assign(result_of(model))  # which standardises X by itself
+            net = self._with(model)  # which standardises X by itself
             return float(scoring(net, held_out.X if held_out.inputs is None else pick(X, rows), y_held_out))
 
         return lambda rows: partial(score_of, rows, pick(y, rows))
+
+    def _with(self, model: Model) -> MLP:
+        """Return a copy of the object around another network."""
+        net = copy.copy(self)
+        net._assign(result_of(model))
+        return net
 
     def _assign(self, result: FitResult) -> str:
         """Take over a trained network: the one place where training changes the object."""
         self._model, self._networks, progress = result.model, (), result.model.progress
         self.n_iter_ = result.n_iter
+        self.stop_reason_ = result.message if result.stop_reason == "stopped" and result.message else result.stop_reason
         if self.early_stopping:
             self.validation_scores_ = progress.validation_scores.tolist()
             self.validation_loss_curve_ = progress.validation_losses.tolist()
         return result.stop_reason
 
 
-def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None) -> MLP:
+def hold(given: Mapping[str, Any], model: Model, n_iter: int | None = None, message: str = "") -> MLP:
     """Return an `MLP` with these checked settings around a model that was trained for n_iter epochs."""
     net = MLP.__new__(MLP)
     vars(net).update(DEFAULTS, **given)
-    net._assign(result_of(model, n_iter))
+    net._assign(result_of(model, n_iter, message))
     return net
 
 

@@ -16,7 +16,7 @@ from xbackprop.data.dataset import read_rows, read_targets, weigh_targets
 from xbackprop.data.targets import Targets
 from xbackprop.mlp.many import ensemble
 from xbackprop.mlp.model import Model, rows_at_a_time
-from xbackprop.nn.backprop import forward
+from xbackprop.nn.backprop import Cache, forward
 from xbackprop.nn.losses import Loss
 
 
@@ -63,6 +63,15 @@ def disagreement(where: str, models: Sequence[Model], X: Any, *, known_finite: b
         return xp.concat([p, 1.0 - p], axis=-1) if both else p
 
     return _of_classes(where, models, X, probabilities, ensemble.disagreement, known_finite)
+
+
+def transform(where: str, model: Model, X: Any, layer: int) -> Array:
+    """Return h_l (n_samples, n_l), the activations of hidden layer l, counted from 1, or from the last one, -1."""
+    n_hidden = len(model.objective.hidden)
+    if isinstance(layer, bool) or not isinstance(layer, int) or not 1 <= abs(layer) <= n_hidden:
+        raise ValueError(f"{where}: layer must be 1 to {n_hidden}, or -1 to -{n_hidden} from the last, got {layer!r}")
+    l, X = layer if layer > 0 else n_hidden + 1 + layer, _table(where, model, X)
+    return _transferred(model, _forward(where, model, X, lambda _, cache: cache.h[l]), X)
 
 
 def score(where: str, models: Sequence[Model], X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -141,7 +150,7 @@ def _each(
 
     def of(model: Model) -> Array:
         loss, targets = model.objective.loss, model.targets
-        return _logits(where, model, X, lambda xp, z: function(targets, xp, z, loss), known_finite)
+        return _forward(where, model, X, lambda xp, cache: function(targets, xp, cache.z[-1], loss), known_finite)
 
     return [of(model) for model in models]
 
@@ -163,10 +172,10 @@ def _table(where: str, model: Model, X: Any) -> Any:
     return tables.feature_table(where, X, model.n_features, model.feature_names)
 
 
-def _logits(
-    where: str, model: Model, X: Array, function: Callable[[Namespace, Array], Array], known_finite: bool = False
+def _forward(
+    where: str, model: Model, X: Array, function: Callable[[Namespace, Cache], Array], known_finite: bool = False
 ) -> Array:
-    """Return function(xp, z_L) for the rows of X, as an array of the network's backend."""
+    """Return function(xp, cache) of the forward pass of the rows of X, as an array of the network's backend."""
     objective, backend, theta = model.objective, model.backend, model.theta
     n, layers, buffers, chunks = X.shape[0], model.layers(), None, []
     rows = min(n, rows_at_a_time(model))
@@ -176,7 +185,6 @@ def _logits(
             x = read_rows(where, backend, model.dtype, part, model.inputs, known_finite, start)
             if n > rows and (buffers is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
                 buffers = objective.forward_buffers(theta, x.shape[0])
-            z = forward(backend, layers, objective.activations, x, buffers=buffers).z[-1]
-            outputs = function(backend.xp, z)
+            outputs = function(backend.xp, forward(backend, layers, objective.activations, x, buffers=buffers))
             chunks.append(backend.copy(outputs) if buffers else outputs)  # outputs may be a view of a buffer
         return backend.xp.concat(chunks) if len(chunks) > 1 else chunks[0]

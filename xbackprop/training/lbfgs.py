@@ -11,6 +11,9 @@ from xbackprop.arrays.backend import Array, dtype_name
 from xbackprop.errors import BackendError
 from xbackprop.nn.objective import Batch, Objective
 
+#: SciPy's status of a minimisation that its callback has ended.
+STOPPED = 99
+
 
 def minimise(
     objective: Objective,
@@ -20,7 +23,7 @@ def minimise(
     max_iter: int,
     max_fun: int,
     tol: float,
-    callback: Callable[[float], None],
+    callback: Callable[[float, Array], str],
 ) -> tuple[Array, str, str]:
     """Minimise C(θ) over all the rows at once; only θ and the gradient pass through the host.
 
@@ -28,11 +31,11 @@ def minimise(
     ----------
     max_iter : the most iterations. max_fun : the most evaluations of C.
     tol : training has converged once no element of the gradient is larger.
-    callback : called with C after each iteration.
+    callback : called with C and θ after each iteration; a text ends the minimisation.
 
     Returns
     -------
-    θ; the reason why it ended, "converged", "max_iter" or "interrupted"; and SciPy's message.
+    θ; the reason why it ended, "converged", "max_iter", "stopped" or "interrupted"; and SciPy's message.
 
     Raises
     ------
@@ -52,7 +55,8 @@ def minimise(
 
     def note(intermediate_result: Any) -> None:
         reached[:] = intermediate_result.x
-        callback(float(intermediate_result.fun))
+        if callback(float(intermediate_result.fun), backend.asarray(reached, dtype)):
+            raise StopIteration  # as SciPy has it
 
     options = {"maxiter": max_iter, "maxfun": max_fun, "gtol": tol}
     try:
@@ -61,5 +65,5 @@ def minimise(
         )
     except KeyboardInterrupt:
         return backend.copy(backend.asarray(reached, dtype)), "interrupted", ""
-    end = "converged" if result.status == 0 else "max_iter"
+    end = {0: "converged", STOPPED: "stopped"}.get(result.status, "max_iter")
     return backend.copy(backend.asarray(result.x, dtype)), end, str(result.message)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def train(
     *,
     epochs: int | None = None,
     evaluate: Callable[[Array], tuple[float, float]] | None = None,
-    callback: Callable[[Epoch], None] | None = None,
+    callback: Callable[[Epoch, Array], str] | None = None,
     after_epoch: Callable[[Array, Progress], None] | None = None,
 ) -> Training:
     """Minimise C(θ) from `theta`, which is not changed; `progress` is updated in place.
@@ -98,13 +98,15 @@ def train(
     n : the rows of an epoch.
     epochs : the most epochs; by default those that are left of `plan.max_iter` since the call began.
     evaluate : ``evaluate(θ) -> score, loss`` of the held-out rows, for early stopping.
-    callback : called with an `Epoch` after each epoch. after_epoch : called with θ and the progress, to save them.
+    callback : called after each epoch with its `Epoch` and the weights to predict with; a text ends training.
+    after_epoch : called with θ and the progress, to save them.
 
     Returns
     -------
-    θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "time_limit", "diverged", or
-    "interrupted" by Ctrl-C. The last two keep θ, the counts and the stream of random numbers of the last whole epoch,
-    its evaluation included; the optimizer, whose moments the broken epoch has overwritten, starts anew.
+    θ. `progress.stop_reason` tells why training ended: "max_iter", "converged", "time_limit", "stopped" by the
+    callback, "diverged", or "interrupted" by Ctrl-C. The last two keep θ, the counts and the stream of random numbers
+    of the last whole epoch, its evaluation included; the optimizer, whose moments the broken epoch has overwritten,
+    starts anew.
     """
     backend = objective.backend
     theta, state = backend.copy(theta), progress.state
@@ -139,7 +141,9 @@ def train(
             _update_stopping(progress, plan, backend, shown, loss, scored)
             whole = True
             if callback is not None:
-                callback(Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None))
+                record = Epoch(progress.epoch, loss, n, time.perf_counter() - began, scored[0] if scored else None)
+                if callback(record, shown):
+                    progress.stop_reason = "stopped"
             if not left:
                 progress.stop_reason = progress.stop_reason or "max_iter"
             if after_epoch is not None:
@@ -164,8 +168,11 @@ def _same(x: Array) -> Array:
     return x
 
 
-def train_alone(training: Training, samples: Samples) -> Array:
-    """Take the steps that the training of one network asks for, on these samples; return θ."""
+def train_alone(training: Training, samples: Samples, after_step: Callable[[Array], None] | None = None) -> Array:
+    """Take the steps that the training of one network asks for, on these samples; return θ.
+
+    after_step : called with the cost of each step, which is then taken by itself.
+    """
     run = None
     try:
         steps = next(training)
@@ -174,7 +181,7 @@ def train_alone(training: Training, samples: Samples) -> Array:
                 if run is None:
                     objective = steps.step.objective
                     backend, workspace = objective.backend, objective.workspace(steps.theta, steps.batch_size)
-                    run = backend.compile(steps.step)
+                    run = backend.compile(steps.step) if after_step is None else one_by_one(steps.step, after_step)
                 theta, state, costs, rows = run_epoch(
                     steps.step, steps.theta, steps.state, samples, *steps[3:], workspace=workspace, run=run
                 )
@@ -185,6 +192,20 @@ def train_alone(training: Training, samples: Samples) -> Array:
                 steps = training.send(Taken(theta, state, loss, finite))
     except StopIteration as end:
         return end.value
+
+
+def one_by_one(step: Step, after_step: Callable[[Array], None]) -> Callable:
+    """Return what `Backend.compile` returns, as a loop that tells of each step."""
+
+    def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
+        def take(*arguments: Any) -> Any:
+            carry, cost = step(*arguments)
+            after_step(cost)
+            return carry, cost
+
+        return Backend.compile(step.objective.backend, take)(carry, samples, rows, at, *workspace)
+
+    return run
 
 
 def _next_order(progress: Progress, stream: Stream, n: int) -> np.ndarray:

@@ -110,7 +110,8 @@ class Progress:
     best_theta, best_score : with early stopping, the best θ and its score.
     last_theta : the θ to go on from, where training has ended with another one: the best, or an average.
     training_rows, validation_rows : with early stopping, the rows to train on, and those held out.
-    stop_reason : "max_iter", "converged", "diverged", "interrupted" or "time_limit"; empty while training goes on.
+    stop_reason : "max_iter", "converged", "diverged", "interrupted", "time_limit" or "stopped", by a callback; empty
+        while training goes on.
     digest : of the data (`Data.digest`), or empty where nothing needs it.
     """
 

@@ -80,6 +80,19 @@ def fit_many(
     return nets
 
 
+def fit_ensemble(
+    where: str, net: Any, table: Samples, callback: Callable[[Epoch], Any] | None, watch: dict[str, Any]
+) -> None:
+    """Train the networks of an ensemble; watch : of `mlp.fitting.watching`."""
+    if watch["callbacks"]:
+        raise ValueError(
+            f"{where}: callbacks watch a single network, and there are n_networks={net.n_networks}; give `callback`, "
+            f"or fit them one by one"
+        )
+    note = None if callback is None else lambda _, epoch: callback(epoch)
+    fit_nets(where, [net], table, callback=note, options=[{"validation": watch["validation"]}])
+
+
 def fit_nets(
     where: str,
     nets: Sequence[Any],

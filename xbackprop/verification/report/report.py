@@ -42,6 +42,19 @@ class Report(Results):
         """The verdict in one sentence."""
         return summary_of(self)
 
+    @property
+    def short(self) -> str:
+        """The verdict, and for each tensor that failed its worst element by each method: some lines for a test."""
+        lines = [f"{next(iter(self.header.values()), '')}: {self.summary.rpartition('; ')[0]}"]
+        for finding in (f for run in self.runs for f in run.findings if f.verdict not in ("PASS", "VACUOUS")):
+            worst = finding.worst
+            if worst is None or finding.verdict != "FAIL":
+                lines.append(f"  {finding.tensor}: {finding.reason}")
+                continue
+            place = f"{worst.tensor}[{', '.join(map(str, worst.position))}]"
+            lines.append(f"  {place} is {worst.analytic:.10g}, by {finding.method} {worst.numeric:.10g}")
+        return "\n".join(dict.fromkeys(lines))
+
     def __str__(self) -> str:
         return self.to_text()
 
