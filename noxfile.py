@@ -6,7 +6,7 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "virtualenv"
-nox.options.sessions = ["lint", "types", "minimal", "tests", "estimators"]
+nox.options.sessions = ["lint", "types", "minimal", "docs", "tests", "estimators"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 #: What each session of `tests` runs the suite on; they are the names of the fixture in tests/conftest.py.
@@ -55,6 +55,13 @@ def minimal(session):
     """The library with what it must have and nothing else: no torch, no scikit-learn, no rich."""
     session.install(*INSTALL, ".", "pytest", "mpmath", "hypothesis")
     session.run("pytest", "tests/test_minimal.py", *session.posargs)
+
+
+@nox.session
+def docs(session):
+    """The site, into docs/_build: a link that leads nowhere is an error. The tests run the code of its pages."""
+    session.install(*INSTALL, *group("docs"), ".[sklearn]")
+    session.run("sphinx-build", "-E", "-W", "--keep-going", "-q", "-b", "html", "docs", "docs/_build/html")
 
 
 #: What one of JAX's workers has compiled, the other one reads from a file, however quickly it was compiled. For a file

@@ -64,6 +64,17 @@ def test_the_tutorial_on_tables_runs_from_top_to_bottom(tmp_path, monkeypatch, c
     assert all((tmp_path / "pictures" / f"{name}.png").exists() for name in tutorial.PICTURES)
 
 
+def test_the_reference_has_every_public_name():
+    pytest.importorskip("sklearn", reason="the reference imports the estimators")
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "docs" / "reference.py")
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    names = [name for names in reference.PAGES.values() for name in names]
+    assert len(set(names)) == len(names)
+    assert {name for name in names if ":" not in name} == set(xbackprop.__all__)
+    assert all(len(reference.of_name(name).splitlines()) >= 3 for name in names)
+
+
 def test_ci_runs_the_readme_s_test_command():
     command = "python -m pip install nox && nox"
     assert f"\n{command}\n" in README

@@ -1,8 +1,9 @@
 """The two passes against Algorithm 1 in scalars, and every faster version of their parts against the readable one."""
 
 import inspect
-import math
+import runpy
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,21 +61,9 @@ def test_tensors_name_the_same_ranges(sizes):
 
 
 def algorithm_1(layers, x, y):
-    """The paper's Algorithm 1 for one sample: tanh layers, a linear output, C_x = ‖h^(L) - y‖². Lists and floats."""
-    h, z = [list(x)], []
-    for l, (W, b) in enumerate(layers, start=1):
-        z.append([sum(W[j][i] * h[-1][j] for j in range(len(W))) + b[i] for i in range(len(b))])
-        h.append([math.tanh(v) if l < len(layers) else v for v in z[-1]])
-    dh = [2 * (a - t) for a, t in zip(h[-1], y, strict=True)]
-    gradients = []
-    for l in range(len(layers), 0, -1):
-        slope = [1 - math.tanh(v) ** 2 if l < len(layers) else 1.0 for v in z[l - 1]]
-        v = [a * s for a, s in zip(dh, slope, strict=True)]
-        dW = [[h[l - 1][j] * v[i] for i in range(len(v))] for j in range(len(h[l - 1]))]
-        W = layers[l - 1][0]
-        dh = [sum(W[j][i] * v[i] for i in range(len(v))) for j in range(len(W))]
-        gradients.insert(0, (dW, v))
-    return z, h, gradients
+    """The paper's Algorithm 1 for one sample, as examples/algorithm_1.py has it."""
+    path = Path(__file__).parent.parent.parent / "examples" / "algorithm_1.py"
+    return runpy.run_path(str(path))["algorithm_1"](layers, x, y)
 
 
 @pytest.mark.parametrize("sizes", SIZES)
