@@ -168,6 +168,10 @@ class Backend:
 
         return run
 
+    def reads(self, x: Array) -> bool:
+        """Return whether arrays of this backend can be `x`, an array of NumPy, itself, and not a copy of it."""
+        return self.library == "numpy" and isinstance(x, np.ndarray) and x.dtype.isnative
+
     def not_compiled(self, step: Callable) -> str:  # noqa: ARG002, here none is
         """Return the reason why this step is not compiled, of a backend that compiles others; else ""."""
         return ""

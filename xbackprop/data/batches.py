@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, Namespace, is_sparse
+from xbackprop.data.on_disk import comes_in_rows
 from xbackprop.nn.objective import Batch, make_batch
 
 Samples = tuple[Any, Array, Array | None]  # X, y, and the weights or None
@@ -28,23 +31,36 @@ def batch_groups(
     Yields
     ------
     For each group: the samples; the rows of its m batches, (m, size) indices on the device, for a stack (m, k, size),
-    or m slices without `order`; and the m batch sizes. If X is a sparse matrix on the host, every batch is a group,
-    made dense.
+    or m slices without `order`; and the m batch sizes. If X is a sparse matrix on the host, or on disk, every batch is
+    a group, made dense.
     """
     X: Any = samples[0]
     n = X.shape[0] if order is None else order.shape[-1]
-    if is_sparse(X):
-        for start in range(0, n, batch_size):
-            chosen: Any = slice(start, min(start + batch_size, n))
-            rows = chosen if order is None else order[chosen]
+    if comes_in_rows(X):
+        chosen = [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
+        for rows, x in read_ahead(X, [part if order is None else order[part] for part in chosen]):
             y, weight = _take(backend, samples[1:], rows if order is None else backend.asarray(rows))
-            yield (dense(backend, X[rows]), y, weight), [slice(None)], [y.shape[0]]
+            yield (backend.asarray(x), y, weight), [slice(None)], [y.shape[0]]
         return
     whole = n // batch_size * batch_size
     parts = [(range(0, whole, batch_size), batch_size), (range(whole, n, n - whole or 1), n - whole)]
     groups = [(_rows(backend, order, starts, size), starts, size) for starts, size in parts if starts]
     for rows, starts, size in groups:  # all rows are on the device before the first step, so no step waits
         yield samples, rows, [size] * len(starts)
+
+
+def read_ahead(X: Any, parts: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield each of these rows and what they hold; of a file the next ones are read while those before are used."""
+    if is_sparse(X):
+        yield from ((rows, X[rows].toarray()) for rows in parts)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(X[parts[0]].toarray)
+        for rows, following in zip_longest(parts, parts[1:]):
+            x = coming.result()
+            if following is not None:
+                coming = reader.submit(X[following].toarray)
+            yield rows, x
 
 
 def _rows(backend: Backend, order: np.ndarray | None, starts: range, size: int) -> Any:
@@ -80,5 +96,5 @@ def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
 
 
 def dense(backend: Backend, X: Any) -> Array:
-    """Convert the rows of a sparse matrix to a dense array of the backend."""
+    """Convert the rows of a sparse matrix, or of a file, to a dense array of the backend."""
     return backend.asarray(X.toarray())

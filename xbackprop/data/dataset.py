@@ -11,6 +11,7 @@ from xbackprop.arrays.backend import Array, Backend, is_sparse
 from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import digest, tables
 from xbackprop.data.batches import dense
+from xbackprop.data.on_disk import LARGE, OnDisk, comes_in_rows, is_mapped
 from xbackprop.data.scaling import Scaling, standardise
 from xbackprop.data.targets import TargetRule, Targets, infer_targets
 from xbackprop.nn.objective import Batch, make_batch
@@ -21,7 +22,8 @@ class Data(NamedTuple):
 
     weight : of the rows (n,); of the targets (n, n_L) where some are missing; or None. A missing target is 0 in y.
 
-    A sparse X stays a sparse matrix, on the host. `targets` records how y was converted, `inputs` how X was scaled.
+    A sparse X stays a sparse matrix, on the host, and one on disk stays there. `targets` records how y was converted,
+    `inputs` how X was scaled.
     """
 
     backend: Backend
@@ -34,7 +36,7 @@ class Data(NamedTuple):
 
     def batch(self) -> Batch:
         """Return all rows as one batch."""
-        X = dense(self.backend, self.X) if is_sparse(self.X) else self.X
+        X = dense(self.backend, self.X) if comes_in_rows(self.X) else self.X
         return make_batch(self.backend, X, self.y, self.weight)
 
     def digest(self) -> str:
@@ -47,7 +49,7 @@ class Data(NamedTuple):
             others = [self.backend.to_host(a) for a in (self.y, self.weight) if a is not None]
             for start in range(0, n, digest.ROWS):  # a sparse X is made dense a few rows at a time
                 part = slice(start, min(start + digest.ROWS, n))
-                X = self.X[part].toarray() if is_sparse(self.X) else self.backend.to_host(self.X[part, ...])
+                X = self.X[part].toarray() if comes_in_rows(self.X) else self.backend.to_host(self.X[part, ...])
                 total += digest.sum_of_row_hashes([X, *(a[part] for a in others)], start)
         shapes = [tuple(a.shape) for a in (self.X, *others)]
         return f"{self.dtype} {shapes} {total % 2 ** (8 * digest.SIZE):032x}"
@@ -59,7 +61,7 @@ class Data(NamedTuple):
 
     def rows_of(self, a: Any, numbers: np.ndarray) -> Any:
         """Take these rows of X, y or the weights."""
-        return a[numbers] if is_sparse(a) else self.backend.xp.take(a, self.backend.asarray(numbers), axis=0)
+        return a[numbers] if comes_in_rows(a) else self.backend.xp.take(a, self.backend.asarray(numbers), axis=0)
 
 
 def read_samples(
@@ -90,6 +92,10 @@ def read_samples(
     """
     X = tables.feature_table(where, X, n_features, names)
     n, dtype = X.shape[0], tables.working_dtype(where, X, dtype)
+    if (
+        is_mapped(X) and X.nbytes >= LARGE and (inputs or dtype != str(X.dtype) or not backend.reads(X))
+    ):  # it would be copied
+        X = OnDisk(where, X)
     scale_target = False
     if isinstance(targets, TargetRule):
         scale_target = targets.scale
@@ -98,9 +104,13 @@ def read_samples(
         y, own_weight = targets.encode(where, y, n, dtype)
     weight = None if sample_weight is None else tables.sample_weights(where, sample_weight, n)
     scaling = inputs if isinstance(inputs, Scaling) else None
-    if inputs:
-        X, scaling = standardise(where, "X", X, scaling, known_finite=known_finite)
-    X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite or scaling is not None)
+    if isinstance(X, OnDisk):
+        scaling = Scaling(*X.measure()) if inputs and scaling is None else scaling
+        X = X.read_as(dtype, scaling)
+    else:
+        if inputs:
+            X, scaling = standardise(where, "X", X, scaling, known_finite=known_finite)
+        X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite or scaling is not None)
     if scale_target:
         targets = targets._replace(scaling=standardise(where, "y", y, None, known=own_weight)[1])
     y = read_targets(where, backend, dtype, y, targets, known_finite)
@@ -177,6 +187,7 @@ def read_rows(
     first_row: int = 0,
 ) -> Array:
     """Convert rows of a table that `tables.feature_table` has checked to a dense array of the backend, scaled."""
+    X = X.toarray() if isinstance(X, OnDisk) else X
     if inputs is not None:
         X, _ = standardise(where, "X", X, inputs, known_finite=known_finite, first_row=first_row)
     X = tables.to_device(where, "X", X, backend, dtype, known_finite=known_finite, first_row=first_row)

@@ -16,6 +16,7 @@ import numpy as np
 
 from xbackprop.arrays.backend import Array, Backend, is_host_array, is_sparse
 from xbackprop.arrays.discovery import backend_of, on_host, transfer
+from xbackprop.data.on_disk import OnDisk, is_on_disk
 from xbackprop.validation import dtype_of
 
 
@@ -35,7 +36,10 @@ def feature_table(where: str, X: Any, n_features: int | None = None, names: Sequ
     given = feature_names(X)
     if names is not None and given is not None and given != list(names):
         raise ValueError(f"{where}: X must have the columns {list(names)}, in this order, got {given}")
-    X = X.tocsr() if is_sparse(X) else _numeric(where, "X", X, given)
+    if is_on_disk(X):
+        X = X if isinstance(X, OnDisk) else OnDisk(where, X)
+    else:
+        X = X.tocsr() if is_sparse(X) else _numeric(where, "X", X, given)
     features = "n_features" if n_features is None else n_features
     if X.ndim != 2:
         hint = "; for one sample, X.reshape(1, -1)" if X.ndim == 1 else ""

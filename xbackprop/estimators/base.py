@@ -23,6 +23,7 @@ from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.callbacks.protocol import Callback
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
+from xbackprop.data.on_disk import is_on_disk
 from xbackprop.estimators.conversion import FromScikitLearn
 from xbackprop.estimators.fitted import FittedEstimator, gaps_of, one_axis
 from xbackprop.estimators.their_callbacks import CallbackSupportMixin, TheirCallbacks, managed
@@ -267,7 +268,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
             "split": self._split(X, y) if stopping else None,
             "score": done._score(given, X, y) if stopping else None,
             "callback": _print_epoch if callback is None and self.verbose else callback,
-            "known_finite": is_host_array(X) and not get_config()["assume_finite"],
+            "known_finite": is_host_array(X) and not is_on_disk(X) and not get_config()["assume_finite"],
             "network": lambda model: _published(done, hold(given, model), library_of(X)),
         }  # fmt: skip
 
@@ -320,7 +321,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool, stacklevel: int) -> tuple[Any, Any, Any]:
         """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
-        if is_host_array(X):
+        if is_host_array(X) and not is_on_disk(X):
             regression = self._task == "regression"
             gaps = gaps_of(y) if regression else None
             X, y = validate_data(

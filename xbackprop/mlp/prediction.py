@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xbackprop.arrays.backend import Array, Namespace, is_sparse
+from xbackprop.arrays.backend import Array, Namespace
 from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import tables
 from xbackprop.data.dataset import read_rows, read_targets, weigh_targets
+from xbackprop.data.on_disk import comes_in_rows
 from xbackprop.data.targets import Targets
 from xbackprop.mlp.many import ensemble
 from xbackprop.mlp.model import Model, rows_at_a_time
@@ -181,7 +182,7 @@ def _forward(
     rows = min(n, rows_at_a_time(model))
     with backend.device_context():
         for start in range(0, n, rows):
-            part = X[start : start + rows] if is_sparse(X) else X[start : min(start + rows, n), ...]
+            part = X[start : start + rows] if comes_in_rows(X) else X[start : min(start + rows, n), ...]
             x = read_rows(where, backend, model.dtype, part, model.inputs, known_finite, start)
             if n > rows and (buffers is None or x.shape[0] != rows):  # at the first chunk, and at a short last one
                 buffers = objective.forward_buffers(theta, x.shape[0])

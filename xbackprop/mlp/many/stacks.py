@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from xbackprop.arrays.backend import is_sparse
 from xbackprop.data.batches import Samples
 from xbackprop.data.dataset import Data, SampleStore
+from xbackprop.data.on_disk import is_on_disk
 from xbackprop.mlp.fitting import Fitting, Run, prepare, rewinding
 from xbackprop.mlp.many.tasks import Ended, Note, Task, one_by_one
 from xbackprop.training.loop import step_of, train_alone
@@ -37,7 +38,7 @@ def in_stacks(tasks: Sequence[Task], note: Note) -> Iterator[Ended]:
     backend = tasks[0].backend
     for task in tasks:
         try:
-            if task.settings.lbfgs or is_sparse(task.table[0]):
+            if task.settings.lbfgs or is_sparse(task.table[0]) or is_on_disk(task.table[0]):
                 yield from one_by_one([task], note)
                 continue
             call = task.fitting(note)
