@@ -55,7 +55,7 @@ class OnDisk:
 
     def toarray(self) -> np.ndarray:
         """Read the rows; ValueError for NaN and infinity, which names the place in the file."""
-        x = self._read()
+        x = given = self._read()
         if self._scaling is not None:
             mean, deviation = self._scaling
             x = (x.astype(np.float64) - mean) / deviation
@@ -66,7 +66,7 @@ class OnDisk:
         if not fine:
             i, j = map(int, np.argwhere(~np.isfinite(x))[0])
             row = i if self.numbers is None else int(self.numbers[i])
-            raise ValueError(f"{self.where}: X must be finite, got {self._cell(row, j)} at {(row, j)}")
+            raise ValueError(f"{self.where}: X must be finite, got {given[i, j]} at {(row, j)}")
         return x
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
@@ -101,9 +101,6 @@ class OnDisk:
         back = np.empty(len(numbers), dtype=np.int64)
         back[order] = places
         return rows[back]
-
-    def _cell(self, row: int, column: int) -> float:
-        return float(np.asarray(self.source[row : row + 1])[0, column])
 
 
 def is_mapped(x: Any) -> bool:

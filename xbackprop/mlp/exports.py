@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
@@ -107,3 +107,33 @@ def _network(model: Model, dtype: str) -> Network:
     rate = model.settings.get("dropout", 0.0)
     rates = tuple(rate) if isinstance(rate, Sequence) else (float(rate),) * (len(layers) - 1)
     return Network(layers, tuple(model.objective.hidden), rates if any(rates) else ())
+
+
+def from_network(
+    kind: Callable[..., Any], where: str, network: Network, output: str, dtype: str, task: str, loss: str, classes: Any
+) -> Any:
+    """Return an `MLP` with the layers and the weights of a network that ends with an output function."""
+    if task == "auto":
+        task = "classification" if classes is not None or output in ("softmax", "logistic") else "regression"
+    if loss == "auto" and output == "logistic":
+        loss = "binary_cross_entropy"
+    n_in, *hidden, n_out = network.sizes
+    decisions = loss == "binary_cross_entropy"
+    if task == "regression":
+        y: Any = np.zeros((2, n_out))
+    elif decisions and n_out > 1:
+        y = np.array([[0] * n_out, [1] * n_out])
+    else:
+        y = np.arange(max(n_out, 2)) if classes is None else np.asarray(classes)
+        if len(y) != max(n_out, 2) or (np.unique(y) != y).any():
+            raise ValueError(
+                f"{where}: classes must be {max(n_out, 2)} different labels in ascending order, got {classes}"
+            )
+        decisions = n_out == 1
+    net = kind(
+        tuple(hidden), [f.name for f in network.activations] if hidden else "relu", task=task, dtype=dtype,
+        loss="binary_cross_entropy" if decisions else loss, dropout=network.dropout or 0.0,
+    )  # fmt: skip
+    net.initialize(np.zeros((len(y), n_in)), y[:, 0] if task == "regression" and n_out == 1 else y)
+    net.coefs_, net.intercepts_ = [W for W, _ in network.layers], [b for _, b in network.layers]
+    return net

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -14,9 +14,10 @@ from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.callbacks.protocol import Callback
 from xbackprop.data.dataset import Data, pick
-from xbackprop.export.portable import Network
+from xbackprop.data.stream import read_stream
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score
+from xbackprop.mlp.exports import from_network
 from xbackprop.mlp.fitted_network import FittedNetwork
 from xbackprop.mlp.fitting import FitResult, Fitting, fit, report, result_of
 from xbackprop.mlp.many import ensemble
@@ -179,6 +180,42 @@ class MLP(FittedNetwork):
         result = fit(*call.arguments, **{**call.options, **watch})
         call.finish(result)
         where, settings, *_ = call.arguments
+        report(where, settings, result)
+        return self
+
+    def fit_stream(
+        self,
+        chunks: Callable[[], Iterable[Any]],
+        *,
+        callback: Callable[[Epoch], None] | None = None,
+        callbacks: Sequence[Callback] = (),
+        validation_data: tuple[Any, ...] | None = None,
+    ) -> MLP:
+        """Train on a table that comes in chunks, as `fit` trains on all of them together with `shuffle=False`.
+
+        Parameters
+        ----------
+        chunks : a function that returns an iterable of (X, y) or (X, y, sample_weight), equal at each call: of row
+            groups of Parquet, a query, a generator. It is called once to read y and the shapes, once more with
+            `scale_inputs`, and then for each epoch. Batches are full whatever the chunks' sizes.
+        callback, callbacks, validation_data : as in `fit`; early stopping needs `validation_data` here.
+
+        Raises
+        ------
+        ValueError : for a stream that yields nothing, changes its width or ends early; it says where.
+        """
+        where = "MLP.fit_stream"
+        watch = watching(where, callbacks, validation_data)
+        settings = read_settings(where, {**vars(self), "shuffle": False})
+        if self.n_networks > 1:
+            raise ValueError(f"{where}: a stream trains one network, got n_networks={self.n_networks}")
+        if self.early_stopping and validation_data is None:
+            raise ValueError(
+                f"{where}: early_stopping needs validation_data, since no rows can be held out of a stream"
+            )
+        call = self._fitting(settings, *read_stream(where, chunks), callback)
+        result = fit(where, *call.arguments[1:], **{**call.options, **watch})
+        call.finish(result)
         report(where, settings, result)
         return self
 
@@ -353,36 +390,6 @@ def hold_ensemble(given: Mapping[str, Any], networks: Sequence[MLP]) -> MLP:
     net = MLP.__new__(MLP)
     vars(net).update({name: given[name] for name in DEFAULTS} | {"n_networks": len(networks)})
     net._assemble(networks)
-    return net
-
-
-def from_network(
-    kind: type[MLP], where: str, network: Network, output: str, dtype: str, task: str, loss: str, classes: Any
-) -> MLP:
-    """Return an `MLP` with the layers and the weights of a network that ends with an output function."""
-    if task == "auto":
-        task = "classification" if classes is not None or output in ("softmax", "logistic") else "regression"
-    if loss == "auto" and output == "logistic":
-        loss = "binary_cross_entropy"
-    n_in, *hidden, n_out = network.sizes
-    decisions = loss == "binary_cross_entropy"
-    if task == "regression":
-        y: Any = np.zeros((2, n_out))
-    elif decisions and n_out > 1:
-        y = np.array([[0] * n_out, [1] * n_out])
-    else:
-        y = np.arange(max(n_out, 2)) if classes is None else np.asarray(classes)
-        if len(y) != max(n_out, 2) or (np.unique(y) != y).any():
-            raise ValueError(
-                f"{where}: classes must be {max(n_out, 2)} different labels in ascending order, got {classes}"
-            )
-        decisions = n_out == 1
-    net = kind(
-        tuple(hidden), [f.name for f in network.activations] if hidden else "relu", task=task, dtype=dtype,
-        loss="binary_cross_entropy" if decisions else loss, dropout=network.dropout or 0.0,
-    )  # fmt: skip
-    net.initialize(np.zeros((len(y), n_in)), y[:, 0] if task == "regression" and n_out == 1 else y)
-    net.coefs_, net.intercepts_ = [W for W, _ in network.layers], [b for _, b in network.layers]
     return net
 
 
