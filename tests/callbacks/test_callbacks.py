@@ -326,3 +326,13 @@ def test_layers_that_are_not_there_are_an_error(layer, samples):
     net = xbackprop.MLP((5, 3), random_state=0).initialize(*samples)
     with pytest.raises(ValueError, match=r"MLP\.transform: layer must be 1 to 2, or -1 to -2 from the last"):
         net.transform(samples[0], layer)
+
+
+def test_a_notebook_shows_a_drawing_of_the_layers(samples):
+    net = xbackprop.MLP((30, 3), activation=["tanh", "relu"], random_state=0)
+    assert net._repr_html_() is None
+    shown = fitted(net, *samples)._repr_html_()
+    assert shown.count("<circle") == 4 + 6 + 3 + 3  # of thirty units some
+    for text in (">30<", ">tanh<", ">softmax<", "cross_entropy", f"{4 * 30 + 30 + 30 * 3 + 3 + 3 * 3 + 3:,}"):
+        assert text in shown
+    assert "<td" in fitted(net_of("numpy", n_networks=2), *samples)._repr_html_()

@@ -110,3 +110,19 @@ def test_what_scikit_learn_lacks_is_an_error(settings, why):
 def test_what_is_no_network_of_theirs_is_an_error(other, came):
     with pytest.raises(xbackprop.ExportError, match=f"expected scikit-learn's MLPClassifier.* got {came}$"):
         xbackprop.MLPClassifier.from_sklearn(other)
+
+
+@pytest.mark.parametrize("name", ["digits", "numbers"])
+def test_initialize_draws_the_weights_that_fit_would_start_from(name):
+    _, own, load = DATA[name]
+    X, y = load()
+    settings = {"hidden_layer_sizes": (5,), "random_state": 3}
+    net = own(**settings)
+    assert net.initialize(X, y) is net
+    still = own(**settings, solver="sgd", learning_rate_init=1e-14, max_iter=1)
+    with pytest.warns(ConvergenceWarning):
+        still.fit(X, y)
+    for W, expected in zip(net.coefs_, still.coefs_, strict=True):
+        np.testing.assert_allclose(W, expected, rtol=1e-9, atol=1e-9)
+    assert net.n_iter_ == 0
+    assert outputs(net, X).shape[0] == len(X)

@@ -95,7 +95,7 @@ def test_a_fold_may_lack_a_class_that_has_a_weight(backend):
 def test_other_data_are_learned_as_long_as_they_need(backend, early_stopping):
     """After convergence on A the patience and the best weights of A do not end the training on B."""
     rng = np.random.RandomState(1)
-    A, B = rng.standard_normal((200, 4)), rng.standard_normal((200, 4))
+    A, B = rng.standard_normal((600, 4)), rng.standard_normal((600, 4))
     a, b = (A[:, 0] > 0).astype(int), (B[:, 1] > 0).astype(int)
     how = {
         "hidden_layer_sizes": (16,), "learning_rate_init": 0.02, "random_state": 0, "max_iter": 300,

@@ -59,7 +59,8 @@ def test_files_hold_the_settings_that_belong_there():
 #: For every setting that a checkpoint holds, another value.
 OTHERS = {
     "hidden_layer_sizes": (4,), "activation": "tanh", "task": "regression", "loss": "cross_entropy", "quantile": 0.4,
-    "label_smoothing": 0.1, "class_weight": "balanced", "scale_inputs": True, "scale_target": True,
+    "label_smoothing": 0.1, "class_weight": "balanced", "soft_targets": True,
+    "scale_inputs": True, "scale_target": True,
     "solver": "sgd", "alpha": 0.5, "l1_ratio": 0.5,
     "weight_decay": 0.1, "dropout": 0.1, "clip_norm": 1.0, "ema_decay": 0.9, "n_networks": 2,
     "checkpoint_activations": 1, "batch_size": 3,
@@ -83,6 +84,8 @@ def test_a_run_resumes_with_another_value_where_the_table_says_so(setting, tmp_p
     y = LABELS
     if setting.name in ("task", "scale_target"):
         how["task"], y = "regression", np.asarray(LABELS, dtype=float)
+    if setting.name == "soft_targets":
+        y = np.eye(max(LABELS) + 1)[LABELS]
     net = MLP(**how, checkpoint=tmp_path, resume=True)
     if setting.changes_on_resume:
         assert len(net.fit(X, y).networks_[0].loss_curve_) == how["max_iter"]

@@ -158,6 +158,21 @@ def indicators(where: str, y: Any, n: int, n_labels: int | None = None) -> np.nd
     return y
 
 
+def distributions(where: str, y: Any, n: int, n_classes: int | None = None) -> np.ndarray:
+    """Check soft targets (n, n_classes), rows of probabilities; return them on the host."""
+    y = on_host(y)
+    if y.ndim != 2 or y.shape[0] != n or y.shape[1] < 2 or n_classes not in (None, y.shape[1]):
+        width = "n_classes" if n_classes is None else n_classes
+        raise ValueError(f"{where}: soft targets must have shape ({n}, {width}), got {y.shape}")
+    if y.dtype.kind not in "biuf" or not ((y >= 0) & (y <= 1)).all():
+        raise ValueError(f"{where}: soft targets must be probabilities between 0 and 1")
+    sums = y.sum(axis=1, dtype=np.float64)
+    if not (np.abs(sums - 1.0) <= 1e-3).all():
+        row = int(np.argmax(np.abs(sums - 1.0)))
+        raise ValueError(f"{where}: soft targets must sum to 1 in every row, got {sums[row]:.6g} in row {row}")
+    return y
+
+
 def classes_of(where: str, y: np.ndarray, at_least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted distinct labels of y, and the index of every label among them."""
     try:

@@ -43,6 +43,7 @@ class Targets(NamedTuple):
     weights : a weight for each class; None for equal weights.
     scaling : how numbers are standardised, or None if they are not.
     copies : the outputs of each number: several where the loss estimates several quantiles of it.
+    soft : whether y has rows of probabilities.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Targets(NamedTuple):
     weights: np.ndarray | None = None
     scaling: Scaling | None = None
     copies: int = 1
+    soft: bool = False
 
     @property
     def _two(self) -> bool:
@@ -75,10 +77,15 @@ class Targets(NamedTuple):
         if self.kind == "multilabel":
             return self._indicator_rows(tables.indicators(where, y, n, self.n_outputs), dtype), None
         assert self.classes is not None
+        if self.soft:
+            return self._soft_rows(tables.distributions(where, y, n, self.n_outputs), dtype), None
         return self._class_rows(tables.class_numbers(where, tables.labels(where, y, n), self.classes), dtype)
 
     def _indicator_rows(self, y: np.ndarray, dtype: str) -> np.ndarray:
         return (1.0 - self.smoothing) * y.astype(dtype) + 0.5 * self.smoothing
+
+    def _soft_rows(self, y: np.ndarray, dtype: str) -> np.ndarray:
+        return (1.0 - self.smoothing) * y.astype(dtype) + self.smoothing / self.n_outputs
 
     def _class_rows(self, numbers: np.ndarray, dtype: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the target rows and the class weight of each row, from the indices (n,) of the classes."""
@@ -140,7 +147,7 @@ class TargetRule(NamedTuple):
     loss : the loss that was chosen, or None. log_loss : whether two classes share one output, and a single class is
         allowed.
     classes : all the classes, if they are given beforehand; else None.
-    smoothing, weight, scale : the settings `label_smoothing`, `class_weight` and `scale_target`.
+    smoothing, weight, scale, soft : the settings `label_smoothing`, `class_weight`, `scale_target`, `soft_targets`.
     """
 
     task: str
@@ -150,6 +157,7 @@ class TargetRule(NamedTuple):
     smoothing: float = 0.0
     weight: Any = None
     scale: bool = False
+    soft: bool = False
 
 
 def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> tuple[Targets, Array, Array | None]:
@@ -166,6 +174,11 @@ def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> t
         y, known = tables.known_targets(y)
         _check_columns(where, known)
         return targets, y, known
+    if rule.soft:
+        _check_soft(where, rule)
+        y = tables.distributions(where, y, n)
+        targets = Targets("classes", np.arange(y.shape[1]), y.shape[1], True, rule.smoothing, soft=True)
+        return targets, targets._soft_rows(y, dtype), None
     if (y := on_host(y)).ndim == 2 and y.shape[1] > 1:
         if rule.weight is not None:
             raise ValueError(f"{where}: class_weight is for one label per row, got y with two axes")
@@ -184,6 +197,14 @@ def infer_targets(where: str, rule: TargetRule, y: Any, n: int, dtype: str) -> t
     kind = _kind_of_labels(where, rule, len(classes))
     targets = Targets(kind, classes, 1 if kind == "binary" else len(classes), True, rule.smoothing, weights)
     return targets, *targets._class_rows(numbers, dtype)
+
+
+def _check_soft(where: str, rule: TargetRule) -> None:
+    """Raise ValueError for settings that soft targets do not go with."""
+    if rule.weight is not None:
+        raise ValueError(f"{where}: class_weight is for labels, and soft_targets=True for rows of probabilities")
+    if rule.loss is BINARY or rule.log_loss:
+        raise ValueError(f"{where}: soft_targets=True is for the loss cross_entropy, with an output for each class")
 
 
 def _repeated(y: Array, copies: int) -> Array:
@@ -233,6 +254,10 @@ def continue_targets(where: str, rule: TargetRule, former: Targets, y: Any) -> T
     loss = "log_loss" if rule.log_loss else "auto" if rule.loss is None else rule.loss.name
     if former.kind == "multilabel":
         _check_same_kind(where, former, rule.loss is not LOSSES["cross_entropy"], f"loss={loss!r}")
+        return former._replace(smoothing=rule.smoothing)
+    _check_same_kind(where, former, rule.soft == former.soft, f"soft_targets={rule.soft}")
+    if rule.soft:
+        _check_soft(where, rule)
         return former._replace(smoothing=rule.smoothing)
     kind = _kind_of_labels(where, rule, len(former.classes))
     _check_same_kind(where, former, kind == former.kind, f"loss={loss!r}")

@@ -25,7 +25,7 @@ from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
 from xbackprop.data.on_disk import is_on_disk
 from xbackprop.estimators.conversion import FromScikitLearn
-from xbackprop.estimators.fitted import FittedEstimator, gaps_of, one_axis
+from xbackprop.estimators.fitted import FittedEstimator, gaps_of, has_settled_on_numbers, one_axis, print_epoch
 from xbackprop.estimators.their_callbacks import CallbackSupportMixin, TheirCallbacks, managed
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
@@ -72,19 +72,6 @@ def step_by_step(estimator: Any) -> bool:
     if estimator.solver == "lbfgs":
         raise AttributeError("partial_fit is only available for stochastic optimizers. lbfgs is not stochastic.")
     return True
-
-
-def _print_epoch(epoch: Epoch) -> None:
-    print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
-    if epoch.score is not None:
-        print(f"Validation score: {epoch.score:f}")
-
-
-def _has_settled_on_numbers(model: Model) -> bool:
-    """Return whether the weights that training keeps are finite, and the loss or the score that they were kept for."""
-    progress, xp = model.progress, model.backend.xp
-    kept = [progress.best_score] if progress.best_theta is not None else progress.loss_curve[-1:]
-    return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
 class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
@@ -137,6 +124,15 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        return self
+
+    def initialize(self, X: Any, y: Any) -> Self:
+        """Take shapes and classes from the data and draw the weights that `fit` would start from, without training."""
+        done = _twin(self)
+        X, y, _ = done._validated(X, y, None, reset=True, stacklevel=3)
+        network = MLP(**self._network_settings()).initialize(X, y)
+        done._publish(network, library_of(X))
+        self.__dict__.update(vars(done))
         return self
 
     @available_if(step_by_step)
@@ -267,7 +263,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
             "classes": classes, "epochs": epochs, "infinite_loss": True,
             "split": self._split(X, y) if stopping else None,
             "score": done._score(given, X, y) if stopping else None,
-            "callback": _print_epoch if callback is None and self.verbose else callback,
+            "callback": print_epoch if callback is None and self.verbose else callback,
             "known_finite": is_host_array(X) and not is_on_disk(X) and not get_config()["assume_finite"],
             "network": lambda model: _published(done, hold(given, model), library_of(X)),
         }  # fmt: skip
@@ -278,7 +274,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
                 model = model._replace(feature_names=[str(name) for name in done.feature_names_in_])
             done._publish(hold(given, model, result.n_iter, result.message), library_of(X))
             self._take_over(before, vars(done))
-            return result.stop_reason if _has_settled_on_numbers(model) else "diverged"
+            return result.stop_reason if has_settled_on_numbers(model) else "diverged"
 
         return Fitting((f"{name}.{method}", settings, start, X, y, sample_weight), options, finish)
 

@@ -19,6 +19,7 @@ from xbackprop.mlp import prediction
 from xbackprop.mlp.exports import Exports
 from xbackprop.mlp.mlp import MLP
 from xbackprop.mlp.model import Model
+from xbackprop.training.loop import Epoch
 
 
 def one_axis(y: Any, stacklevel: int) -> Any:
@@ -44,6 +45,20 @@ def gaps_of(y: Any) -> np.ndarray | None:
     except (TypeError, ValueError):  # no numbers: scikit-learn's check says so
         return None
     return gaps if gaps.any() else None
+
+
+def print_epoch(epoch: Epoch) -> None:
+    """Print what scikit-learn's networks print with `verbose`."""
+    print(f"Iteration {epoch.number}, loss = {epoch.loss:.8f}")
+    if epoch.score is not None:
+        print(f"Validation score: {epoch.score:f}")
+
+
+def has_settled_on_numbers(model: Model) -> bool:
+    """Return whether the weights that training keeps are finite, and the loss or the score that they were kept for."""
+    progress, xp = model.progress, model.backend.xp
+    kept = [progress.best_score] if progress.best_theta is not None else progress.loss_curve[-1:]
+    return bool(np.all(np.isfinite(kept))) and bool(xp.all(xp.isfinite(model.theta)))
 
 
 class FittedEstimator(Exports, BaseEstimator):

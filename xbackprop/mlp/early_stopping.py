@@ -22,12 +22,15 @@ Score = Callable[[np.ndarray], Callable[[Model, Data], float]]
 
 
 def split_rows(
-    where: str, fraction: float, progress: Progress, n: int, split: Split | None = None
+    where: str, fraction: float, progress: Progress, data: Data, split: Split | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of the rows to train on and of those to hold out; both stay the same for a whole run.
 
+    Of a classification they have each class in the same proportion, to within one row.
+
     split : a function that draws them in place of a random permutation.
     """
+    n = data.X.shape[0]
     training, validation = progress.training_rows, progress.validation_rows
     if training is not None and validation is not None and len(training) + len(validation) == n:
         return training, validation
@@ -37,7 +40,18 @@ def split_rows(
     count = math.ceil(fraction * n)
     if not 0 < count < n:
         raise ValueError(f"{where}: validation_fraction={fraction} of {n} rows holds out {min(count, n)} of them")
-    return order[count:], order[:count]
+    if data.targets.kind not in ("classes", "binary"):
+        return order[count:], order[:count]
+    by_class = order[np.argsort(_classes_of(data)[order], kind="stable")]
+    held_out = by_class[((np.arange(count) + 0.5) * (n / count)).astype(np.int64)]
+    return order[~np.isin(order, held_out)], held_out
+
+
+def _classes_of(data: Data) -> np.ndarray:
+    """Return the number of the class of each sample, on the host."""
+    with data.backend.device_context():
+        y = data.backend.to_host(data.y)
+    return y.argmax(axis=1) if data.targets.kind == "classes" else (y[:, 0] > 0.5).astype(np.int64)
 
 
 def make_evaluator(

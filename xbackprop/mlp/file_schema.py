@@ -128,9 +128,10 @@ TARGETS = {
     "weights": optional(list_of(non_negative)),
     "scaling": optional(SCALING),
     "copies": at_least(1),
+    "soft": boolean,
 }
 FITTED = {
-    "targets": fields(TARGETS, ("scaling", "copies")),
+    "targets": fields(TARGETS, ("scaling", "copies", "soft")),
     "inputs": optional(SCALING),
     "feature_names": optional(list_of(text)),
     "loss_curve": list_of(loss_or_nothing),

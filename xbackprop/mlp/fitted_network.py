@@ -117,6 +117,26 @@ class FittedNetwork(Derivatives, Exports):
         self.models_("MLP.networks_")
         return list(self._networks) or [self]
 
+    def _repr_html_(self) -> str | None:
+        """Return a drawing of the layers, for notebooks; without weights there is none."""
+        from xbackprop.display.network import network_html
+
+        if self._model is None and not self._networks:
+            return None
+        models = self.models_("MLP._repr_html_")
+        objective, progress = models[0].objective, models[0].progress
+        facts = [
+            ("parameters", f"{objective.layout.n_parameters:,}"),
+            ("loss", objective.loss.name),
+            ("trained", f"{progress.epoch} epochs on {models[0].backend.name}, {models[0].dtype}"),
+        ]
+        if progress.loss_curve:
+            facts.append(("loss of the last epoch", f"{progress.loss_curve[-1]:.4g}"))
+        if len(models) > 1:
+            facts.append(("networks", str(len(models))))
+        names = ["X", *(f.name for f in objective.hidden), objective.loss.output.__name__]
+        return network_html(objective.layout.sizes, names, facts)
+
     def models_(self, where: str) -> list[Model]:
         """Return the networks as `Model`s; raise NotFittedError, which names the call `where`, if there is none yet."""
         return [net._fitted(where) for net in self._networks or (self,)]

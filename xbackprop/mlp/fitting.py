@@ -356,7 +356,7 @@ def _hold_out(run: Run, split: Split | None, score: Score | None) -> None:
     """Choose the samples of early stopping, and those to train on; make the function that scores θ on the first."""
     values, progress, data = run.settings.values, run.model.progress, run.data
     assert data is not None
-    rows, held_out = split_rows(run.where, values["validation_fraction"], progress, run.n, split)
+    rows, held_out = split_rows(run.where, values["validation_fraction"], progress, data, split)
     progress.training_rows, progress.validation_rows = rows, held_out
     for part, use in ((rows, "to train on"), (held_out, "held out")):
         if data.weight is not None and not bool(run.backend.xp.any(data.rows_of(data.weight, part) > 0)):

@@ -87,6 +87,7 @@ class MLP(FittedNetwork):
         quantile: float | Sequence[float] = 0.5,
         label_smoothing: float = 0.0,
         class_weight: str | Mapping | None = None,
+        soft_targets: bool = False,
         scale_inputs: bool = False,
         scale_target: bool = False,
         solver: str = "adam",

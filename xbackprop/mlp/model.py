@@ -94,7 +94,7 @@ def target_rule(settings: Settings, classes: Any = None) -> TargetRule:
     values = settings.values
     return TargetRule(
         values["task"], settings.loss, settings.log_loss, classes, values["label_smoothing"], values["class_weight"],
-        values["scale_target"],
+        values["scale_target"], values["soft_targets"],
     )  # fmt: skip
 
 

@@ -87,6 +87,11 @@ SETTINGS: tuple[Setting, ...] = (
         "label its weight, 1 to labels that it lacks; None weighs all classes equally. Multiplies `sample_weight`; "
         "needs one label per row.",
         classes=("MLP", "MLPClassifier")),
+    Setting("soft_targets", False, flag,
+        "Whether y of a classification has a row of probabilities (n_samples, n_classes) for each sample, as another "
+        "model or several annotators give them: C = -1/n Σ_x Σ_k y_k log h_k. Classes are then 0, 1, …; `score` "
+        "compares with the most probable one.",
+        classes=("MLP",)),
     Setting("scale_inputs", False, flag,
         "Whether to standardise X: (x - μ)/σ, with the mean and the standard deviation of each column in the training "
         "data, which the network keeps and applies in float64. Not for sparse X."),
