@@ -52,8 +52,15 @@ def types(session):
 
 @nox.session
 def minimal(session):
-    """The library with what it must have and nothing else: no torch, no scikit-learn, no rich."""
-    session.install(*INSTALL, ".", "pytest", "mpmath", "hypothesis")
+    """The library with what it must have and nothing else: no torch, no scikit-learn, no rich.
+
+    It is installed as from a package index: as the wheel that is made of the source distribution.
+    """
+    dist = session.create_tmp()
+    session.install(*INSTALL, "build", "pytest", "mpmath", "hypothesis")
+    session.run("python", "-m", "build", "--outdir", dist, ".", silent=True)
+    wheels = sorted(Path(dist).glob("*.whl"), key=lambda path: path.stat().st_mtime)
+    session.install(*INSTALL, "--force-reinstall", str(wheels[-1]))
     session.run("pytest", "tests/test_minimal.py", *session.posargs)
 
 

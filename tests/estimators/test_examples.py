@@ -40,8 +40,8 @@ def test_the_page_on_many_networks(capsys):
 
 def test_the_page_for_those_who_come_from_scikit_learn(recwarn):
     page = (Path(__file__).parents[2] / "docs" / "scikit-learn.md").read_text()
-    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    exec(compile(block, "scikit-learn.md", "exec"), {})
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "scikit-learn.md", "exec"), {})
     for cls in (xbackprop.MLPClassifier, xbackprop.MLPRegressor):
         for parameter in cls().get_params():
             assert f"`{parameter}`" in page, parameter

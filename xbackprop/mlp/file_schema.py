@@ -94,7 +94,7 @@ def labels(where: str, name: str, value: Any) -> np.ndarray:
     """Return the array of labels that `pack_labels` made JSON of; they must be sorted and distinct."""
     packed = fields({"dtype": text, "values": list_of(label)})(where, name, value)
     dtype, values = np.dtype(packed["dtype"]), packed["values"]
-    if dtype.kind not in "biufUOmM" or dtype.itemsize > 2**16:  # of text of that length nothing is allocated
+    if dtype.kind not in "biufUOmM" or not 0 <= dtype.itemsize <= 2**16:  # of text of that length nothing is allocated
         raise ValueError(f"{where}: {name}.dtype must be one of numbers, text or dates, got {packed['dtype']!r}")
     array = np.array(values, dtype=np.int64 if dtype.kind in "mM" else dtype).astype(dtype)
     if array.ndim != 1 or pack_labels(array) != packed or not np.all(array[:-1] < array[1:]):
