@@ -265,6 +265,7 @@ def test_no_networks_are_no_work():
 
 
 def test_processes_start_only_when_they_pay(monkeypatch):
+    pytest.importorskip("joblib", reason="processes are joblib's")
     """A short run is trained here; with no patience the rest of it goes to processes, and ends in the same weights."""
     from xbackprop.mlp.many import ways
 
