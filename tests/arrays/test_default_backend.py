@@ -24,6 +24,7 @@ def one_more_backend(monkeypatch):
     from xbackprop.arrays import discovery
 
     monkeypatch.delenv(VARIABLE, raising=False)
+    backend_class("numpy")  # is known from here on
     loaded = discovery._loaded
     monkeypatch.setattr(discovery, "_installed", lambda: {"numpy": None, "mine": None})
     monkeypatch.setattr(discovery, "_loaded", lambda name: Mine if name == "mine" else loaded(name))
