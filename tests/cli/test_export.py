@@ -44,7 +44,7 @@ def test_a_model_for_tables_becomes_onnx_alone(tmp_path, capsys):
     table = tmp_path / "table.csv"
     table.write_text("size,colour,y\n" + "".join(f"{i % 7},{'red' if i % 3 else 'blue'},{i % 2}\n" for i in range(60)))
     path, out = str(tmp_path / "model.safetensors"), tmp_path / "model.onnx"
-    assert main.main(["train", str(table), "--target", "y", "--preset", "fast", "--out", path, "--max-iter", "3"]) == 0
+    assert main.main(["train", str(table), "--target", "y", "--preset", "fast", "--out", path]) == 0
     assert main.main(["export", path, "--onnx", str(out)]) == 0
     assert out.stat().st_size > 1000
     capsys.readouterr()
