@@ -23,6 +23,7 @@ PAGES = {
     ],
     "Callbacks and displays": [
         *(f"callbacks:{name}" for name in importlib.import_module("xbackprop.callbacks").__all__), "LossCurveDisplay",
+        "WeightsDisplay",
     ],
     "Backends": ["Backend"],
     "Errors": [

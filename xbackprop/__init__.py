@@ -30,6 +30,7 @@ from xbackprop.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from xbackprop.display.loss_curve import LossCurveDisplay
+    from xbackprop.display.weights import WeightsDisplay
     from xbackprop.estimators.classifier import MLPClassifier
     from xbackprop.estimators.regressor import MLPRegressor
     from xbackprop.mlp.verify import verify
@@ -50,6 +51,7 @@ _LATER = {
     "TabularClassifier": "xbackprop.tabular",
     "TabularRegressor": "xbackprop.tabular",
     "Verdict": "xbackprop.verification.findings",
+    "WeightsDisplay": "xbackprop.display.weights",
     "check_gradient": "xbackprop.verification.check_gradient",
     "check_jax": "xbackprop.verification.check_foreign",
     "check_jvp": "xbackprop.verification.check_products",
@@ -83,6 +85,7 @@ __all__ = [
     "TabularClassifier",
     "TabularRegressor",
     "Verdict",
+    "WeightsDisplay",
     "check_gradient",
     "check_jax",
     "check_jvp",

@@ -336,3 +336,15 @@ def test_a_notebook_shows_a_drawing_of_the_layers(samples):
     for text in (">30<", ">tanh<", ">softmax<", "cross_entropy", f"{4 * 30 + 30 + 30 * 3 + 3 + 3 * 3 + 3:,}"):
         assert text in shown
     assert "<td" in fitted(net_of("numpy", n_networks=2), *samples)._repr_html_()
+
+
+def test_weights_are_drawn_as_pictures(samples):
+    pytest.importorskip("matplotlib", reason="it draws")
+    net = xbackprop.MLP((6,), random_state=0).initialize(*samples)
+    shown = xbackprop.WeightsDisplay.from_estimator(net, units=[4, 1])
+    assert len(shown.axes_) == 2
+    np.testing.assert_array_equal(shown.axes_[0].images[0].get_array(), net.coefs_[0][:, 4].reshape(2, 2))
+    limits = {axes.images[0].get_clim() for axes in shown.axes_}
+    assert limits == {(-np.abs(net.coefs_[0][:, [4, 1]]).max(), np.abs(net.coefs_[0][:, [4, 1]]).max())}
+    with pytest.raises(ValueError, match="shape must have 4 places, one for each column of X"):
+        xbackprop.WeightsDisplay.from_estimator(net, shape=(3, 2))
