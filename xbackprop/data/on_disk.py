@@ -114,6 +114,8 @@ def is_mapped(x: Any) -> bool:
 
 def is_on_disk(x: Any) -> bool:
     """Return whether x is a table in a file that is not to be read as a whole: `OnDisk`, HDF5's, Zarr's."""
+    if type(x) is np.ndarray:  # the usual case, which the prediction of one row asks for
+        return False
     if isinstance(x, OnDisk):
         return True
     if isinstance(x, np.ndarray | list | tuple) or is_sparse(x) or not is_host_array(x):
@@ -124,4 +126,4 @@ def is_on_disk(x: Any) -> bool:
 
 def comes_in_rows(x: Any) -> bool:
     """Return whether x is made a dense array a few rows at a time, by ``x[rows].toarray()``: sparse, or on disk."""
-    return isinstance(x, OnDisk) or is_sparse(x)
+    return type(x) is not np.ndarray and (isinstance(x, OnDisk) or is_sparse(x))
