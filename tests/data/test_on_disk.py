@@ -49,7 +49,9 @@ def equal(a, b, rtol=1e-10):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=1e-12)
 
 
-@pytest.mark.parametrize("settings", [{}, {"shuffle": False}, {"scale_inputs": True}, {"early_stopping": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"shuffle": False}, {"shuffle": "blocks"}, {"scale_inputs": True}, {"early_stopping": True}]
+)
 def test_a_file_trains_as_the_array_does(backend, settings, samples):
     X, y = samples
     file = File(X)

@@ -9,8 +9,10 @@ import pytest
 from helpers import problem, relative, weights_of
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.random import RandomState
 
 import xbackprop
+from xbackprop.training.loop import in_blocks
 from xbackprop.training.plan import Plateau
 
 tasks = pytest.mark.parametrize("task", ["classification", "regression"])
@@ -185,3 +187,19 @@ def test_a_callback_hears_of_every_epoch(backend):
     assert [epoch.number for epoch in heard] == [1, 2, 3, 4]
     assert [epoch.loss for epoch in heard] == net.loss_curve_
     assert all(epoch.samples == 12 and epoch.seconds > 0 for epoch in heard)
+
+
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(0, 9))
+def test_blocks_of_rows_follow_each_other_at_random_and_stay_together(n, size, seed):
+    order = in_blocks(RandomState(seed).permutation(n), size)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    block = order // size
+    changes = np.count_nonzero(np.diff(block))
+    assert changes == len(np.unique(block)) - 1  # each block is one run
+
+
+def test_neither_the_blocks_nor_their_rows_come_in_order():
+    orders = [in_blocks(RandomState(seed).permutation(1000), 100) for seed in range(4)]
+    firsts = {tuple((order // 100)[::100]) for order in orders}
+    assert len(firsts) == 4
+    assert all(np.corrcoef(order[:100], np.arange(100))[0, 1] < 0.5 for order in orders)

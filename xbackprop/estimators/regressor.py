@@ -59,7 +59,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         learning_rate_init: float = 0.001,
         power_t: float = 0.5,
         max_iter: int = 200,
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         random_state: Any = None,
         tol: float = 1e-4,
         verbose: bool = False,

@@ -114,7 +114,7 @@ class MLP(FittedNetwork):
         rho: float = 0.9,
         epsilon: float = 1e-8,
         init: str = "auto",
-        shuffle: bool = True,
+        shuffle: bool | str = True,
         tol: float = 1e-4,
         n_iter_no_change: float = 10,
         early_stopping: bool = False,

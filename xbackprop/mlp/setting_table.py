@@ -183,9 +183,10 @@ SETTINGS: tuple[Setting, ...] = (
             'U(±√(6/(n_in + n_out))), with 2 in place of 6 for logistic units, as scikit-learn does; "auto" suits'
             " the activation; or a name from `xbackprop.INITIALIZERS`, with zero biases."),
         defaults=dict.fromkeys(ESTIMATORS, "sklearn")),
-    Setting("shuffle", True, flag,
-        "Whether to put the samples into a new random order for each epoch. lbfgs ignores it, because it uses all"
-        " samples at once."),
+    Setting("shuffle", True, optional(flag, "blocks"),
+        "Whether to put the samples into a new random order for each epoch. \"blocks\" does so with blocks of 64 "
+        "batches of neighbouring rows, and with the rows of each, for files that are slow to read at random. lbfgs "
+        "ignores it, because it uses all samples at once."),
     Setting("tol", 1e-4, non_negative,
         "Smallest improvement of the best loss (with `early_stopping`, of the best score) that counts as "
         "progress, see `n_iter_no_change`. For lbfgs: training ends when no element of the gradient is larger.",

@@ -24,6 +24,7 @@ from xbackprop.training.plan import Plan, Progress, Stream
 from xbackprop.training.step import Step, StepNumbers, read_epoch, run_epoch
 
 SMALLEST_RATE = 1e-6  # "adaptive" ends training below this rate, as scikit-learn does
+BLOCK = 64  # the batches of a block of shuffle="blocks"
 RATE_DIVISOR = 5.0  # "adaptive" divides the rate by this
 
 
@@ -126,7 +127,7 @@ def train(
             before_shown = before if plan.ema_decay is None else kept(plan.shown(theta, state))
             restore = progress.snapshot(stream)
             whole = False
-            order = _next_order(progress, stream, n) if plan.shuffle else None
+            order = _next_order(plan, progress, stream, n) if plan.shuffle else None
             numbers = step_numbers(plan, progress, n_steps)
             theta, state, loss, finite = yield Steps(step, theta, state, plan.batch_size, order, numbers)
             if not (finite or plan.infinite_loss):
@@ -208,12 +209,20 @@ def one_by_one(step: Step, after_step: Callable[[Array], None]) -> Callable:
     return run
 
 
-def _next_order(progress: Progress, stream: Stream, n: int) -> np.ndarray:
-    """Shuffle the row order of the last epoch once more, as scikit-learn does, to reproduce its runs."""
+def _next_order(plan: Plan, progress: Progress, stream: Stream, n: int) -> np.ndarray:
+    """Shuffle the row order of the last epoch once more, as scikit-learn does, to reproduce its runs; or by blocks."""
+    if plan.shuffle == "blocks":
+        return in_blocks(stream.permutation(), plan.batch_size * BLOCK)
     if progress.row_order is None or len(progress.row_order) != n:
         progress.row_order = np.arange(n)
     progress.row_order = progress.row_order[stream.permutation()]
     return progress.row_order
+
+
+def in_blocks(permutation: np.ndarray, size: int) -> np.ndarray:
+    """Return an order of rows in which blocks of neighbours follow each other at random, and their rows within them."""
+    block = np.arange(len(permutation)) // size
+    return np.lexsort((permutation, permutation[::size][block]))
 
 
 def step_numbers(plan: Plan, progress: Progress, n_steps: int) -> Callable[[int, int, int], StepNumbers]:

@@ -44,7 +44,8 @@ class Plan:
 
     Parameters
     ----------
-    batch_size : the rows of a step. max_iter : the most epochs. shuffle : whether every epoch reorders the rows.
+    batch_size : the rows of a step. max_iter : the most epochs. shuffle : whether every epoch reorders the rows,
+        all of them or, "blocks", those of blocks and the blocks.
     tol, patience : the parameters of `Plateau`.
     adaptive : whether a plateau divides the rate by 5, until it is 1e-6, before it ends training.
     learning_rate_init, schedule, warmup : η, the factor by which it changes, and the epochs over which it rises from 0.
@@ -62,7 +63,7 @@ class Plan:
     learning_rate_init: float = 1e-3
     batch_size: int = 200
     max_iter: int = 200
-    shuffle: bool = True
+    shuffle: bool | str = True
     tol: float = 1e-4
     patience: float = 10
     adaptive: bool = False
