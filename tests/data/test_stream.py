@@ -129,3 +129,11 @@ def test_what_is_wrong_with_a_stream_is_said_with_its_place(chunks, why):
 def test_streams_and_what_they_cannot_train():
     with pytest.raises(ValueError, match=r"MLP\.fit_stream: a stream trains one network, got n_networks=3"):
         xbackprop.MLP((5,), n_networks=3).fit_stream(cut(X, Y, []))
+
+
+def test_predictions_come_chunk_by_chunk():
+    net = xbackprop.MLP((5,), random_state=0).initialize(X, Y)
+    found = list(net.predict_stream(cut(X, Y, [10, 33])))
+    assert [len(part) for part in found] == [10, 23, 37]
+    np.testing.assert_array_equal(np.concatenate(found), net.predict(X))
+    np.testing.assert_array_equal(next(net.predict_stream(lambda: [X])), net.predict(X))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -30,6 +30,14 @@ class FittedNetwork(Derivatives, Exports):
         device of X; labels that are text come as a NumPy array.
         """
         return prediction.predict("MLP.predict", self.models_("MLP.predict"), X, return_std=return_std)
+
+    def predict_stream(self, chunks: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+        """Yield what `predict` gives for each chunk of a table that comes in chunks.
+
+        chunks : a function that returns an iterable of X, or of (X, y, …), of which X alone is used, as for `fit_stream`.
+        """
+        for chunk in chunks():
+            yield self.predict(chunk[0] if isinstance(chunk, tuple) else chunk)
 
     def disagreement(self, X: Any) -> Array:
         """Return 1/M Σ_m KL(p_m ‖ p̄) (n_samples,) of the M networks of a classification, in nats, p̄ their mean.
