@@ -34,7 +34,7 @@ class FittedNetwork(Derivatives, Exports):
     def predict_stream(self, chunks: Callable[[], Iterable[Any]]) -> Iterator[Any]:
         """Yield what `predict` gives for each chunk of a table that comes in chunks.
 
-        chunks : a function that returns an iterable of X, or of (X, y, …), of which X alone is used, as for `fit_stream`.
+        chunks : a function that returns an iterable of X, or, as for `fit_stream`, of (X, y, …), of which X is used.
         """
         for chunk in chunks():
             yield self.predict(chunk[0] if isinstance(chunk, tuple) else chunk)
