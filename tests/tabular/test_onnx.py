@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import xbackprop
-from xbackprop.export.onnx_graph import Graph
 from xbackprop.export.onnx_network import run
 from xbackprop.tabular import TableEncoder, onnx_inputs
-from xbackprop.tabular.onnx_encoder import DTYPES, NO_DATE, encoded
+from xbackprop.tabular.onnx_encoder import NO_DATE
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 N = 240
@@ -46,28 +45,16 @@ STRANGE = {
 }  # fmt: skip
 
 
-def graph_of(encoder):
-    graph = Graph("test", "float64")
-    value = encoded(graph, encoder.blocks_)
-    used = {block.column: (DTYPES[block.kind], ["n", 1]) for block in encoder.blocks_}
-    width = sum(len(block.code.names) for block in encoder.blocks_)
-    return graph.model(used, {"h": (value, "float64", ["n", width])}, {})
-
-
-def inputs_for(encoder, X):
-    return onnx_inputs(type("Model", (), {"groups_": [(encoder, [])]}), X)
-
-
 @pytest.mark.parametrize("bins", ["none", "quantile", "tree"])
 def test_the_encoding_is_that_of_the_encoder_down_to_strange_cells(bins):
     rng = np.random.default_rng(0)
     X, y = table(rng), rng.integers(0, 3, N)
     encoder = TableEncoder(bins=bins, max_levels=20, min_frequency=2, task="classification").fit(X, y)
-    model = graph_of(encoder)
+    model = encoder.to_onnx(example=X)
     assert {block.kind for block in encoder.blocks_} == {"number", "category", "date"}
     assert any(block.part.startswith("since") for block in encoder.blocks_)
     for rows in (X, table(np.random.default_rng(1)), STRANGE):
-        found = run(model, inputs_for(encoder, rows))["h"]
+        found = run(model, onnx_inputs(encoder, rows))["encoded"]
         np.testing.assert_allclose(found, encoder.transform(rows), rtol=1e-6, atol=1e-6)
 
 
@@ -76,7 +63,9 @@ def test_calendars_agree_on_every_day_of_four_centuries():
     X = {"day": days}
     encoder = TableEncoder(bins="none").fit(X)
     assert {block.part for block in encoder.blocks_} == {"elapsed", "year", "month", "day", "weekday"}
-    np.testing.assert_allclose(run(graph_of(encoder), inputs_for(encoder, X))["h"], encoder.transform(X), atol=1e-6)
+    np.testing.assert_allclose(
+        run(encoder.to_onnx(), onnx_inputs(encoder, X))["encoded"], encoder.transform(X), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("labels", ["text", "numbers"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from typing import Any, Self
 
 import numpy as np
@@ -143,6 +144,17 @@ class TableEncoder(TransformerMixin, BaseEstimator):
                 found[block.column] = np.sum(gradient[:, start:end] * slopes, axis=1)
             start = end
         return found
+
+    def to_onnx(self, path: str | PathLike[str] | None = None, *, example: Any = None) -> Any:
+        """Return the encoding as an ONNX model with the output `encoded` (n, width), and write it to `path`.
+
+        The inputs are those of `BaseTabular.to_onnx`, a column each; `onnx_inputs(encoder, X)` makes them of a table.
+        example : rows of a table, on which the model is run and held to `transform`.
+        """
+        from xbackprop.tabular.onnx_model import export_encoder  # which knows the models too
+
+        check_is_fitted(self)
+        return export_encoder(f"{type(self).__name__}.to_onnx", self, path, example)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:  # noqa: ARG002, the table has its own
         """Return the names of the columns of the result: the column's name, and its bin, level or part."""

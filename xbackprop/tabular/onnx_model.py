@@ -12,6 +12,7 @@ from xbackprop.export.onnx_graph import Graph
 from xbackprop.mlp.exports import portable
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.columns import Table, convert
+from xbackprop.tabular.encoder import TableEncoder
 from xbackprop.tabular.onnx_encoder import DTYPES, NO_DATE, encoded
 from xbackprop.tabular.reading import read_table
 
@@ -42,16 +43,29 @@ def export(where: str, model: BaseTabular, path: str | PathLike[str] | None, dty
     return onnx.finish(where, made, path, "float32", deepest, given, expected)
 
 
-def onnx_inputs(model: BaseTabular, X: Any) -> dict[str, np.ndarray]:
+def export_encoder(where: str, encoder: TableEncoder, path: str | PathLike[str] | None, example: Any) -> Any:
+    """Return the ONNX model of an encoder alone, whose output is `encoded`, and write it where a path is given."""
+    graph = Graph(where, "float32")
+    value, width = encoded(graph, encoder.blocks_), len(encoder.get_feature_names_out())
+    inputs = {name: (DTYPES[kind], ["n", 1]) for name, kind in _columns(encoder).items()}
+    about = {"feature_names": encoder.get_feature_names_out().tolist()}
+    made = graph.model(inputs, {"encoded": (value, "float32", ["n", width])}, about)
+    given, expected = None, {}
+    if example is not None:
+        given, expected = onnx_inputs(encoder, example), {"encoded": encoder.transform(example)}
+    return onnx.finish(where, made, path, "float32", 1, given, expected)
+
+
+def onnx_inputs(model: BaseTabular | TableEncoder, X: Any) -> dict[str, np.ndarray]:
     """Return the columns of a table as the inputs (n, 1) of the ONNX model that `to_onnx` makes."""
     table = read_table("onnx_inputs", X)
     return {name: _input(table, name, kind)[:, None] for name, kind in _columns(model).items()}
 
 
-def _columns(model: BaseTabular) -> dict[str, str]:
-    """Return the kinds of the columns that the networks use, by name."""
+def _columns(model: BaseTabular | TableEncoder) -> dict[str, str]:
+    """Return the kinds of the columns that are used, by name."""
     used: dict[str, str] = {}
-    for encoder, _ in model.groups_:
+    for encoder in [model] if isinstance(model, TableEncoder) else [encoder for encoder, _ in model.groups_]:
         used |= {block.column: block.kind for block in encoder.blocks_}
         used |= {b.part.removeprefix("since "): "date" for b in encoder.blocks_ if b.part.startswith("since ")}
     return used
