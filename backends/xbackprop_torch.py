@@ -219,6 +219,10 @@ class TorchBackend(Backend):
         # must: torch would return memory that is yet to be filled.
         return x.detach().to(self.device, torch_dtype, non_blocking=x.device.type == "cpu")
 
+    def stage(self, x: np.ndarray) -> Any:
+        """Return `x` in pinned memory for a GPU, which copies it while the host goes on; torch keeps it until then."""
+        return torch.from_numpy(x).pin_memory() if self.device.type == "cuda" else x
+
     def to_host(self, x: Array) -> np.ndarray:
         """Return `x` as a NumPy array. Waits for the device."""
         return x.detach().cpu().numpy()

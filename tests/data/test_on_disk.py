@@ -193,3 +193,17 @@ def test_a_file_larger_than_the_memory_that_it_may_take(tmp_path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 80.0  # MB: a quarter of what is scaled
+
+
+def test_the_next_batch_is_handed_over_as_the_backend_wants_it(samples, backend):
+    handed = []
+
+    class Staging(type(backend)):
+        def stage(self, x):
+            handed.append(type(x))
+            return super().stage(x)
+
+    staging = Staging.__new__(Staging)
+    vars(staging).update(vars(backend))
+    equal(trained(File(samples[0]), samples[1], backend=staging), trained(*samples, backend=backend))
+    assert handed == [np.ndarray] * 4 * -(-N // 16)

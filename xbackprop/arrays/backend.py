@@ -44,6 +44,7 @@ class Backend:
     | `bind` | in every step | return the function that this backend runs |
     | `threads` | around `fit`, where threads are limited | limit the library's threads |
     | `threads_for` | before `fit`, where the user sets no limit | say how many threads suit the steps |
+    | `stage` | for each batch of a file | put it into memory from which the device can take it by itself |
     | `together` | by `fit_many` | say whether networks train in a stack, on threads or in processes |
     | `devices` | by ``xbackprop devices`` and by messages | list the names that `device` may have |
 
@@ -171,6 +172,10 @@ class Backend:
     def reads(self, x: Array) -> bool:
         """Return whether arrays of this backend can be `x`, an array of NumPy, itself, and not a copy of it."""
         return self.library == "numpy" and isinstance(x, np.ndarray) and x.dtype.isnative
+
+    def stage(self, x: np.ndarray) -> Any:
+        """Return `x` as it is best handed to `asarray`; called in the thread that reads the next batch of a file."""
+        return x
 
     def not_compiled(self, step: Callable) -> str:  # noqa: ARG002, here none is
         """Return the reason why this step is not compiled, of a backend that compiles others; else ""."""

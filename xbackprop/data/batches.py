@@ -38,7 +38,7 @@ def batch_groups(
     n = X.shape[0] if order is None else order.shape[-1]
     if comes_in_rows(X):
         chosen = [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
-        for rows, x in read_ahead(X, [part if order is None else order[part] for part in chosen]):
+        for rows, x in read_ahead(backend, X, [part if order is None else order[part] for part in chosen]):
             y, weight = _take(backend, samples[1:], rows if order is None else backend.asarray(rows))
             yield (backend.asarray(x), y, weight), [slice(None)], [y.shape[0]]
         return
@@ -49,17 +49,21 @@ def batch_groups(
         yield samples, rows, [size] * len(starts)
 
 
-def read_ahead(X: Any, parts: Sequence[Any]) -> Iterator[tuple[Any, np.ndarray]]:
+def read_ahead(backend: Backend, X: Any, parts: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Yield each of these rows and what they hold; of a file the next ones are read while those before are used."""
     if is_sparse(X):
         yield from ((rows, X[rows].toarray()) for rows in parts)
         return
+
+    def read(rows: Any) -> Any:
+        return backend.stage(X[rows].toarray())
+
     with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(X[parts[0]].toarray)
+        coming = reader.submit(read, parts[0])
         for rows, following in zip_longest(parts, parts[1:]):
             x = coming.result()
             if following is not None:
-                coming = reader.submit(X[following].toarray)
+                coming = reader.submit(read, following)
             yield rows, x
 
 
