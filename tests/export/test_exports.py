@@ -221,7 +221,8 @@ def torch_cases():
         "ends with the activation 'relu'": nn.Sequential(linear, nn.ReLU()),
         r"module\[1\] has negative_slope=0.2": nn.Sequential(linear, nn.LeakyReLU(0.2), nn.Linear(5, 2)),
         "has no Linear layer": nn.Sequential(nn.Dropout(0.0)),
-        r"module\[0\] drops inputs": nn.Sequential(nn.Dropout(0.5), linear),
+        r"module\[0\] is Dropout": nn.Sequential(nn.Dropout(0.5), linear),
+        "ends with Dropout": nn.Sequential(linear, nn.Dropout(0.5)),
         "module is GRU": nn.GRU(3, 3),
         "must be float32 or float64, got float16": nn.Sequential(nn.Linear(2, 2, dtype=torch.float16)),
     }  # fmt: skip
@@ -240,6 +241,7 @@ def test_a_torch_module_can_be_trained_on():
     module = nn.Sequential(nn.Linear(4, 6, bias=False), nn.SiLU(), nn.Dropout(0.1), nn.Linear(6, 3))
     net = xbackprop.MLP.from_torch(module, classes=["ash", "elm", "oak"])
     assert net.task == "classification"
+    assert net.dropout == (0.1,)
     net.max_iter, net.warm_start = 2, True
     with pytest.warns(xbackprop.ConvergenceWarning):
         net.fit(X.astype("float32"), y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,16 @@ def _in_units(net: Portable, network: Network, output: bool) -> tuple[np.ndarray
     return (W * deviation).astype(W.dtype), (b * deviation + mean).astype(b.dtype)
 
 
+@dataclass
+class _Layer:
+    """A layer as it is read: W, b, and the activation and the dropout that follow it."""
+
+    W: np.ndarray
+    b: np.ndarray
+    activation: str = ""
+    rate: float = 0.0
+
+
 def from_torch(where: str, module: Any) -> tuple[Network, str, str]:
     """Read a torch module: the network, its output function ("linear" for logits), and its dtype.
 
@@ -94,57 +105,51 @@ def from_torch(where: str, module: Any) -> tuple[Network, str, str]:
     ------
     ExportError : for a module that is no multi-layer perceptron; it names the layer.
     """
-    torch = needed(where, "torch")
-    nn = torch.nn
-    found = list(_flat(nn, module, "module"))
-    layers: list[tuple[np.ndarray, np.ndarray]] = []
-    names: list[str] = []  # of the activation after each layer
-    rates: list[float] = []
-    output = "linear"
-    by_class = {getattr(nn, kind): name for name, (kind, _) in MODULES.items()}
-    for i, (place, one) in enumerate(found):
-        if type(one) is nn.Linear:
-            bias = torch.zeros(one.out_features) if one.bias is None else one.bias
-            if layers and layers[-1][0].shape[1] != one.in_features:
-                raise ExportError(
-                    f"{where}: {place} takes {one.in_features} inputs, and the layer before it gives "
-                    f"{layers[-1][0].shape[1]}"
-                )
-            if len(layers) > len(names):
-                names.append("identity")
-                rates.append(0.0)
-            W, b = (a.detach().cpu().numpy().copy() for a in (one.weight, bias))
-            layers.append((np.ascontiguousarray(W.T), b.astype(W.dtype)))
-        elif type(one) in (nn.Dropout, nn.Identity):
-            rate = getattr(one, "p", 0.0)
-            if rate and (not layers or i == len(found) - 1):
-                raise ExportError(f"{where}: {place} drops inputs or outputs; dropout is for hidden layers")
-            if rate:
-                if len(layers) > len(names):
-                    names.append("identity")
-                    rates.append(0.0)
-                rates[-1] = 1.0 - (1.0 - rates[-1]) * (1.0 - rate)
-        elif i == len(found) - 1 and type(one) in (nn.Softmax, nn.Sigmoid):
-            output = "softmax" if type(one) is nn.Softmax else "logistic"
-        elif type(one) in by_class and len(layers) == len(names) + 1:
-            names.append(_checked(where, place, one, by_class[type(one)]))
-            rates.append(0.0)
+    nn = needed(where, "torch").nn
+    parts, output = list(_flat(nn, module, "module")), "linear"
+    if parts and type(parts[-1][1]) in (nn.Softmax, nn.Sigmoid):
+        output = "softmax" if type(parts.pop()[1]) is nn.Softmax else "logistic"
+    by_class = {getattr(nn, kind): name for name, (kind, _) in MODULES.items() if name != "identity"}
+    layers: list[_Layer] = []
+    for place, one in parts:
+        kind = type(one)
+        if kind is nn.Linear:
+            layers.append(_read(where, place, one, layers))
+        elif (kind is nn.Dropout and one.p == 0.0) or kind is nn.Identity:
+            continue
+        elif kind is nn.Dropout and layers:
+            before = layers[-1].rate
+            layers[-1].rate = 1.0 - (1.0 - before) * (1.0 - one.p) if before else one.p
+        elif kind in by_class and layers and not layers[-1].activation and not layers[-1].rate:
+            layers[-1].activation = _checked(where, place, one, by_class[kind])
         else:
             raise ExportError(
-                f"{where}: {place} is {type(one).__name__}, which no multi-layer perceptron has there; expected "
-                f"Linear, one activation ({', '.join(kind for kind, _ in MODULES.values())}) after each, and Dropout"
+                f"{where}: {place} is {kind.__name__}, which no multi-layer perceptron has there; expected Linear, one "
+                f"activation ({', '.join(kind for kind, _ in MODULES.values())}) after each, and Dropout after that"
             )
     if not layers:
         raise ExportError(f"{where}: the module has no Linear layer")
-    if len(names) == len(layers):
-        raise ExportError(
-            f"{where}: the module ends with the activation {names[-1]!r}; expected logits, Softmax or Sigmoid"
-        )
-    dtype = str(layers[0][0].dtype)
+    *hidden, last = layers
+    if last.activation or last.rate:
+        what = f"the activation {last.activation!r}" if last.activation else "Dropout"
+        raise ExportError(f"{where}: the module ends with {what}; expected logits, Softmax or Sigmoid")
+    dtype = str(last.W.dtype)
     if dtype not in ("float32", "float64"):
         raise ExportError(f"{where}: the module must be float32 or float64, got {dtype}")
-    dropout = tuple(rates) if any(rates) else ()
-    return Network(layers, tuple(ACTIVATIONS[name] for name in names), dropout), output, dtype
+    rates = tuple(layer.rate for layer in hidden)
+    activations = tuple(ACTIVATIONS[layer.activation or "identity"] for layer in hidden)
+    return Network([(layer.W, layer.b) for layer in layers], activations, rates if any(rates) else ()), output, dtype
+
+
+def _read(where: str, place: str, linear: Any, below: list[_Layer]) -> _Layer:
+    """Return a Linear layer as ours; ExportError where the layer below gives another number of outputs."""
+    W = np.ascontiguousarray(linear.weight.detach().cpu().numpy().T)
+    if below and below[-1].W.shape[1] != W.shape[0]:
+        raise ExportError(
+            f"{where}: {place} takes {W.shape[0]} inputs, and the layer before it gives {below[-1].W.shape[1]}"
+        )
+    b = np.zeros(W.shape[1], W.dtype) if linear.bias is None else linear.bias.detach().cpu().numpy().copy()
+    return _Layer(W, b)
 
 
 def _flat(nn: Any, module: Any, place: str) -> Iterator[tuple[str, Any]]:
