@@ -299,3 +299,25 @@ def test_joblib_may_send_networks_elsewhere():
         quiet(fit_many, nets, X, y)
     for net, other in zip(nets, alone, strict=True):
         assert_equal(net, quiet(other.fit, X, y))
+
+
+def test_a_cluster_that_names_no_number_of_jobs_is_asked_for_it():
+    """So do Dask's and Ray's backends of joblib; here one of threads stands in for them."""
+    joblib = pytest.importorskip("joblib", reason="clusters take part through joblib")
+    from joblib._parallel_backends import ThreadingBackend
+
+    asked = []
+
+    class Cluster(ThreadingBackend):
+        def effective_n_jobs(self, n_jobs):
+            asked.append(n_jobs)
+            return 2 if n_jobs == -1 else super().effective_n_jobs(n_jobs)
+
+    joblib.register_parallel_backend("a_cluster", Cluster)
+    X, y = problem("classification", n=40)
+    nets, alone = ([make("numpy", random_state=s) for s in range(4)] for _ in range(2))
+    with joblib.parallel_config("a_cluster"):
+        quiet(fit_many, nets, X, y)
+    assert -1 in asked
+    for net, other in zip(nets, alone, strict=True):
+        assert_equal(net, quiet(other.fit, X, y))

@@ -166,7 +166,8 @@ def _jobs() -> tuple[int, bool]:
         return 1, False
     backend, jobs = get_active_backend()
     asked = jobs not in (None, 1) or type(backend).__name__ != "LokyBackend"
-    return jobs if asked else CORES, asked
+    # Dask and Ray name no number: as many as their cluster has
+    return (backend.effective_n_jobs(-1 if jobs is None else jobs) if asked else CORES), asked
 
 
 def _chunks(tasks: Sequence[Task], jobs: int) -> list[list[Task]]:
