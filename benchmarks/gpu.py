@@ -107,9 +107,11 @@ def table(
     names = [name for name, turns in found.items() if any(k == most for _, k in turns[0])]
     lines = [f"| {head} | {' | '.join([*names, *ratios])} |", "|---" * (2 + len(names) + len(ratios)) + "|"]
     for case, title in rows.items():
-        of = {name: [turn[case] for turn in found.get(name, []) if case in turn] for name in contenders("")}
-        cells = [f"{median(of[name]) * 1e6:,.{1 if case[1] > 1 else 0}f}" if of[name] else "" for name in names]
-        cells += [f"{ratio(of[slow], of[fast]):.2f}" if of[slow] and of[fast] else "" for slow, fast in ratios.values()]
+        of = {name: [turn[case] for turn in turns] for name, turns in found.items() if case in turns[0]}
+        cells = [f"{median(of[name]) * 1e6:,.{1 if case[1] > 1 else 0}f}" if name in of else "" for name in names]
+        cells += [
+            f"{ratio(of[slow], of[fast]):.2f}" if slow in of and fast in of else "" for slow, fast in ratios.values()
+        ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+
+from xbackprop.errors import BackendError
 
 
 def integer(where: str, name: str, value: Any, at_least: int) -> int:
@@ -69,6 +72,15 @@ def layer_sizes(where: str, name: str, value: Any, at_least: int = 0) -> tuple[i
     if len(sizes) < at_least:
         raise ValueError(f"{where}: {name} must be at least {at_least} whole numbers, got {value!r}")
     return sizes
+
+
+def needed(where: str, module: str, package: str | None = None) -> Any:
+    """Import a module of another package, or raise BackendError, an ImportError that says what to install."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = package or module.split(".")[0]
+        raise BackendError(f"{where} needs {name}, which is not installed: pip install {name}") from error
 
 
 def dtype_of(where: str, dtype: Any) -> str:

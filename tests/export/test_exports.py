@@ -306,7 +306,7 @@ def test_onnx_in_the_other_precision(dtype):
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
-    from xbackprop.export import portable as module
+    from xbackprop import validation as module
 
     net, _ = trained("classes")
     monkeypatch.setattr(module, "import_module", lambda name: (_ for _ in ()).throw(ImportError(name)))

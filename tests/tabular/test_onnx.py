@@ -90,6 +90,10 @@ def test_a_regressor(outputs, tmp_path):
     y = y[:, 0] if outputs == 1 else y
     model = xbackprop.TabularRegressor(preset="fast", n_networks=2, max_iter=5, random_state=0).fit(X, y)
     model.to_onnx(tmp_path / "model.onnx", example=X)
+    with pytest.raises(
+        ValueError, match=r"TabularRegressor\.to_onnx: dtype must be 'float32' or 'float64', got 'int8'"
+    ):
+        model.to_onnx(dtype="int8")
     found = run(onnx.load(tmp_path / "model.onnx"), onnx_inputs(model, X))["values"]
     expected = model.predict(X)
     assert found.shape == expected.shape

@@ -117,7 +117,7 @@ def test_scipy_s_functions():
 
 
 def test_options_and_missing_libraries(monkeypatch):
-    from xbackprop.verification import check_foreign
+    from xbackprop import validation
 
     torch, Product = torch_functions()
     with pytest.raises(ValueError, match="check_torch: vectorized is of check_gradient alone"):
@@ -128,6 +128,6 @@ def test_options_and_missing_libraries(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(check_foreign, "import_module", missing)
+    monkeypatch.setattr(validation, "import_module", missing)
     with pytest.raises(xbackprop.BackendError, match="check_jax needs jax, which is not installed: pip install jax"):
         check_jax(np.sin, np.ones(1))

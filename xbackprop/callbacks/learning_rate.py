@@ -47,15 +47,20 @@ class LearningRates(NamedTuple):
 
 
 class _Enough(Exception):
-    """The loss has become large."""
+    """The losses have said what they can say."""
 
 
 class _Recorder(Callback):
-    """Notes the loss of each step, and ends training when it has become large."""
+    """Notes the losses of the first steps, and ends training after these, or when the loss has become large."""
 
-    def __init__(self) -> None:
+    def __init__(self, steps: int) -> None:
+        self.steps, self.per_epoch = steps, 1
         self.losses: list[float] = []
         self._mean, self._best = 0.0, math.inf
+
+    def on_train_begin(self, fit: Fit) -> None:
+        """Note the steps of an epoch."""
+        self.per_epoch = -(-fit.n_samples // fit.batch_size)
 
     def on_batch_end(self, fit: Fit, batch: Batch) -> None:  # type: ignore[override]
         """Take the loss into the running mean, without the bias of its start."""
@@ -63,7 +68,7 @@ class _Recorder(Callback):
         loss = self._mean / (1.0 - SMOOTHING ** (len(self.losses) + 1))
         self._best = min(self._best, loss)
         self.losses.append(loss)
-        if not loss <= WORSE * abs(self._best):
+        if len(self.losses) == self.steps or not loss <= WORSE * abs(self._best):
             raise _Enough
 
 
@@ -95,15 +100,15 @@ def find_learning_rate(
     integer(where, "steps", steps, 10)
     if net.solver == "lbfgs":
         raise ValueError(f"{where}: solver 'lbfgs' takes no steps with a rate; choose another solver")
-    n = X.shape[0] if hasattr(X, "shape") else len(X)
-    size = min(200, n) if net.batch_size == "auto" else min(int(net.batch_size), n)
-    epochs = -(-steps // -(-n // size))
-    per_epoch = -(-n // size)
-    trial, recorder = copy.copy(net), _Recorder()
+    trial, recorder = copy.copy(net), _Recorder(steps)
+
+    def growth(epoch: float, _: int) -> float:
+        return float((highest / lowest) ** (epoch * recorder.per_epoch / (steps - 1)))
+
     settings = {
-        "learning_rate_init": lowest, "max_iter": epochs, "tol": 0.0, "n_iter_no_change": epochs + 1,
-        "early_stopping": False, "n_networks": 1, "warm_start": False, "checkpoint": None, "warmup": 0.0,
-        "verbose": False, "learning_rate": lambda epoch, _: (highest / lowest) ** (epoch * per_epoch / (steps - 1)),
+        "learning_rate_init": lowest, "learning_rate": growth, "max_iter": steps, "tol": 0.0,
+        "n_iter_no_change": steps + 1, "early_stopping": False, "n_networks": 1, "warm_start": False,
+        "checkpoint": None, "warmup": 0.0, "verbose": False,
     }  # fmt: skip
     for name, value in settings.items():
         setattr(trial, name, value)
@@ -111,7 +116,7 @@ def find_learning_rate(
         warnings.simplefilter("ignore", ConvergenceWarning)
         with suppress(_Enough, DivergenceError):
             trial.fit(X, y, sample_weight, callbacks=[recorder])
-    losses = np.array(recorder.losses[:steps])
+    losses = np.array(recorder.losses)
     rates = lowest * (highest / lowest) ** (np.arange(len(losses)) / (steps - 1))
     return LearningRates(rates, losses, float(rates[_steepest(losses, np.log(rates))]))
 

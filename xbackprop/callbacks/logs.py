@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from xbackprop.callbacks.protocol import Callback, Fit
 from xbackprop.training.loop import Epoch
+from xbackprop.validation import needed
 
 FIELDS = ("epoch", "loss", "score", "samples", "seconds")
 
@@ -78,13 +79,7 @@ class TensorBoardLog(Callback):
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
-        try:
-            import tensorboardX
-        except ImportError as error:
-            raise ImportError(
-                "TensorBoardLog needs tensorboardX, which is not installed: pip install tensorboardX"
-            ) from error
-        self.folder, self._open = Path(folder), tensorboardX.SummaryWriter
+        self.folder, self._open = Path(folder), needed("TensorBoardLog", "tensorboardX").SummaryWriter
         self._writer: Any = None
 
     def on_train_begin(self, fit: Fit) -> None:

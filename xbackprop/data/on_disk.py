@@ -47,10 +47,10 @@ class OnDisk:
 
     def __getitem__(self, rows: Any) -> OnDisk:
         """Return some of the rows, by a slice or their numbers, without reading them."""
-        if isinstance(rows, slice) and self.numbers is None:
-            numbers = np.arange(*rows.indices(self.source.shape[0]))
+        if self.numbers is not None:
+            numbers = self.numbers[rows]
         else:
-            numbers = (np.arange(self.source.shape[0]) if self.numbers is None else self.numbers)[rows]
+            numbers = np.arange(*rows.indices(self.source.shape[0])) if isinstance(rows, slice) else np.asarray(rows)
         return OnDisk(self.where, self.source, numbers, self._dtype, self._scaling)
 
     def toarray(self) -> np.ndarray:
@@ -122,6 +122,11 @@ def is_on_disk(x: Any) -> bool:
         return False
     kinds = getattr(getattr(x, "dtype", None), "kind", "")
     return len(getattr(x, "shape", ())) == 2 and kinds in tuple("biuf") and hasattr(x, "__getitem__")
+
+
+def is_in_memory(x: Any) -> bool:
+    """Return whether NumPy can read x directly, and all of it is in memory, or mapped into it."""
+    return is_host_array(x) and not is_on_disk(x)
 
 
 def comes_in_rows(x: Any) -> bool:

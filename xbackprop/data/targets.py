@@ -108,6 +108,10 @@ class Targets(NamedTuple):
             return yes
         return yes[:, 0] if self._two else xp.zeros_like(yes[:, 0])
 
+    def class_numbers(self, xp: Namespace, y: Array) -> Array:
+        """Return the number of the class (n,) of rows of targets, the most probable one of soft ones."""
+        return xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
+
     def probabilities(self, xp: Namespace, z: Array, loss: Loss) -> Array:
         """Return probabilities (n, K): of the classes, or for a multilabel target that each label is 1."""
         if self.kind != "binary":
@@ -135,9 +139,7 @@ class Targets(NamedTuple):
         if self.kind == "multilabel":
             correct = xp.all((decided > 0) == (y > 0.5), axis=-1)
         else:
-            correct = decided == (
-                xp.argmax(y, axis=-1) if self.kind == "classes" else xp.astype(y[:, 0] > 0.5, xp.int64)
-            )
+            correct = decided == self.class_numbers(xp, y)
         return accuracy(backend.to_host(correct), None if weight is None else backend.to_host(weight))
 
 

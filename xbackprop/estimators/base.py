@@ -23,7 +23,7 @@ from xbackprop.arrays.discovery import library_of, on_host
 from xbackprop.callbacks.protocol import Callback
 from xbackprop.data import tables
 from xbackprop.data.dataset import Data, pick
-from xbackprop.data.on_disk import is_on_disk
+from xbackprop.data.on_disk import is_in_memory
 from xbackprop.estimators.conversion import FromScikitLearn
 from xbackprop.estimators.fitted import FittedEstimator, gaps_of, has_settled_on_numbers, one_axis, print_epoch
 from xbackprop.estimators.their_callbacks import CallbackSupportMixin, TheirCallbacks, managed
@@ -264,7 +264,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
             "split": self._split(X, y) if stopping else None,
             "score": done._score(given, X, y) if stopping else None,
             "callback": print_epoch if callback is None and self.verbose else callback,
-            "known_finite": is_host_array(X) and not is_on_disk(X) and not get_config()["assume_finite"],
+            "known_finite": is_in_memory(X) and not get_config()["assume_finite"],
             "network": lambda model: _published(done, hold(given, model), library_of(X)),
         }  # fmt: skip
 
@@ -317,7 +317,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
 
     def _validated(self, X: Any, y: Any, sample_weight: Any, reset: bool, stacklevel: int) -> tuple[Any, Any, Any]:
         """Check X, y and weights: on the host by scikit-learn's functions, on a device by xbackprop's; return them."""
-        if is_host_array(X) and not is_on_disk(X):
+        if is_in_memory(X):
             regression = self._task == "regression"
             gaps = gaps_of(y) if regression else None
             X, y = validate_data(
@@ -379,8 +379,7 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
             X_held_out, y_held_out = pick(X, rows), pick(y, rows)
 
             def score_of(model: Model, held_out: Data) -> float:
-                shown = _twin(self)
-                shown._publish(hold(given, model), library_of(X))
+                shown = _published(self, hold(given, model), library_of(X))
                 with warnings.catch_warnings():
                     warnings.filterwarnings("ignore", "X does not have valid feature names")  # X has none
                     return scorer(shown, X_held_out, y_held_out)

@@ -12,9 +12,9 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from xbackprop.arrays.backend import Array, is_host_array, is_sparse
+from xbackprop.arrays.backend import Array, is_sparse
 from xbackprop.arrays.discovery import library_of
-from xbackprop.data.on_disk import is_on_disk
+from xbackprop.data.on_disk import is_in_memory
 from xbackprop.mlp import prediction
 from xbackprop.mlp.exports import Exports
 from xbackprop.mlp.mlp import MLP
@@ -124,7 +124,7 @@ class FittedEstimator(Exports, BaseEstimator):
                 f"Inputs passed to {name}.{method}() must use the same namespace and the same device as "
                 f"those passed to fit(): {self._library}, got {library_of(X)}"
             )
-        host = is_host_array(X) and not is_on_disk(X)
+        host = is_in_memory(X)
         if host and not self._is_plain(X):
             X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=(np.float64, np.float32), reset=False)
         return function(name, self.network_.models_(name), X, known_finite=host, **options)

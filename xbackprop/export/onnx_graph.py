@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.export.portable import needed
+from xbackprop.validation import needed
 from xbackprop.version import __version__
 
 #: Of the operators and of the file's format: what the runtimes of 2024 and later read.

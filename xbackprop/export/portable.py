@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,6 +64,14 @@ class Portable(NamedTuple):
             )
         return OUTPUTS[self.loss.output]
 
+    def last_in_units(self, network: Network) -> tuple[np.ndarray, np.ndarray]:
+        """Return the last layer of a network, with the scale of the target undone in it: y = μ + σ (h W + b)."""
+        W, b = network.layers[-1]
+        if self.targets.scaling is None:
+            return W, b
+        mean, deviation = self.targets.scaling
+        return (W * deviation).astype(W.dtype), (b * deviation + mean).astype(b.dtype)
+
     def only(self, what: str) -> Network:
         """Return the one network; ExportError where there are several."""
         if len(self.networks) > 1:
@@ -83,12 +90,3 @@ def name_of(where: str, activation: Activation, what: str) -> str:
             f"can, if it is made of functions of the array API"
         )
     return activation.name
-
-
-def needed(where: str, module: str, package: str | None = None) -> Any:
-    """Import a module that an export needs; an ImportError says what to install."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        name = package or module.split(".")[0]
-        raise ImportError(f"{where} needs {name}, which is not installed: pip install {name}") from error

@@ -92,7 +92,8 @@ def to_python(net: Portable, path: str | PathLike[str] | None, embed: bool) -> s
     }
     arrays |= {} if net.inputs is None else {"mean": net.inputs.mean, "deviation": net.inputs.deviation}
     if net.targets.scaling is not None:
-        arrays |= {"y_mean": net.targets.scaling.mean, "y_deviation": net.targets.scaling.deviation}
+        mean, deviation = (a.astype(net.dtype) for a in net.targets.scaling)
+        arrays |= {"y_mean": mean, "y_deviation": deviation}
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]
     place = None if path is None else Path(path)
@@ -141,8 +142,7 @@ def _inputs(net: Portable) -> str:
 def _predict(net: Portable) -> str:
     targets = net.targets
     if targets.kind == "numbers":
-        undone = "h" if targets.scaling is None else 'WEIGHTS["y_mean"].astype(h.dtype) + WEIGHTS["y_deviation"].astype'
-        undone = undone if targets.scaling is None else f"{undone}(h.dtype) * h"
+        undone = "h" if targets.scaling is None else 'WEIGHTS["y_mean"] + WEIGHTS["y_deviation"] * h'
         column, shape = ("[:, 0]", "(n,)") if targets.vector else ("", f"(n, {targets.n_outputs})")
         return NUMBERS.format(undone=f"({undone})" if column else undone, column=column, shape=shape)
     if targets.kind == "multilabel":

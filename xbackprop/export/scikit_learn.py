@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from xbackprop.errors import ExportError
-from xbackprop.export.portable import Portable, name_of, needed
+from xbackprop.export.portable import Network, Portable, name_of
+from xbackprop.validation import needed
 
 ACTIVATIONS = ("identity", "logistic", "tanh", "relu")
 SOLVERS = ("lbfgs", "sgd", "adam")
@@ -28,7 +29,7 @@ def to_sklearn(net: Portable, settings: Mapping[str, Any], losses: Sequence[floa
     neural = needed(net.where, "sklearn.neural_network", "scikit-learn")
     network = net.only("scikit-learn's estimator")
     activation = _activation(net, [name_of(net.where, f, "scikit-learn") for f in network.activations])
-    layers, out = _output(net, network.layers)
+    layers, out = _output(net, network)
     classifier = net.targets.kind != "numbers"
     kept = {name: settings[name] for name in SHARED if name in settings}
     kind = neural.MLPClassifier if classifier else neural.MLPRegressor
@@ -64,13 +65,13 @@ def _activation(net: Portable, names: Sequence[str]) -> str:
     return names[0] if names else "identity"
 
 
-def _output(net: Portable, layers: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[Any], str]:
+def _output(net: Portable, network: Network) -> tuple[list[Any], str]:
     """Return the layers with the output that scikit-learn has, and its name.
 
     Two classes have one output there, σ(z) with z = z_2 - z_1; the scale of a target is undone by the last layer.
     """
+    layers, targets = network.layers, net.targets
     *before, (W, b) = layers
-    targets = net.targets
     match net.output:
         case "softmax" if targets.n_outputs == 2:
             return [*before, (W[:, 1:] - W[:, :1], b[1:] - b[:1])], "logistic"
@@ -79,10 +80,7 @@ def _output(net: Portable, layers: list[tuple[np.ndarray, np.ndarray]]) -> tuple
         case "logistic" if targets.kind != "numbers":
             return layers, "logistic"
         case "linear" if targets.kind == "numbers":
-            if targets.scaling is not None:
-                mean, deviation = targets.scaling
-                W, b = (W * deviation).astype(W.dtype), (b * deviation + mean).astype(b.dtype)
-            return [*before, (W, b)], "identity"
+            return [*before, net.last_in_units(network)], "identity"
         case "exponential" if targets.scaling is None:
             return layers, "exp"
         case _:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from xbackprop.errors import ExportError
-from xbackprop.export.portable import Network, Portable, name_of, needed
+from xbackprop.export.portable import Network, Portable, name_of
 from xbackprop.nn.activations import ACTIVATIONS, LEAKY_SLOPE
+from xbackprop.validation import needed
 
 #: The class in torch.nn of each activation, and its parameters; softplus is linear beyond `threshold`, where it is so
 #: to rounding.
@@ -54,7 +55,7 @@ def to_torch(net: Portable, output: bool) -> Any:
         modules.append(norm)
     rates = (*(network.dropout or (0.0,) * len(network.activations)), 0.0)
     activations = [*(name_of(net.where, f, "a torch module") for f in network.activations), "identity"]
-    layers = [*network.layers[:-1], _in_units(net, network, output)]
+    layers = [*network.layers[:-1], net.last_in_units(network)] if output else network.layers
     for (W, b), name, rate in zip(layers, activations, rates, strict=True):
         linear = nn.Linear(*W.shape, dtype=dtype)
         with torch.no_grad():
@@ -75,17 +76,6 @@ def to_torch(net: Portable, output: bool) -> Any:
         kind, options = OUTPUT_MODULES[net.output]
         modules.append(getattr(nn, kind)(**options))
     return nn.Sequential(*modules).eval()
-
-
-def _in_units(net: Portable, network: Network, output: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the last layer, with the scale of the target undone in it: y = μ + σ (h W + b)."""
-    W, b = network.layers[-1]
-    if net.targets.scaling is None or not output:
-        return W, b
-    if net.output == "exponential":
-        raise ExportError(f"{net.where}: a standardised target with the output exp has no torch module")
-    mean, deviation = net.targets.scaling
-    return (W * deviation).astype(W.dtype), (b * deviation + mean).astype(b.dtype)
 
 
 @dataclass

@@ -42,16 +42,11 @@ def split_rows(
         raise ValueError(f"{where}: validation_fraction={fraction} of {n} rows holds out {min(count, n)} of them")
     if data.targets.kind not in ("classes", "binary"):
         return order[count:], order[:count]
-    by_class = order[np.argsort(_classes_of(data)[order], kind="stable")]
+    with data.backend.device_context():
+        classes = data.backend.to_host(data.targets.class_numbers(data.backend.xp, data.y))
+    by_class = order[np.argsort(classes[order], kind="stable")]
     held_out = by_class[((np.arange(count) + 0.5) * (n / count)).astype(np.int64)]
     return order[~np.isin(order, held_out)], held_out
-
-
-def _classes_of(data: Data) -> np.ndarray:
-    """Return the number of the class of each sample, on the host."""
-    with data.backend.device_context():
-        y = data.backend.to_host(data.y)
-    return y.argmax(axis=1) if data.targets.kind == "classes" else (y[:, 0] > 0.5).astype(np.int64)
 
 
 def make_evaluator(

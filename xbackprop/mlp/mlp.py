@@ -214,8 +214,8 @@ class MLP(FittedNetwork):
             raise ValueError(
                 f"{where}: early_stopping needs validation_data, since no rows can be held out of a stream"
             )
-        call = self._fitting(settings, *read_stream(where, chunks), callback)
-        result = fit(where, *call.arguments[1:], **{**call.options, **watch})
+        call = self._fitting(settings, *read_stream(where, chunks), callback, where)
+        result = fit(*call.arguments, **{**call.options, **watch})
         call.finish(result)
         report(where, settings, result)
         return self
@@ -325,11 +325,11 @@ class MLP(FittedNetwork):
         return self._model if self.warm_start else None
 
     def _fitting(
-        self, settings: Settings, X: Any, y: Any, sample_weight: Any, callback: Callable[[Epoch], None] | None
+        self, settings: Settings, X: Any, y: Any, sample_weight: Any, callback: Any, where: str = "MLP.fit"
     ) -> Fitting:
         """Return a call of `fit` in its parts."""
         options = {"score": self._score(settings, X, y), "callback": callback, "network": self._with}
-        return Fitting(("MLP.fit", settings, self._start(), X, y, sample_weight), options, self._assign)
+        return Fitting((where, settings, self._start(), X, y, sample_weight), options, self._assign)
 
     def _members(self) -> list[MLP]:
         """Return the networks of an ensemble, new or to be trained further; [] for a single network."""

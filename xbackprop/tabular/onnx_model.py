@@ -9,6 +9,7 @@ import numpy as np
 
 from xbackprop.export import onnx_network as onnx
 from xbackprop.export.onnx_graph import Graph
+from xbackprop.export.portable import Portable
 from xbackprop.mlp.exports import portable
 from xbackprop.tabular.base import BaseTabular
 from xbackprop.tabular.columns import Table, convert
@@ -19,13 +20,12 @@ from xbackprop.tabular.reading import read_table
 
 def export(where: str, model: BaseTabular, path: str | PathLike[str] | None, dtype: str, example: Any) -> Any:
     """Return the ONNX model, held to the predictions for an example, and write it where a path is given."""
-    graph = Graph(where, dtype)
-    each, deepest = [], 0
-    for encoder, networks in model.groups_:
+    groups = [(enc, [portable(where, net.models_(where), dtype) for net in nets]) for enc, nets in model.groups_]
+    graph, each = Graph(where, dtype), []
+    for encoder, networks in groups:
         h = encoded(graph, encoder.blocks_)
-        for net in networks:
-            each.append(_outputs(graph, net.models_(where), h, dtype, where))
-            deepest = max(deepest, len(net.models_(where)[0].objective.layout.sizes))
+        each += [_outputs(graph, net, h) for net in networks]
+    deepest = max(len(net.networks[0].sizes) for _, networks in groups for net in networks)
     value = onnx.mean(graph, each)
     if model.n_classes_:
         label, kind = onnx.labels(graph, model.classes_, graph.node("ArgMax", value, axis=-1, keepdims=0))  # type: ignore[attr-defined]
@@ -84,9 +84,8 @@ def _input(table: Table, name: str, kind: str) -> np.ndarray:
     return np.array([*column.levels, ""], dtype=object)[column.values]
 
 
-def _outputs(graph: Graph, models: Any, h: str, dtype: str, where: str) -> str:
+def _outputs(graph: Graph, net: Portable, h: str) -> str:
     """Write the probabilities or the values of one network."""
-    net = portable(where, models, dtype)
     z, targets = onnx.logits(graph, net.networks[0], h), net.targets
     if targets.kind == "numbers":
         return onnx.in_units(graph, targets, onnx.output(graph, net.loss, z))

@@ -182,7 +182,7 @@ def train_alone(training: Training, samples: Samples, after_step: Callable[[Arra
                 if run is None:
                     objective = steps.step.objective
                     backend, workspace = objective.backend, objective.workspace(steps.theta, steps.batch_size)
-                    run = backend.compile(steps.step) if after_step is None else one_by_one(steps.step, after_step)
+                    run = backend.compile(steps.step) if after_step is None else telling(steps.step, after_step)
                 theta, state, costs, rows = run_epoch(
                     steps.step, steps.theta, steps.state, samples, *steps[3:], workspace=workspace, run=run
                 )
@@ -195,7 +195,7 @@ def train_alone(training: Training, samples: Samples, after_step: Callable[[Arra
         return end.value
 
 
-def one_by_one(step: Step, after_step: Callable[[Array], None]) -> Callable:
+def telling(step: Step, after_step: Callable[[Array], None]) -> Callable:
     """Return what `Backend.compile` returns, as a loop that tells of each step."""
 
     def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:

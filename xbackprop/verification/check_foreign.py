@@ -7,14 +7,14 @@ random w, and the gradient that the library makes of the user's backward pass. S
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from xbackprop.errors import BackendError
+from xbackprop.validation import needed
 from xbackprop.verification.check_gradient import check_at_point
 from xbackprop.verification.point import Point
 from xbackprop.verification.report.report import Report
@@ -53,7 +53,7 @@ def check_torch(function: Any, *inputs: Any, parameters: bool = True, **options:
     ValueError : if there is no tensor to differentiate by. BackendError : without torch.
     """
     where = "check_torch"
-    torch = _library(where, "torch")
+    torch = needed(where, "torch")
     named: dict[str, Any] = {}
     call: Any = getattr(function, "apply", function) if isinstance(function, type) else function
     module = None
@@ -61,14 +61,14 @@ def check_torch(function: Any, *inputs: Any, parameters: bool = True, **options:
         module = copy.deepcopy(function).double()
         named |= dict(function.named_parameters()) if parameters else {}
     numbers = {i: x for i, x in enumerate(inputs) if isinstance(x, torch.Tensor) and x.is_floating_point()}
-    named |= {f"input {i}" if len(numbers) > 1 else "input": x for i, x in numbers.items()}
+    inside = _names(numbers)
+    named |= {inside[i]: x for i, x in numbers.items()}
     devices = [x.device for x in named.values()]
     names = list(named)
 
     def outputs(*tensors: Any) -> Any:
         known = dict(zip(names, tensors, strict=True))
-        given = [known.get(f"input {i}" if len(numbers) > 1 else "input", x) if i in numbers else x
-                 for i, x in enumerate(inputs)]  # fmt: skip
+        given = [known[inside[i]] if i in inside else x for i, x in enumerate(inputs)]
         if module is None:
             return call(*given)
         mine = {name: known[name] for name in names[: len(names) - len(numbers)]}
@@ -116,11 +116,11 @@ def check_jax(function: Callable[..., Any], *inputs: Any, **options: Any) -> Rep
     ValueError : if there is no array to differentiate by. BackendError : without JAX.
     """
     where = "check_jax"
-    jax = _library(where, "jax")
+    jax = needed(where, "jax")
     numbers = {
         i: np.asarray(x) for i, x in enumerate(inputs) if hasattr(x, "dtype") and np.issubdtype(x.dtype, np.floating)
     }
-    names = {i: f"input {i}" if len(numbers) > 1 else "input" for i in numbers}
+    names = _names(numbers)
 
     def total(*arrays: Any) -> Any:
         known = dict(zip(numbers, arrays, strict=True))
@@ -198,6 +198,11 @@ def _check(
     return check_at_point(described, f, grad, Point(where, "inputs", dict(theta)), **options)
 
 
+def _names(numbers: Collection[int]) -> dict[int, str]:
+    """Return the names of the inputs with these places."""
+    return {i: f"input {i}" if len(numbers) > 1 else "input" for i in numbers}
+
+
 def _weights(parts: Sequence[Any]) -> list[np.ndarray]:
     """Return random weights w, the same at every call, so that a sum has no gradient that cancels."""
     rng = np.random.RandomState(0)
@@ -208,13 +213,6 @@ def _named(function: Any) -> str:
     return str(
         getattr(function, "__qualname__", None) or getattr(function, "__name__", None) or type(function).__name__
     )
-
-
-def _library(where: str, name: str) -> Any:
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise BackendError(f"{where} needs {name}, which is not installed: pip install {name}") from error
 
 
 def _in_64_bits(jax: Any) -> AbstractContextManager:

@@ -14,7 +14,7 @@ from typing import Any
 from xbackprop.files import write_atomically
 from xbackprop.verification.findings import Element, Finding, Results, Verdict
 from xbackprop.verification.report import page, plots
-from xbackprop.verification.report.text import WIDTH, report_in_text, summary_of
+from xbackprop.verification.report.text import WIDTH, reason_of, report_in_text, summary_of
 
 #: The version of the JSON file; it increases when a reader of the older form would misread the newer one.
 FORMAT = 1
@@ -45,7 +45,7 @@ class Report(Results):
     @property
     def short(self) -> str:
         """The verdict, and for each tensor that failed its worst element by each method: some lines for a test."""
-        lines = [f"{next(iter(self.header.values()), '')}: {self.summary.rpartition('; ')[0]}"]
+        lines = [f"{next(iter(self.header.values()), '')}: {self.verdict}: {reason_of(self)}"]
         for finding in (f for run in self.runs for f in run.findings if f.verdict not in ("PASS", "VACUOUS")):
             worst = finding.worst
             if worst is None or finding.verdict != "FAIL":

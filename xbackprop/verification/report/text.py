@@ -20,10 +20,10 @@ MANY = 8
 
 def summary_of(report: Results) -> str:
     """Return the verdict in one sentence."""
-    return f"{report.verdict}: {_in_short(report)}; {report.seconds:.1f} s"
+    return f"{report.verdict}: {reason_of(report)}; {report.seconds:.1f} s"
 
 
-def _in_short(report: Results) -> str:
+def reason_of(report: Results) -> str:
     """Return the reason of the verdict: the extent of the checks and the methods, or the tensors that do not pass."""
     runs, verdict = report.runs, report.verdict
     concerned = [run for run in runs if run.verdict is verdict]
