@@ -222,7 +222,7 @@ class JaxBackend(Backend):
                 layers = moments.layers
             else:
                 layers = _flat([objective.layers(a) for a in (theta, *moments)], theta.ndim - 1)
-            kinds = (dtype, dtype, np.uint32, np.uint32, dtype, dtype, dtype)
+            kinds = (dtype, dtype, np.uint32, np.uint32, *[dtype] * 4)
             numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             rows = as_row_indices(rows, samples[1].shape[0])
             layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))

@@ -26,9 +26,10 @@ PAGES = {
         "WeightsDisplay",
     ],
     "Backends": ["Backend"],
+    "Many processes": ["distributed:Communicator", "distributed:simulate"],
     "Errors": [
         "BackendError", "ConvergenceWarning", "DivergenceError", "ExportError", "GradientCheckError", "ModelFileError",
-        "NotFittedError",
+        "NotFittedError", "RankError",
     ],
 }  # fmt: skip
 SECTION = re.compile(r"^(\w[\w ,]*)\n-{3,}$", re.M)

@@ -20,6 +20,7 @@ from xbackprop.errors import (
     GradientCheckError,
     ModelFileError,
     NotFittedError,
+    RankError,
 )
 from xbackprop.mlp.many.fit_many import fit_many
 from xbackprop.mlp.mlp import MLP
@@ -80,6 +81,7 @@ __all__ = [
     "MLPRegressor",
     "ModelFileError",
     "NotFittedError",
+    "RankError",
     "Report",
     "TableEncoder",
     "TabularClassifier",

@@ -25,5 +25,9 @@ class ExportError(ValueError):
     """A format cannot hold a network, or the exported one computes something else."""
 
 
+class RankError(RuntimeError):
+    """Another rank has failed, or the ranks do not agree; the message says which."""
+
+
 class NotFittedError(ValueError, AttributeError):
     """The network has no weights yet: call fit or initialize first."""

@@ -38,15 +38,21 @@ def batch_groups(
     n = X.shape[0] if order is None else order.shape[-1]
     if comes_in_rows(X):
         chosen = [slice(start, min(start + batch_size, n)) for start in range(0, n, batch_size)]
-        for rows, x in read_ahead(backend, X, [part if order is None else order[part] for part in chosen]):
-            y, weight = _take(backend, samples[1:], rows if order is None else backend.asarray(rows))
-            yield (backend.asarray(x), y, weight), [slice(None)], [y.shape[0]]
+        for part in in_rows(backend, samples, [part if order is None else order[part] for part in chosen]):
+            yield part, [slice(None)], [part[1].shape[0]]
         return
     whole = n // batch_size * batch_size
     parts = [(range(0, whole, batch_size), batch_size), (range(whole, n, n - whole or 1), n - whole)]
     groups = [(_rows(backend, order, starts, size), starts, size) for starts, size in parts if starts]
     for rows, starts, size in groups:  # all rows are on the device before the first step, so no step waits
         yield samples, rows, [size] * len(starts)
+
+
+def in_rows(backend: Backend, samples: Samples, parts: Sequence[Any]) -> Iterator[Samples]:
+    """Yield the samples of each of these rows, slices or numbers; X is a sparse matrix or on disk, and made dense."""
+    for rows, x in read_ahead(backend, samples[0], parts):
+        y, weight = take_arrays(backend, samples[1:], rows if isinstance(rows, slice) else backend.asarray(rows))
+        yield backend.asarray(x), y, weight
 
 
 def read_ahead(backend: Backend, X: Any, parts: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -81,10 +87,11 @@ def as_row_indices(rows: Any, n: int) -> Any:
 
 def take_batch(backend: Backend, samples: Samples, rows: Any) -> Batch:
     """Return the batch of these rows, given as a slice or as indices on the device."""
-    return make_batch(backend, *_take(backend, samples, rows))
+    return make_batch(backend, *take_arrays(backend, samples, rows))
 
 
-def _take(backend: Backend, arrays: Sequence[Array | None], rows: Any) -> list[Any]:
+def take_arrays(backend: Backend, arrays: Sequence[Array | None], rows: Any) -> list[Any]:
+    """Take these rows, given as a slice or as indices on the device, of each array that is there."""
     if isinstance(rows, slice):
         return [None if a is None else a[rows, ...] for a in arrays]
     take, flat = backend.bind(take_rows), backend.xp.reshape(rows, (-1,)) if rows.ndim > 1 else rows

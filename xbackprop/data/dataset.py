@@ -36,8 +36,11 @@ class Data(NamedTuple):
 
     def batch(self) -> Batch:
         """Return all rows as one batch."""
-        X = dense(self.backend, self.X) if comes_in_rows(self.X) else self.X
-        return make_batch(self.backend, X, self.y, self.weight)
+        return make_batch(self.backend, self.dense(), self.y, self.weight)
+
+    def dense(self) -> Array:
+        """Return X as a dense array on the device."""
+        return dense(self.backend, self.X) if comes_in_rows(self.X) else self.X
 
     def digest(self) -> str:
         """Return a hash of X, y and the weights as they are trained on, to recognise the same data in the same order.

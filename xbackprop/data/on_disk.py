@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,30 @@ from xbackprop.arrays.backend import is_host_array, is_sparse
 LARGE = 2**28
 #: Rows at a time that the mean and the deviation of the columns are measured on.
 CHUNK = 2**16
+
+
+class Moments(NamedTuple):
+    """The number of some rows, and of each column the mean and Σ (x - mean)²."""
+
+    n: int
+    mean: np.ndarray
+    squares: np.ndarray
+
+    def joined(self, other: Moments) -> Moments:
+        """Return the moments of these rows and others together.
+
+        T. Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        """
+        n, apart = self.n + other.n, other.mean - self.mean
+        if not n:
+            return self
+        squares = self.squares + (other.squares + apart**2 * (self.n * other.n / n))
+        return Moments(n, self.mean + apart * (other.n / n), squares)
+
+    def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation, which is 1 for a constant column."""
+        deviation = np.sqrt(self.squares / self.n)
+        return self.mean, np.where(deviation > 0, deviation, 1.0)
 
 
 class OnDisk:
@@ -70,20 +94,17 @@ class OnDisk:
         return x
 
     def measure(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return mean and standard deviation of the columns, from one pass over the rows.
+        """Return mean and standard deviation of the columns, from one pass over the rows."""
+        return self.moments().mean_and_deviation()
 
-        The sums of the parts are joined as by T. Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm
-        for computing sample variances", 1979.
-        """
-        n, mean, squares = 0, np.zeros(self.shape[1]), np.zeros(self.shape[1])
+    def moments(self) -> Moments:
+        """Return the moments of the columns, from one pass over the rows."""
+        found = Moments(0, np.zeros(self.shape[1]), np.zeros(self.shape[1]))
         for start in range(0, self.shape[0], CHUNK):
             x = self[start : start + CHUNK].read_as("float64", None).toarray()
-            m, middle = len(x), x.mean(axis=0)
-            apart = middle - mean
-            squares += ((x - middle) ** 2).sum(axis=0) + apart**2 * (n * m / (n + m))
-            mean, n = mean + apart * (m / (n + m)), n + m
-        deviation = np.sqrt(squares / n)
-        return mean, np.where(deviation > 0, deviation, 1.0)
+            middle = x.mean(axis=0)
+            found = found.joined(Moments(len(x), middle, ((x - middle) ** 2).sum(axis=0)))
+        return found
 
     def _read(self) -> np.ndarray:
         if self.numbers is None:

@@ -29,12 +29,13 @@ from xbackprop.estimators.fitted import FittedEstimator, gaps_of, has_settled_on
 from xbackprop.estimators.their_callbacks import CallbackSupportMixin, TheirCallbacks, managed
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score, Split
-from xbackprop.mlp.fitting import FitResult, Fitting, fit
+from xbackprop.mlp.fitting import Fitting, fit
 from xbackprop.mlp.many import ensemble
 from xbackprop.mlp.many.fit_many import fit_ensemble
 from xbackprop.mlp.many.tasks import Trainable
 from xbackprop.mlp.mlp import DEFAULTS, MLP, hold, hold_ensemble
 from xbackprop.mlp.model import Model
+from xbackprop.mlp.run import FitResult
 from xbackprop.mlp.settings import read_settings
 from xbackprop.mlp.watching import watching
 from xbackprop.training.loop import Epoch

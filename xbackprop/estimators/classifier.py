@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call
 
 from xbackprop.arrays.backend import Array, Backend, is_host_array
 from xbackprop.arrays.discovery import on_host
+from xbackprop.distributed.communicator import Communicator
 from xbackprop.estimators.base import BaseMLP, step_by_step
 from xbackprop.mlp import prediction
 from xbackprop.mlp.setting_table import parameters_in_words
@@ -103,6 +104,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         backend: str | Backend | None = None,
         device: Any = None,
         threads: int | None = None,
+        communicator: str | Communicator | None = None,
+        shard: bool = False,
         dtype: str | None = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

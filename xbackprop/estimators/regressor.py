@@ -9,6 +9,7 @@ from typing import Any
 from sklearn.base import RegressorMixin
 
 from xbackprop.arrays.backend import Backend, is_host_array
+from xbackprop.distributed.communicator import Communicator
 from xbackprop.estimators.base import BaseMLP
 from xbackprop.estimators.fitted import gaps_of
 from xbackprop.mlp import prediction
@@ -97,6 +98,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         backend: str | Backend | None = None,
         device: Any = None,
         threads: int | None = None,
+        communicator: str | Communicator | None = None,
+        shard: bool = False,
         dtype: str | None = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})

@@ -15,15 +15,17 @@ from xbackprop.arrays.discovery import backend_class, get_backend
 from xbackprop.callbacks.protocol import Callback
 from xbackprop.data.dataset import Data, pick
 from xbackprop.data.stream import read_stream
+from xbackprop.distributed.communicator import Communicator
 from xbackprop.mlp import model_file
 from xbackprop.mlp.early_stopping import Score
 from xbackprop.mlp.exports import from_network
 from xbackprop.mlp.fitted_network import FittedNetwork
-from xbackprop.mlp.fitting import FitResult, Fitting, fit, report, result_of
+from xbackprop.mlp.fitting import Fitting, fit, report
 from xbackprop.mlp.many import ensemble
 from xbackprop.mlp.many.fit_many import fit_ensemble
 from xbackprop.mlp.many.tasks import Trainable
 from xbackprop.mlp.model import Model, start_model
+from xbackprop.mlp.run import FitResult, result_of
 from xbackprop.mlp.setting_table import defaults_of, parameters_in_words
 from xbackprop.mlp.settings import Settings, read_settings
 from xbackprop.mlp.watching import watching
@@ -130,6 +132,8 @@ class MLP(FittedNetwork):
         backend: str | Backend | None = None,
         device: Any = None,
         threads: int | None = None,
+        communicator: str | Communicator | None = None,
+        shard: bool = False,
         dtype: str | None = None,
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -335,14 +339,11 @@ class MLP(FittedNetwork):
         """Return the networks of an ensemble, new or to be trained further; [] for a single network."""
         if self.n_networks == 1:
             return []
-        members = [MLP(**given) for given in ensemble.member_settings(self._given(), self.n_networks)]
+        own = {name: getattr(self, name) for name in DEFAULTS}
+        members = [MLP(**given) for given in ensemble.member_settings(own, self.n_networks)]
         for member, former in zip(members, self._networks if self.warm_start else (), strict=False):
             member._model = former._model
         return members
-
-    def _given(self) -> dict[str, Any]:
-        """Return the settings as they were given."""
-        return {name: getattr(self, name) for name in DEFAULTS}
 
     def _assemble(self, networks: Sequence[MLP]) -> None:
         """Take over the networks of an ensemble."""

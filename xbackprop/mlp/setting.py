@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.backend import Backend
+from xbackprop.distributed.communicator import Communicator
 from xbackprop.nn.activations import ACTIVATIONS, Activation
 from xbackprop.nn.dropout import LEVELS
 from xbackprop.optim.schedules import SCHEDULES
@@ -146,6 +147,13 @@ def backend(where: str, name: str, value: Any) -> Any:
     """Check for the name of a backend, a `Backend` or None."""
     if value is not None and not isinstance(value, str | Backend):
         raise ValueError(f"{where}: {name} must be a name, a Backend or None, got {value!r}")
+    return value
+
+
+def communicator(where: str, name: str, value: Any) -> Any:
+    """Check for the name of a communicator, a `Communicator` or None."""
+    if value is not None and not isinstance(value, str | Communicator):
+        raise ValueError(f"{where}: {name} must be a name, a Communicator or None, got {value!r}")
     return value
 
 

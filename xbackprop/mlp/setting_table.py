@@ -21,6 +21,7 @@ from xbackprop.mlp.setting import (
     choice,
     class_weight,
     closed,
+    communicator,
     dropout_rate,
     flag,
     folder,
@@ -260,6 +261,14 @@ SETTINGS: tuple[Setting, ...] = (
         "Upper bound on the threads that training uses, for matrix products and updates; None leaves it to the "
         "library, but torch takes one for steps of less than two million multiplications. Where several networks train "
         "side by side, use cores divided by networks (joblib's workers do). JAX raises BackendError.",
+        in_files=False),
+    Setting("communicator", None, communicator,
+        'The processes that train one network together, each on its part of every batch: "mpi", "torch", "jax", an '
+        '`xbackprop.distributed.Communicator`, or "auto" for those of the launcher (mpiexec, torchrun), one process '
+        "without one. The network is that of one process. None trains alone.",
+        in_files=False),
+    Setting("shard", False, flag,
+        "Whether each of several processes has rows of its own in X and y; False means that each has all rows.",
         in_files=False),
     Setting("dtype", None, optional(precision),
         '"float32" or "float64", the precision of weights and of all computation. None, the default, keeps that '

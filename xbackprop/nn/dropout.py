@@ -44,6 +44,15 @@ def uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int,
     return xp.concat([x & HALF, x >> 16, y & HALF, y >> 16], axis=-1)[..., :n]
 
 
+def bits_at(xp: Namespace, key: tuple[Any, Any], step: Array | int, n: int, places: Array) -> Array:
+    """Draw those of the n integers of `uniform_bits` that are at these places."""
+    quarter = (n + 3) // 4
+    place = places % quarter
+    x, y = threefry(place, xp.zeros_like(place) + step, key)
+    word = xp.where(places < 2 * quarter, x, y)
+    return xp.where((places // quarter) % 2 == 0, word & HALF, word >> 16)
+
+
 @dataclass(frozen=True)
 class Masks(Sequence[Array]):
     """The dropout masks of a step: for each hidden layer an array (rows, n_l), 0 with probability p_l, else 1/(1-p_l).
@@ -66,8 +75,28 @@ class Masks(Sequence[Array]):
         return len(self.widths)
 
     def __getitem__(self, layer: Any) -> Array:
-        width, dropped = self.widths[layer], round(self.rates[layer] * LEVELS)
-        key, backend = (self.seed, layer), self.backend
-        bits = backend.bind(uniform_bits)(key, self.step, self.rows * width, backend.device)
-        stays = backend.xp.reshape(bits >= dropped, (*bits.shape[:-1], self.rows, width))
-        return backend.xp.astype(stays, self.dtype) * (LEVELS / (LEVELS - dropped))
+        width, dropped, xp = self.widths[layer], round(self.rates[layer] * LEVELS), self.backend.xp
+        bits = self.bits((self.seed, layer), width)
+        stays = xp.reshape(bits >= dropped, (*bits.shape[:-1], self.rows, width))
+        return xp.astype(stays, self.dtype) * (LEVELS / (LEVELS - dropped))
+
+    def bits(self, key: tuple[Any, Any], width: int) -> Array:
+        """Draw a number for each unit of the rows in a layer of this width, whole numbers below 2¹⁶."""
+        return self.backend.bind(uniform_bits)(key, self.step, self.rows * width, self.backend.device)
+
+
+@dataclass(frozen=True)
+class PartOfMasks(Masks):
+    """Some rows of the masks of a larger batch, bit by bit what they are there.
+
+    places : the numbers of the rows in the batch, an array of indices (rows,). whole : the rows of the batch.
+    """
+
+    places: Array
+    whole: int
+
+    def bits(self, key: tuple[Any, Any], width: int) -> Array:
+        """Draw the numbers of these rows alone."""
+        xp = self.backend.xp
+        units = xp.reshape(self.places, (-1, 1)) * width + xp.arange(width, dtype=xp.int64, device=self.backend.device)
+        return self.backend.bind(bits_at)(key, self.step, self.whole * width, xp.reshape(units, (-1,)))

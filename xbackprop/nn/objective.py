@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xbackprop.arrays.backend import Array, Backend, Namespace
 from xbackprop.arrays.special import real_part
@@ -43,24 +43,34 @@ class Batch(NamedTuple):
         return self._replace(X=self.X[..., start:stop, :], y=self.y[..., start:stop, :], share=share, masks=())
 
 
-def make_batch(backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = ()) -> Batch:
+def make_batch(
+    backend: Backend, X: Array, y: Array, weight: Array | None = None, masks: Sequence[Array] = (), whole: Any = None
+) -> Batch:
     """Make a batch of all the rows of X and y; weight (..., n) of the rows, (..., n, n_L) of the targets, or None.
 
     Weights of the targets are 0 where one is missing: the loss of each output is divided by the weight of the targets
     that it has, and the penalty by that of the rows that have any.
+
+    whole : where the rows are a part of a batch, n of the whole one; with weights its `row_totals`, an array.
     """
     if weight is None:
-        n = X.shape[-2]
+        n = X.shape[-2] if whole is None else whole
         return Batch(X, y, n, 1.0 / n, 1.0 / n, masks)
     xp = backend.xp
     of_targets = weight.ndim == y.ndim
-    total = xp.sum(xp.max(weight, axis=-1) if of_targets else weight, axis=-1)
+    totals = row_totals(xp, weight, of_targets) if whole is None else whole
+    total = totals[..., 0]
     inverse = _inverse(xp, total)
-    if of_targets:
-        share = weight * _inverse(xp, xp.sum(weight, axis=-2, keepdims=True))
-    else:
-        share = (weight * inverse[..., None])[..., None]
+    share = weight * _inverse(xp, totals[..., None, 1:]) if of_targets else (weight * inverse[..., None])[..., None]
     return Batch(X, y, total, inverse, share, masks)
+
+
+def row_totals(xp: Namespace, weight: Array, of_targets: bool) -> Array:
+    """Return the weight of all the rows (..., 1) and, if the weights are of targets, that of each output behind it."""
+    if not of_targets:
+        return xp.sum(weight, axis=-1, keepdims=True)
+    rows = xp.sum(xp.max(weight, axis=-1), axis=-1, keepdims=True)
+    return xp.concat([rows, xp.sum(weight, axis=-2)], axis=-1)
 
 
 def _inverse(xp: Namespace, total: Array) -> Array:
@@ -161,7 +171,7 @@ class Objective:
             costs.append(self._loss(cache, part)[0])
             logits.append(cache.z[-1])
         cost = sum(costs[1:], costs[0])
-        cost = cost + self._penalty(self.layout.weights(theta), batch) if self.alpha else cost
+        cost = cost + self.penalty(theta, batch) if self.alpha else cost
         return cost, self.backend.xp.concat(logits, axis=-2) if len(logits) > 1 else logits[0]
 
     def value_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
@@ -170,14 +180,22 @@ class Objective:
         workspace : memory from `workspace`, which the passes overwrite instead of allocating; g is then
             `workspace.gradient`, valid until the next call.
         """
-        if workspace and workspace.theta is theta:
-            layers, w = workspace.layers, workspace.weights
-        else:
-            layers, w = self.layers(theta), self.layout.weights(theta)
+        cost, g = self.loss_and_gradient(theta, batch, workspace)
+        return self.with_penalty(cost, g, theta, batch, workspace)
+
+    def loss_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
+        """Compute the loss (...) and its gradient (..., P), as `value_and_gradient` does, without the penalty."""
+        layers = workspace.layers if workspace and workspace.theta is theta else self.layers(theta)
         cost, gradients = self._loss_gradients(layers, batch, workspace.buffers if workspace else None)
-        g = workspace.gradient if workspace else self.flatten(gradients)
+        return cost, workspace.gradient if workspace else self.flatten(gradients)
+
+    def with_penalty(
+        self, cost: Array, g: Array, theta: Array, batch: Batch, workspace: Workspace | None = None
+    ) -> tuple[Array, Array]:
+        """Add the penalty to a loss, and its gradient to that of the loss, which lies in the workspace, if any."""
         if not self.alpha:
             return cost, g
+        w = workspace.weights if workspace and workspace.theta is theta else self.layout.weights(theta)
         g_w = workspace.gradient_weights if workspace else self.layout.weights(g)
         return cost + self._penalty(w, batch), self._replace_weights(g, self._add_penalty_gradient(g_w, w, batch))
 
@@ -201,6 +219,10 @@ class Objective:
         """Allocate memory for steps from this θ on batches of up to n rows; None where it cannot be reused."""
         return make_workspace(self.backend, self.layout, theta, n, self.checkpoint_every)
 
+    def penalty(self, theta: Array, batch: Batch) -> Array:
+        """Compute the penalty (...) at θ (..., P), for the weight of this batch."""
+        return self._penalty(self.layout.weights(theta), batch)
+
     def forward_buffers(self, theta: Array, n: int) -> Buffers | None:
         """Allocate memory for forward passes of n rows; None where it cannot be reused."""
         return make_forward_buffers(self.backend, self.layout, theta, n)
@@ -210,7 +232,7 @@ class Objective:
 
     def _value(self, theta: Array, cache: Cache, batch: Batch) -> Array:
         cost, _ = self._loss(cache, batch)
-        return cost + self._penalty(self.layout.weights(theta), batch) if self.alpha else cost
+        return cost + self.penalty(theta, batch) if self.alpha else cost
 
     def _loss_gradients(
         self, layers: Layers, batch: Batch, buffers: Buffers | None = None

@@ -89,6 +89,7 @@ def train(
     evaluate: Callable[[Array], tuple[float, float]] | None = None,
     callback: Callable[[Epoch, Array], str] | None = None,
     after_epoch: Callable[[Array, Progress], None] | None = None,
+    is_late: Callable[[], bool] | None = None,
 ) -> Training:
     """Minimise C(θ) from `theta`, which is not changed; `progress` is updated in place.
 
@@ -100,7 +101,7 @@ def train(
     epochs : the most epochs; by default those that are left of `plan.max_iter` since the call began.
     evaluate : ``evaluate(θ) -> score, loss`` of the held-out rows, for early stopping.
     callback : called after each epoch with its `Epoch` and the weights to predict with; a text ends training.
-    after_epoch : called with θ and the progress, to save them.
+    after_epoch : called with θ and the progress, to save them. is_late : whether no further epoch may begin.
 
     Returns
     -------
@@ -116,7 +117,7 @@ def train(
     progress.plateau.tol, progress.plateau.patience = plan.tol, plan.patience
     progress.stop_reason, progress.last_theta, whole = "", None, True
     for left in reversed(range(progress.first_epoch + plan.max_iter - progress.epoch if epochs is None else epochs)):
-        if plan.deadline is not None and time.time() >= plan.deadline:
+        if is_late is not None and is_late():
             progress.stop_reason = "time_limit"
             break
         try:

@@ -56,7 +56,6 @@ class Plan:
     early_stopping : whether the score of held-out rows decides when to stop, and the best θ is kept.
     infinite_loss : whether training goes on when the loss or θ is not finite.
     shared_stream : whether the random number generator is the user's own, who may draw from it in a callback.
-    deadline : the time (`time.time`) after which no epoch begins, or None.
     """
 
     optimizer: Optimizer
@@ -76,7 +75,6 @@ class Plan:
     early_stopping: bool = False
     infinite_loss: bool = False
     shared_stream: bool = False
-    deadline: float | None = None
 
     def rate(self, at: TrainingTime, factor: float, n_steps: int) -> float:
         """Return η of the step at this time, in an epoch of `n_steps`; `factor` is `Progress.rate_factor`."""

@@ -33,6 +33,7 @@ class StepNumbers(NamedTuple):
     t, seed : the number of the step, from 0, and of the run, which select the dropout masks.
     ema : β of the average of the weights.
     l2, l1 : the strengths (1-ρ)α and ρα of the penalty, in a stack of networks in which they differ.
+    whole : of a batch of which this process has a part, the rows or the weight; see `make_batch`.
 
     A compiled step takes them as arrays, so that another rate or seed compiles nothing.
     """
@@ -44,6 +45,7 @@ class StepNumbers(NamedTuple):
     ema: Any = None
     l2: Any = None
     l1: Any = None
+    whole: Any = None
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,19 @@ class Step:
 
     def batch(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:
         """Take the batch of these rows, with the dropout masks of this step."""
-        backend, widths = self.objective.backend, self.objective.layout.sizes[1:-1]
-        batch = take_batch(backend, samples, rows)
+        batch = self.take(samples, rows, at)
         if at.l2 is not None:
             batch = batch._replace(penalty=(at.l2, at.l1))
-        if not any(self.dropout):
-            return batch
-        n, dtype, seed, t = batch.X.shape[-2], batch.X.dtype, per_network(at.seed), per_network(at.t)
-        return batch._replace(masks=Masks(backend, seed, t, n, widths, self.dropout, dtype))
+        return batch._replace(masks=self.masks(batch, rows, at)) if any(self.dropout) else batch
+
+    def take(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:  # noqa: ARG002, a rank needs `at`
+        """Take the batch of these rows, without masks."""
+        return take_batch(self.objective.backend, samples, rows)
+
+    def masks(self, batch: Batch, rows: Any, at: StepNumbers) -> Masks:  # noqa: ARG002, a rank needs `rows`
+        """Return the dropout masks of this step."""
+        backend, widths, (n, _) = self.objective.backend, self.objective.layout.sizes[1:-1], batch.X.shape[-2:]
+        return Masks(backend, per_network(at.seed), per_network(at.t), n, widths, self.dropout, batch.X.dtype)
 
 
 def run_epoch(

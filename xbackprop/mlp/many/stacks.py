@@ -9,8 +9,9 @@ from xbackprop.arrays.backend import is_sparse
 from xbackprop.data.batches import Samples
 from xbackprop.data.dataset import Data, SampleStore
 from xbackprop.data.on_disk import is_on_disk
-from xbackprop.mlp.fitting import Fitting, Run, prepare, rewinding
+from xbackprop.mlp.fitting import Fitting, prepare, rewinding
 from xbackprop.mlp.many.tasks import Ended, Note, Task, one_by_one
+from xbackprop.mlp.run import Run
 from xbackprop.training.loop import step_of, train_alone
 from xbackprop.training.stack import Member, shared_part, train_stack
 

