@@ -16,6 +16,7 @@ from xbackprop.arrays.discovery import VARIABLE
 from xbackprop.callbacks.progress_bar import ProgressBar
 from xbackprop.cli.backend_choice import choose_backend
 from xbackprop.cli.options import DATA_HELP, add_activation, add_dtype, add_place, integer_or, widths
+from xbackprop.cli.ranks import add_communicator, on_ranks
 from xbackprop.cli.tables import NO_SUCH_FILE, hold_out, is_bundled, read_dataset
 from xbackprop.cli.words import report
 from xbackprop.errors import ConvergenceWarning, DivergenceError
@@ -78,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_dtype(parser, "float64")
     add_place(parser, chosen=f"${VARIABLE}, or numba where it is installed and the work exceeds its start, or numpy")
+    add_communicator(parser)
     add("--threads", type=int, metavar="N", help="most threads to train with (default: what suits the network)")
     add(
         "--plain", action="store_true",
@@ -100,6 +102,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train on a part of the rows, save the model, and score it on the other rows; report each step in a line."""
+    return on_ranks(_train, args)
+
+
+def _train(args: argparse.Namespace) -> int:
     plain = [name for name in OF_A_NETWORK if any(word.split("=")[0] == name for word in args.argv)]
     tabular = [name for name in OF_TABLES if any(word.split("=")[0] == name for word in args.argv)]
     if plain and tabular:
@@ -159,6 +165,7 @@ def settings_of(args: argparse.Namespace, task: str, backend: Backend) -> dict[s
         "max_iter": args.max_iter,
         "backend": backend,
         "threads": args.threads,
+        "communicator": args.communicator,
         "dtype": args.dtype,
         "random_state": args.seed,
     }

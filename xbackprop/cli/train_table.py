@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     encoder = TableEncoder(categorical=_named(args.text, train), numeric=_named(args.number, train))
     model = cls(
         preset=args.preset, metric=args.metric or "auto", time_limit=args.time_limit, encoder=encoder, backend=backend,
-        random_state=args.seed,
+        random_state=args.seed, communicator=args.communicator,
     )  # fmt: skip
     options: dict[str, Any] = {"groups": _labels_of(data.group, split.train)}
     if data.time is not None:

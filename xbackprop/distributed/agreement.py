@@ -7,20 +7,26 @@ its next message, and the others hear of it in theirs.
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Array, Backend, is_host_array
 from xbackprop.distributed.communicator import Communicator
 from xbackprop.errors import RankError
 
 #: The attribute of an error that every rank knows of.
 KNOWN = "__xbackprop_known__"
+#: Seconds that another rank than the first waits before it speaks of an error.
+PATIENCE = 1.0
+#: Words of 32 bits from which on a checksum is that of the sums of blocks, and the words of a block.
+LARGE, BLOCK = 2**18, 2**10
 
 
 class Failure(NamedTuple):
@@ -109,10 +115,21 @@ def failing_together(ranks: Communicator) -> Iterator[Callable[[], None]]:
             if reading:
                 ranks.all_gather(failure_of(error))
             else:
-                traceback.print_exception(error, file=sys.stderr)
-                sys.stderr.flush()
-                ranks.abort(1)
+                end_all(ranks, partial(traceback.print_exception, error, file=sys.stderr))
         raise
+
+
+def end_all(ranks: Communicator, say: Callable[[], None], code: int = 1) -> None:
+    """End the whole job after an error of this rank, which `say` puts into words.
+
+    Where the first rank has the same error it ends all of them before the others have said it, too.
+    """
+    if ranks.rank:
+        time.sleep(PATIENCE)
+    say()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ranks.abort(code)
 
 
 def share_stream(ranks: Communicator, rng: np.random.RandomState) -> np.random.RandomState:
@@ -130,6 +147,10 @@ def shared(ranks: Communicator, backend: Backend, x: Array | None) -> Array | No
     return None if found is None else backend.copy(backend.asarray(found))
 
 
-def checksum(backend: Backend, theta: Array) -> int:
-    """Return 20 bits that θ decides, each of its own bits having a part in them."""
-    return zlib.crc32(np.ascontiguousarray(backend.to_host(theta)).tobytes()) & 0xFFFFF
+def checksum(backend: Backend, x: Array) -> int:
+    """Return 20 bits in which all bits of an array of floating numbers have a part."""
+    host = np.asarray(x) if is_host_array(x) else backend.to_host(x)
+    words = np.ascontiguousarray(host).reshape(-1).view(np.uint32)
+    if len(words) > LARGE:  # sums of words are taken ten times as fast as a CRC
+        words = np.add.reduceat(words, np.arange(0, len(words), BLOCK), dtype=np.uint64)
+    return zlib.crc32(words.tobytes()) & 0xFFFFF

@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any
 
+from xbackprop.distributed.agreement import end_all
 from xbackprop.distributed.communicator import ALONE, Communicator
 from xbackprop.errors import BackendError
 
@@ -76,9 +77,6 @@ def _end_all_on_error(ranks: Communicator) -> None:
     former = sys.excepthook
 
     def hook(kind: Any, error: BaseException, trace: Any) -> None:
-        former(kind, error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        ranks.abort(1)
+        end_all(ranks, lambda: former(kind, error, trace))
 
     sys.excepthook = hook

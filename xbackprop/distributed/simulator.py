@@ -21,6 +21,10 @@ class _Meeting:
         self.size, self.barrier, self.slots = size, threading.Barrier(size), [None] * size
 
 
+class _Ended(RankError):
+    """The end of a rank that waited for one that has failed."""
+
+
 class Simulated(Communicator):
     """A rank that is a thread of this process. Sums are taken in the order of the ranks."""
 
@@ -50,7 +54,7 @@ class Simulated(Communicator):
         try:
             self._meeting.barrier.wait()
         except threading.BrokenBarrierError:
-            raise RankError("another rank has failed") from None
+            raise _Ended("another rank has failed") from None
 
 
 def simulate(size: int, function: Callable[[Communicator], Any]) -> list[Any]:
@@ -80,6 +84,6 @@ def simulate(size: int, function: Callable[[Communicator], Any]) -> list[Any]:
     for thread in threads:
         thread.join()
     raised = [error for error in errors if error is not None]
-    for error in sorted(raised, key=lambda error: isinstance(error, RankError)):
+    for error in sorted(raised, key=lambda error: isinstance(error, RankError) + isinstance(error, _Ended)):
         raise error
     return results

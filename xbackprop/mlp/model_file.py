@@ -18,6 +18,7 @@ import numpy as np
 from xbackprop.arrays.backend import Backend
 from xbackprop.data.scaling import Scaling
 from xbackprop.data.targets import Targets
+from xbackprop.distributed.launch import find_communicator
 from xbackprop.errors import ModelFileError
 from xbackprop.mlp.file_schema import CONFIGURATION, fields, list_of, pack_labels, setting
 from xbackprop.mlp.model import Model, make_objective
@@ -88,8 +89,10 @@ def pack(
 
 def save(where: str, path: str | PathLike[str], models: Sequence[Model], settings: Mapping[str, Any]) -> None:
     """Write a model file, of one network or an ensemble; warn of present settings that are functions or generators,
-    which it does not hold.
+    which it does not hold. Of several ranks the first one writes it, and the others do nothing.
     """
+    if find_communicator(where, settings.get("communicator")).rank:
+        return
     if len(models) == 1:
         write(path, models[0])
     else:

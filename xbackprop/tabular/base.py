@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from xbackprop.distributed.agreement import share_stream
+from xbackprop.distributed.launch import find_communicator
 from xbackprop.mlp.mlp import MLP
 from xbackprop.nn.activations import ACTIVATIONS
 from xbackprop.tabular.blocks import ColumnReport
@@ -76,7 +78,7 @@ class BaseTabular(BaseEstimator):
         y = self._targets(where, y, table.n)
         weight = None if sample_weight is None else _weights(where, sample_weight, table.n)
         samples = Samples(table, y, weight, self.n_classes_)
-        rng = check_random_state(self.random_state)
+        rng = share_stream(find_communicator(where, self.communicator), check_random_state(self.random_state))
         outside = None if validation_data is None else self._known(f"{where}: validation_data", *validation_data)
         splits = self._splits(where, samples, size, rng, outside, groups, time_order)
         metric = self._metric(where)
@@ -196,6 +198,7 @@ class BaseTabular(BaseEstimator):
             "max_iter": size.epochs,
             "dtype": "float32",
             "backend": self.backend,
+            "communicator": self.communicator,
             "device": self.device,
         }
 

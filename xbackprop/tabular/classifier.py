@@ -61,6 +61,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         encoder: TableEncoder | None = None,
         backend: Any = None,
         device: Any = None,
+        communicator: Any = None,
         random_state: Any = None,
     ) -> None:
         self.__dict__.update({name: value for name, value in locals().items() if name not in ("self", "__class__")})

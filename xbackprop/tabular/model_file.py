@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xbackprop.arrays.discovery import get_backend
+from xbackprop.distributed.launch import find_communicator
 from xbackprop.errors import ModelFileError
 from xbackprop.mlp.file_schema import labels, pack_labels
 from xbackprop.mlp.mlp import MLP, hold
@@ -38,6 +39,8 @@ ATTRIBUTES = (
 def save_tabular(model: BaseTabular, path: str | PathLike[str]) -> None:
     """Write a fitted tabular model to a safetensors file, atomically: no pickle, and reading it runs no code."""
     where = f"{type(model).__name__}.save"
+    if find_communicator(where, model.communicator).rank:
+        return  # the first rank writes
     networks = model.networks_
     tensors, configurations = pack_several([net.model_ for net in networks])
     fitted = {name: getattr(model, name) for name in ATTRIBUTES}
@@ -173,7 +176,7 @@ def _parameters(model: BaseTabular) -> tuple[dict[str, Any], list[str]]:
     """Return the parameters that a file can hold, and those that it cannot, in words."""
     known, left_out = {}, []
     for name, value in model.get_params(deep=False).items():
-        if name in ("backend", "device"):
+        if name in ("backend", "device", "communicator"):
             continue
         if isinstance(value, TableEncoder):
             value = {"encoder": {key: _plain(v) for key, v in value.get_params().items()}}

@@ -21,7 +21,7 @@ bins : one or several of the `bins` of `TableEncoder`; with several, the first c
     the best of these. activation{own} : one or several, which candidates take in turns.{auto}
 ema_decay{other} : as `MLP` has {them}.
 encoder : a `TableEncoder` with parameters of your choice; None for its defaults.
-backend, device : as `MLP` has them.
+backend, device : as `MLP` has them. communicator : the same, of processes among which the networks are divided.
 random_state : the seed, or a RandomState. The same one gives the same model, unless the time limit cut it short.
 """
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.base import clone
 
+from xbackprop.distributed.launch import find_communicator
 from xbackprop.errors import DivergenceError
 from xbackprop.mlp.many.fit_many import fit_nets
 from xbackprop.mlp.mlp import MLP
@@ -107,7 +108,7 @@ class Search(NamedTuple):
         encoders: dict[str, list[TableEncoder]] = {}
         settled = list(candidates)
         for first, last in self._rounds(candidates):
-            if found and self.deadline is not None and time.time() >= self.deadline:
+            if found and self._is_late():
                 found += [_Found([None] * len(self.splits), None, [])] * (last - first)
                 continue
             if not candidates[first].bins:
@@ -239,9 +240,13 @@ class Search(NamedTuple):
         ]
         scores = [self._own_score(of) if i in whole else float("nan") for i, of in enumerate(found)]
         chosen = [predictions[whole.index(step.candidate)] for step in steps]
-        cut_short = self.deadline is not None and time.time() >= self.deadline
         networks = [of.networks for of in found]
-        return Trained(candidates, encoders, networks, scores, steps, np.mean(chosen, axis=0), cut_short)
+        return Trained(candidates, encoders, networks, scores, steps, np.mean(chosen, axis=0), self._is_late())
+
+    def _is_late(self) -> bool:
+        """Return whether no epoch may begin any more, by the clock of the first rank."""
+        ranks = find_communicator(self.where, self.fixed["communicator"])
+        return ranks.broadcast(self.deadline is not None and time.time() >= self.deadline)
 
 
 class _Found(NamedTuple):

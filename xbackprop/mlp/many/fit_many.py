@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from xbackprop.distributed.communicator import ALONE, Communicator
+from xbackprop.distributed.launch import find_communicator
 from xbackprop.errors import ConvergenceWarning, DivergenceError
 from xbackprop.mlp.many.stacks import in_stacks
 from xbackprop.mlp.many.tasks import Ended, Note, Samples, Task, ignore, one_by_one, shape_of
-from xbackprop.mlp.many.ways import in_processes, is_worker, on_threads
+from xbackprop.mlp.many.ways import in_processes, is_worker, on_ranks, on_threads
 from xbackprop.training.loop import Epoch
 from xbackprop.validation import positive
 
@@ -37,7 +39,9 @@ def fit_many(
     The backend says how: in one stack along a leading axis (on a GPU, and JAX), where the networks of one shape take
     their steps together; on threads, a network on each core (Numba); in processes through joblib (NumPy, and torch on
     a CPU), and then wherever ``joblib.parallel_config`` sends them. Where joblib is not installed, or with a callback,
-    networks that would go to processes are trained one after the other.
+    networks that would go to processes are trained one after the other. Networks with a `communicator` are divided
+    among the ranks, each of which ends with all of them, and hears of no epoch of the others'; fewer networks than
+    ranks are trained one after the other, each by all ranks.
 
     Parameters
     ----------
@@ -113,6 +117,7 @@ def fit_nets(
     ended : called as each network has ended, with the number of those that have. quiet : whether to leave out the
         warning that networks stopped at max_iter.
     """
+    speaks = not nets or find_communicator(where, getattr(nets[0], "communicator", None)).rank == 0
     places = _tables(where, nets, table, rows, data)
     _check_apart(where, nets)
     trained, owners = _networks(where, nets)
@@ -135,7 +140,7 @@ def fit_nets(
             done = len(endings) - endings.count("untrained")
             if ended is not None:
                 ended(done)
-            if trained[i].verbose:
+            if trained[i].verbose and speaks:
                 epochs, name = trained[i].n_iter_, owners[i].name
                 print(f"{done} of {len(tasks)} networks: {name} ended after {epochs} epochs, {stop_reason}")
     except KeyboardInterrupt:
@@ -147,6 +152,8 @@ def fit_nets(
                 "failed",
             )
     _assemble(where, nets, trained, owners, endings)
+    if not speaks:
+        return
     _warn(where, trained, [owner.name for owner in owners], ["" if quiet and e == "max_iter" else e for e in endings])
 
 
@@ -190,6 +197,8 @@ def train_tasks(tasks: Sequence[Task], callback: Callable[[int, Epoch], None] | 
                 yield from in_stacks(group, note)
             case "threads":
                 yield from on_threads(group, note)
+            case "ranks":
+                yield from on_ranks(group, _ranks_of(group[0]))
             case "processes":
                 yield from in_processes(group, note)
             case _:
@@ -198,11 +207,17 @@ def train_tasks(tasks: Sequence[Task], callback: Callable[[int, Epoch], None] | 
 
 def _way(task: Task, n: int) -> tuple[str, Any]:
     """Return the way in which a network is trained, and what it must have in common with others of that way."""
-    backend = task.backend
-    if n == 1 or is_worker() or task.net.threads is not None:
+    backend, ranks = task.backend, _ranks_of(task)
+    if ranks is not ALONE and n >= ranks.size > 1:
+        return "ranks", id(ranks)
+    if n == 1 or ranks is not ALONE or is_worker() or task.net.threads is not None:
         return "one by one", None
     way, _ = backend.together(task.products)
     return way, None if way == "processes" else backend
+
+
+def _ranks_of(task: Task) -> Communicator:
+    return find_communicator(WHERE, task.net.communicator)
 
 
 def _tables(

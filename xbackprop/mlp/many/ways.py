@@ -17,6 +17,8 @@ from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from xbackprop.arrays.threads import CORES
+from xbackprop.distributed.agreement import failing_together, gather
+from xbackprop.distributed.communicator import ALONE, Communicator
 from xbackprop.mlp.many.stacks import in_stacks
 from xbackprop.mlp.many.tasks import Ended, Note, Task, ignore, train_one
 from xbackprop.training.loop import Epoch
@@ -198,6 +200,23 @@ def _train_there(tasks: Sequence[Task]) -> list[_Found]:
     """Train networks in another process."""
     global _is_worker
     _is_worker = threading.current_thread() is threading.main_thread()
+    return _train_chunk(tasks)
+
+
+def on_ranks(tasks: Sequence[Task], ranks: Communicator) -> Iterator[Ended]:
+    """Train each network on one of the ranks, which take them in turns, and give all of them to every rank."""
+    mine = tasks[ranks.rank :: ranks.size]
+    for task in mine:
+        task.options = {**task.options, "ranks": ALONE}
+    with failing_together(ranks):
+        found = gather(ranks, _train_chunk(mine))
+    nets = {task.i: task.net for task in tasks}
+    for of_rank in found:
+        yield from _taken_over(nets, of_rank)
+
+
+def _train_chunk(tasks: Sequence[Task]) -> list[_Found]:
+    """Train networks in this process, for others to take over."""
     results = []
     by_number = {task.i: task for task in tasks}
     with tasks[0].backend.threads(1):
