@@ -33,12 +33,14 @@ class ProgressBar(Callback):
 
     Attributes
     ----------
-    rate_ : the samples per second.
+    rate_ : the samples per second; 0 before an epoch has ended, and on other ranks than the first.
     """
+
+    rate_ = 0.0
 
     def on_train_begin(self, fit: Fit) -> None:
         """Begin a bar."""
-        self.rate_, self._speed = 0.0, Speed()
+        self._speed = Speed()
         self._bar: Any = None
         if sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
             self._bar = _bar()

@@ -116,8 +116,9 @@ class _Epochs:
         *costs_of_all, finite_on, interrupted_on, c_sum, c_squares = sums.tolist()
         R = self.ranks.size
         if int(c_sum) ** 2 != R * int(c_squares):
-            others = [rank for rank, other in enumerate(self.ranks.all_gather(c)) if rank and other != c]
-            raise RankError(f"after an epoch the weights of the ranks differ: rank 0 and rank {others or [0]}")
+            each = self.ranks.all_gather(c)
+            others = [rank for rank, other in enumerate(each) if other != each[0]]
+            raise RankError(f"after an epoch the weights of rank 0 are not those of rank {', '.join(map(str, others))}")
         loss = float(np.asarray(costs_of_all) @ rows) / (R * sum(rows))
         return loss, finite_on == R and bool(np.isfinite(loss)), interrupted_on > 0
 
