@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import os
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -39,11 +41,13 @@ class TorchCommunicator(Communicator):
                     f"communicator 'torch': start the script with torchrun, which sets {', '.join(missing)}, or join a "
                     f"process group before"
                 )
+            _warn_of_restarts()
             cuda = torch.cuda.is_available()
             if cuda:
                 torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
             by = "cpu:gloo,cuda:nccl" if cuda else "gloo"
             dist.init_process_group(by, timeout=datetime.timedelta(hours=24))
+            atexit.register(dist.destroy_process_group)  # whose threads would abort a process that ends
         self._group = group
         self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
         self._by = str(dist.get_backend_config(group))
@@ -76,3 +80,18 @@ class TorchCommunicator(Communicator):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # without waiting for any other rank
+
+
+def _warn_of_restarts() -> None:
+    """Warn where ranks that torchrun starts again may look for each other at the addresses of those before.
+
+    Since torch 2.5 they share the launcher's store, old keys and all (PyTorch's issue 135712): of five restarts here
+    four failed, and with the variable none.
+    """
+    again = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+    if again and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ["RANK"] == "0":
+        message = (
+            "communicator 'torch': to be started again reliably, ranks need TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 in "
+            "the environment of torchrun (PyTorch's issue 135712)"
+        )
+        warnings.warn(message, RuntimeWarning, stacklevel=4)

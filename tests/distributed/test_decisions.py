@@ -265,7 +265,7 @@ class Faulty(Communicator):
 
 
 def test_ranks_whose_weights_have_come_apart_stop_in_words():
-    with pytest.raises(RankError, match="the weights of rank 0 are not those of rank 1$"):
+    with pytest.raises(RankError, match=r"the weights of rank 0 are not those of rank 1$"):
         simulate(3, lambda ranks: fit(Faulty(ranks, at=2), solver="sgd"))
 
 
