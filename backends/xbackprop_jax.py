@@ -92,7 +92,7 @@ def _scan(step: Step, layers: list[Any], samples: Any, rows: Array, at: StepNumb
     unroll = 4 if rows.shape[-1] * layout.n_parameters in UNROLLED else 1
 
     def take(carry: Any, now: Any) -> Any:
-        return _step_on_layers(step, carry, samples, *now)
+        return step_on_layers(step, carry, samples, *now)
 
     def take_stack(carry: Any, now: Any) -> Any:
         of_each = jax.tree.map(lambda x: 0 if x.ndim else None, now)
@@ -118,9 +118,7 @@ def _flat(layers: list[Any], lead: int) -> list[Any]:
     return jax.tree.map(lambda a: a.reshape(*a.shape[:lead], -1), layers)
 
 
-def _step_on_layers(
-    step: Step, carry: list[Any], samples: Any, rows: Array, at: StepNumbers
-) -> tuple[list[Any], Array]:
+def step_on_layers(step: Step, carry: list[Any], samples: Any, rows: Array, at: StepNumbers) -> tuple[list[Any], Array]:
     """`Step.__call__` with every W_l and b_l an array of its own: the carry is [layers, moments cut like them …]."""
     layers, *moments = carry
     objective, backend = step.objective, step.objective.backend
@@ -158,7 +156,7 @@ class JaxBackend(Backend):
     @classmethod
     def devices(cls) -> list[str]:
         """List the devices by JAX's names, such as "TFRT_CPU_0"."""
-        return [str(device) for device in jax.devices()]
+        return [str(device) for device in jax.local_devices()]
 
     def asarray(self, x: Any, dtype: str | None = None) -> Array:
         """Return `x` on this device; NumPy's memory is copied, so that nobody can write to it."""
@@ -236,7 +234,7 @@ def _device(device: Any) -> Any:
     """Return JAX's own object for a device or its name."""
     if isinstance(device, jax.Device):
         return device
-    known = jax.devices()
+    known = jax.local_devices()
     if device is None:
         return known[0]
     for found in [*known, *_on_cpu()]:

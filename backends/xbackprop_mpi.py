@@ -57,7 +57,7 @@ class MPICommunicator(Communicator):
         """Return whether MPI sums arrays of this backend where they are; those of a GPU go through the host."""
         device = getattr(backend.device, "type", None)
         if backend.library == "numpy" or (backend.library == "torch" and device == "cpu"):
-            return True
+            return backend.reuses_buffers
         if not self._told and self.rank == 0 and (device == "cuda" or backend.library == "cupy"):
             message = "MPI: gradients go through the host's memory, since mpi4py's sum is not given arrays of a GPU"
             warnings.warn(message, RuntimeWarning, stacklevel=2)

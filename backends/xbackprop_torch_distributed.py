@@ -73,7 +73,7 @@ class TorchCommunicator(Communicator):
 
     def takes(self, backend: Backend) -> bool:
         """Return whether the group sums arrays of this backend where they are."""
-        return backend.library in ("numpy", "torch")
+        return backend.library in ("numpy", "torch") and backend.reuses_buffers
 
     def abort(self, code: int = 1) -> None:
         """End this process at once; torchrun ends the others, and starts all of them again if it is told to."""

@@ -12,8 +12,13 @@ import numpy as np
 import xbackprop
 from xbackprop.callbacks import Callback
 from xbackprop.distributed.launch import find_communicator
+from xbackprop.distributed.rows import numbers_of_shards
 
 CASE, FOLDER, NAME, BACKEND = sys.argv[1], Path(sys.argv[2]), *sys.argv[3:5]
+if NAME == "jax":  # which has no launcher of its own
+    import jax
+
+    jax.distributed.initialize(f"localhost:{sys.argv[5]}", *map(int, sys.argv[6:8]))
 RNG = np.random.RandomState(0)
 X, Y = RNG.randn(301, 6), RNG.randint(3, size=301)
 warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
@@ -44,6 +49,26 @@ def equal(ranks):
     for ours, theirs in zip(networks, alone, strict=True):
         np.testing.assert_allclose(theta(ours), theta(theirs), rtol=1e-9, atol=1e-9)
     assert len({t.tobytes() for t in ranks.all_gather(theta(network))}) == 1
+    (FOLDER / f"rank {ranks.rank} of {ranks.size}").write_text("")
+
+
+def compiled(ranks):
+    """20 epochs, each compiled into one program of all ranks, with all that a step may have; and shards."""
+    everything = {"dropout": 0.3, "clip_norm": 0.1, "ema_decay": 0.9, "solver": "adamw", "l1_ratio": 0.5, "alpha": 0.1}
+    weight = RNG.rand(301) * (RNG.rand(301) > 0.3)
+    numbers = X @ RNG.randn(6, 2)
+    gaps = np.where(RNG.rand(301, 2) < 0.3, np.nan, numbers)
+    for settings, samples in (
+        (everything, (X, Y, weight)),
+        ({"shuffle": False, "early_stopping": True}, (X, Y)),
+        ({"task": "regression"}, (X, gaps)),
+    ):
+        one, network = net(None, **settings).fit(*samples), net(NAME, **settings).fit(*samples)
+        np.testing.assert_allclose(theta(network), theta(one), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(network.loss_curve_, one.loss_curve_, rtol=1e-9)
+    own = numbers_of_shards([101, 200])[ranks.rank]
+    one, network = net(None, dropout=0.2).fit(X, Y), net(NAME, dropout=0.2, shard=True).fit(X[own], Y[own])
+    np.testing.assert_allclose(theta(network), theta(one), rtol=1e-9, atol=1e-9)
     (FOLDER / f"rank {ranks.rank} of {ranks.size}").write_text("")
 
 
@@ -83,6 +108,6 @@ def restart(ranks):
         (FOLDER / "went on").write_text("")
 
 
-CASES = {f.__name__: f for f in (equal, fail, disagree, long, restart)}
+CASES = {f.__name__: f for f in (equal, compiled, fail, disagree, long, restart)}
 if __name__ == "__main__":
     CASES[CASE](find_communicator("worker", NAME))

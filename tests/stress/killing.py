@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-from test_processes import SOON, Job
+from test_processes import SOON, Job, assert_gone
 
 
 def one_try(launcher, size, moment):
@@ -25,8 +25,8 @@ def one_try(launcher, size, moment):
         os.kill(random.choice(pids), signal.SIGKILL)
         began = time.monotonic()
         code, _ = job.outcome(SOON)
-        left = [pid for pid in pids if Path(f"/proc/{pid}").exists()]
-        return None if code == 0 or left else time.monotonic() - began
+        assert_gone(pids)
+        return None if code == 0 else time.monotonic() - began
 
 
 def main():

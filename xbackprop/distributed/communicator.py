@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 from xbackprop.arrays.backend import Array, Backend
@@ -47,7 +48,14 @@ class Communicator:
 
     def takes(self, backend: Backend) -> bool:
         """Return whether `all_reduce` takes arrays of this backend; others go through the host."""
-        return backend.library == "numpy"
+        return backend.library == "numpy" and backend.reuses_buffers
+
+    def compile(self, step: Any) -> Callable:
+        """Return what `Backend.compile` returns, for a step of which each rank takes its part; here a loop.
+
+        A communicator whose sums a compiler knows may take all the steps in one call.
+        """
+        return Backend.compile(step.objective.backend, step)
 
     def broadcast(self, value: Any) -> Any:
         """Return what rank 0 has given, an object that can be pickled."""

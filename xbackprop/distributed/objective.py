@@ -18,13 +18,14 @@ from xbackprop.distributed.communicator import ALONE, Communicator
 from xbackprop.distributed.rows import Part
 from xbackprop.nn.dropout import Masks, PartOfMasks
 from xbackprop.nn.objective import Batch, Objective, make_batch
+from xbackprop.nn.parameters import Layers
 from xbackprop.nn.workspace import Workspace
 from xbackprop.training.step import Step, StepNumbers
 
 
 def total(ranks: Communicator, backend: Backend, x: Array) -> Array:
     """Return Σ over the ranks of x, an array of the backend, in the memory of x where that may be written."""
-    if backend.reuses_buffers and ranks.takes(backend):
+    if ranks.takes(backend):
         return ranks.all_reduce(x)
     found = backend.asarray(ranks.all_reduce(np.array(backend.to_host(x))))
     if not backend.reuses_buffers:
@@ -47,6 +48,13 @@ class SharedObjective(Objective):
             cost, g = self._nothing(theta, workspace)
         g = total(self.ranks, self.backend, g)
         return self.with_penalty(self.ranks.size * cost, g, theta, batch, workspace)
+
+    def layer_gradients(self, layers: Layers, batch: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
+        """Compute the same at layers that are arrays of their own, with sums that are a part of a compiled epoch."""
+        backend, ranks = self.backend, self.ranks
+        cost, gradients = self.loss_gradients(layers, batch)
+        summed = [(total(ranks, backend, gW), total(ranks, backend, gb)) for gW, gb in gradients]
+        return self.with_layer_penalty(ranks.size * cost, summed, layers, batch)
 
     def _nothing(self, theta: Array, workspace: Workspace | None) -> tuple[Array, Array]:
         """Return the loss and the gradient of no rows."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from xbackprop.arrays.backend import Array, Backend
+from xbackprop.arrays.backend import Array
 from xbackprop.data.batches import Samples, in_rows
 from xbackprop.data.on_disk import comes_in_rows
 from xbackprop.distributed.agreement import checksum, gather
@@ -65,7 +65,7 @@ class _Epochs:
         weight = samples[2]
         self.weight = None if weight is None else np.asarray(self.backend.to_host(weight), dtype=np.float64)
         note = self._telling(after_step or _ignore) if told else None
-        self.run = telling(self.step, note) if note else Backend.compile(self.backend, self.step)
+        self.run = telling(self.step, note) if note else ranks.compile(self.step)
 
     def take(self, steps: Steps, interrupted: list[bool]) -> Taken | None:
         """Take an epoch; return None if Ctrl-C was pressed on one of the ranks."""

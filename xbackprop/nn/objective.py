@@ -186,7 +186,7 @@ class Objective:
     def loss_and_gradient(self, theta: Array, batch: Batch, workspace: Workspace | None = None) -> tuple[Array, Array]:
         """Compute the loss (...) and its gradient (..., P), as `value_and_gradient` does, without the penalty."""
         layers = workspace.layers if workspace and workspace.theta is theta else self.layers(theta)
-        cost, gradients = self._loss_gradients(layers, batch, workspace.buffers if workspace else None)
+        cost, gradients = self.loss_gradients(layers, batch, workspace.buffers if workspace else None)
         return cost, workspace.gradient if workspace else self.flatten(gradients)
 
     def with_penalty(
@@ -201,9 +201,15 @@ class Objective:
 
     def layer_gradients(self, layers: Layers, batch: Batch) -> tuple[Array, list[tuple[Array, Array]]]:
         """Compute C and (∂C/∂W_l, ∂C/∂b_l), l = 1 … L, at layers that are arrays of their own and no views of one θ."""
-        cost, gradients = self._loss_gradients(layers, batch)
+        cost, gradients = self.loss_gradients(layers, batch)
+        return self.with_layer_penalty(cost, gradients, layers, batch)
+
+    def with_layer_penalty(
+        self, cost: Array, gradients: Layers, layers: Layers, batch: Batch
+    ) -> tuple[Array, list[tuple[Array, Array]]]:
+        """Add the penalty and its gradient to those of the loss at these layers."""
         if not self.alpha:
-            return cost, gradients
+            return cost, list(gradients)
         for W, _ in layers:
             cost = cost + self._penalty(self.backend.xp.reshape(W, (-1,)), batch)
         return cost, [
@@ -234,7 +240,7 @@ class Objective:
         cost, _ = self._loss(cache, batch)
         return cost + self.penalty(theta, batch) if self.alpha else cost
 
-    def _loss_gradients(
+    def loss_gradients(
         self, layers: Layers, batch: Batch, buffers: Buffers | None = None
     ) -> tuple[Array, list[tuple[Array, Array]]]:
         """Compute the loss and its gradient, without the penalty."""
