@@ -11,6 +11,8 @@ from xbackprop.callbacks import Callback, KeepBest
 from xbackprop.distributed import Communicator, simulate
 from xbackprop.errors import RankError
 
+#: Filters of warnings are not those of a thread, so they are set for all of them at once.
+pytestmark = pytest.mark.filterwarnings("ignore::xbackprop.ConvergenceWarning")
 RNG = np.random.RandomState(1)
 X, Y = RNG.randn(60, 4), RNG.randint(3, size=60)
 
@@ -21,9 +23,7 @@ def net(ranks, **settings):
 
 
 def fit(ranks, *samples, options=(), **settings):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        return net(ranks, **settings).fit(*(samples or (X, Y)), **dict(options))
+    return net(ranks, **settings).fit(*(samples or (X, Y)), **dict(options))
 
 
 def theta(network):
@@ -83,10 +83,10 @@ def test_an_error_of_a_callback_ends_all_ranks_and_names_itself(kind):
 
 def test_ctrl_c_on_the_first_rank_is_one_of_all():
     def run(ranks):
-        with pytest.warns(RuntimeWarning, match="interrupted") if ranks.rank == 0 else warnings.catch_warnings():
-            return fit(ranks, options={"callbacks": [Noting(ranks, 4, KeyboardInterrupt())]})
+        return fit(ranks, options={"callbacks": [Noting(ranks, 4, KeyboardInterrupt())]})
 
-    networks = simulate(2, run)
+    with pytest.warns(RuntimeWarning, match="interrupted"):
+        networks = simulate(2, run)
     assert [(n.stop_reason_, len(n.loss_curve_)) for n in networks] == [("interrupted", 4)] * 2
     assert np.array_equal(*map(theta, networks))
 
@@ -147,10 +147,11 @@ def test_a_checkpoint_that_cannot_be_written_ends_all_where_it_must_be(tmp_path)
                     folder.rmdir()
                     folder.write_text("no folder")
 
-        with pytest.warns(RuntimeWarning) if ranks.rank == 0 else warnings.catch_warnings():
-            return network.fit(X, Y, callbacks=[Break()])
+        return network.fit(X, Y, callbacks=[Break()])
 
-    assert [n.n_iter_ for n in simulate(2, run)] == [2, 2]
+    with pytest.warns(RuntimeWarning):  # of the file, and of the end
+        networks = simulate(2, run)
+    assert [n.n_iter_ for n in networks] == [2, 2]
 
 
 def test_one_rank_warns_and_one_rank_prints(capsys):
@@ -181,9 +182,7 @@ def test_without_a_seed_all_ranks_have_that_of_the_first():
 def test_going_on_is_the_same_run():
     def run(ranks):
         network = net(ranks, warm_start=True, max_iter=3, ema_decay=0.9)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return network.fit(X, Y).fit(X, Y).partial_fit(X, Y)
+        return network.fit(X, Y).fit(X, Y).partial_fit(X, Y)
 
     one, networks = run(None), simulate(3, run)
     for network in networks:
@@ -225,9 +224,7 @@ def test_ranks_that_do_not_go_together_are_an_error_on_each(name):
 def test_another_network_on_one_rank_is_an_error():
     def run(ranks):
         network = net(ranks, warm_start=True, max_iter=1)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            network.fit(X, Y)
+        network.fit(X, Y)
         if ranks.rank == 1:
             network.coefs_ = [2.0 * W for W in network.coefs_]
         with pytest.raises(ValueError, match=r"all ranks must have the same weights of the network"):
@@ -298,9 +295,7 @@ def test_many_networks_are_divided_among_the_ranks():
         return [net(ranks, random_state=seed, max_iter=2 + seed % 3) for seed in range(7)]
 
     def run(ranks):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return xbackprop.fit_many(nets(ranks), X, Y)
+        return xbackprop.fit_many(nets(ranks), X, Y)
 
     alone = run(None)
     for of_rank in simulate(3, run):
@@ -311,9 +306,7 @@ def test_many_networks_are_divided_among_the_ranks():
 
 def test_fewer_networks_than_ranks_are_trained_by_all_of_them():
     def run(ranks):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return net(ranks, n_networks=2).fit(X, Y)
+        return net(ranks, n_networks=2).fit(X, Y)
 
     alone = run(None)
     for network in simulate(3, run):

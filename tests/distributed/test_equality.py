@@ -1,14 +1,16 @@
 """A network that many ranks train is the network of one process: ranks here are threads, as many as the case needs."""
 
-import warnings
-
+import h5py
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 import xbackprop
 from xbackprop.distributed.rows import numbers_of_shards
 from xbackprop.distributed.simulator import simulate
 
+#: Filters of warnings are not those of a thread, so they are set for all of them at once.
+pytestmark = pytest.mark.filterwarnings("ignore::xbackprop.ConvergenceWarning")
 RNG = np.random.RandomState(0)
 N = 103
 X = RNG.randn(N, 5)
@@ -39,9 +41,7 @@ SETTINGS = {
 
 def fit(settings, samples, **more):
     options = {"max_iter": 20, "batch_size": 16, "random_state": 3, "backend": "numpy", **settings, **more}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        return xbackprop.MLP((7, 6), **options).fit(*samples)
+    return xbackprop.MLP((7, 6), **options).fit(*samples)
 
 
 def on_ranks(R, settings, samples, **more):
@@ -82,6 +82,79 @@ def shards_of(samples, R, sizes=None):
     cut = [np.split(a, np.cumsum(sizes)[:-1]) for a in samples]
     order = np.argsort(np.concatenate(numbers_of_shards(sizes)))
     return list(zip(*cut, strict=True)), tuple(a[order] for a in samples)
+
+
+def test_shards_whose_columns_are_scaled_and_whose_classes_are_weighed():
+    """Means, deviations, classes and their weights are those of all rows, where a shard has one class alone."""
+    order = np.argsort(LABELS, kind="stable")
+    samples = (1e3 + X[order] * [1.0, 10.0, 0.1, 1e-3, 0.0], LABELS[order], WEIGHT[order] + 0.01)
+    settings = {"scale_inputs": True, "class_weight": "balanced", "early_stopping": True}
+    shards, whole = shards_of(samples, 3)
+    assert len(set(shards[0][1])) == 1
+    nets = simulate(3, lambda ranks: fit(settings, shards[ranks.rank], communicator=ranks, shard=True))
+    assert_equal(nets, fit(settings, whole), **CLOSE)
+
+
+@pytest.mark.parametrize("samples", [(X, NUMBERS, WEIGHT), (X, GAPS)], ids=["numbers", "gaps"])
+def test_shards_of_a_regression_whose_target_is_scaled(samples):
+    settings = {"task": "regression", "scale_target": True, "scale_inputs": True, "early_stopping": True}
+    shards, whole = shards_of(samples, 2, [70, 33])
+    nets = simulate(2, lambda ranks: fit(settings, shards[ranks.rank], communicator=ranks, shard=True))
+    assert_equal(nets, fit(settings, whole), **CLOSE)
+
+
+@pytest.mark.parametrize("shuffle", [True, False, "blocks"])
+@pytest.mark.parametrize("shard", [False, True])
+def test_files_and_sparse_matrices(tmp_path, shuffle, shard):
+    """Each rank reads the rows of its parts only."""
+    shards, whole = shards_of((X, LABELS), 2) if shard else ([(X, LABELS)] * 2, (X, LABELS))
+    one = fit({"shuffle": shuffle}, whole)
+    files = []
+    for rank, (x, _) in enumerate(shards):
+        files.append(h5py.File(tmp_path / f"{rank}.h5", "w"))
+        files[-1]["X"] = x
+    how = {"shuffle": shuffle, "shard": shard}
+    for kind in (lambda r: files[r]["X"], lambda r: csr_matrix(shards[r][0])):
+        nets = simulate(2, lambda ranks, k=kind: fit(how, (k(ranks.rank), shards[ranks.rank][1]), communicator=ranks))
+        assert_equal(nets, one, **CLOSE)
+
+
+def test_streams():
+    shards, whole = shards_of((X, NUMBERS), 3, [20, 50, 33])
+    settings = {"max_iter": 20, "batch_size": 16, "random_state": 3, "task": "regression", "scale_inputs": True}
+
+    def run(ranks):
+        x, y = shards[ranks.rank]
+        net = xbackprop.MLP((7, 6), communicator=ranks, shard=True, **settings)
+        return net.fit_stream(lambda: ((x[i : i + 9], y[i : i + 9]) for i in range(0, len(x), 9)))
+
+    assert_equal(simulate(3, run), fit({**settings, "shuffle": False}, whole), **CLOSE)
+
+
+def test_shards_go_on_from_a_checkpoint(tmp_path):
+    shards, whole = shards_of((X, LABELS), 2, [60, 43])
+
+    def run(**more):
+        return simulate(2, lambda ranks: fit(more, shards[ranks.rank], communicator=ranks, shard=True))
+
+    run(max_iter=7, checkpoint=tmp_path, early_stopping=True)
+    nets = run(max_iter=20, checkpoint=tmp_path, early_stopping=True, resume=True)
+    assert_equal(nets, fit({"early_stopping": True}, whole), **CLOSE)
+
+
+def test_the_estimators():
+    settings = {"hidden_layer_sizes": (7,), "max_iter": 15, "random_state": 0, "early_stopping": True}
+
+    def run(ranks, X=X, y=LABELS, **more):
+        return xbackprop.MLPClassifier(communicator=ranks, **settings, **more).fit(X, y)
+
+    one = run(None)
+    for net in simulate(3, run):
+        np.testing.assert_allclose(net.predict_proba(X), one.predict_proba(X), **CLOSE)
+    shards, _ = shards_of((X, LABELS), 2)
+    a, b = simulate(2, lambda ranks: run(ranks, *shards[ranks.rank], shard=True))
+    np.testing.assert_array_equal(a.predict_proba(X), b.predict_proba(X))
+    assert list(a.classes_) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("sizes", [[52, 51], [3, 90, 10], [1, 60, 41, 1]], ids=str)

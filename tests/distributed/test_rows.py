@@ -1,7 +1,5 @@
 """The rows of each batch are divided among the ranks, each to one of them; on every backend a step is that of one."""
 
-import warnings
-
 import numpy as np
 import pytest
 from helpers import make_backend
@@ -14,6 +12,8 @@ from xbackprop.distributed import simulate
 from xbackprop.distributed.rows import AllRows, Shard, numbers_of_shards, parts
 from xbackprop.nn.dropout import Masks, PartOfMasks
 
+#: Filters of warnings are not those of a thread, so they are set for all of them at once.
+pytestmark = pytest.mark.filterwarnings("ignore::xbackprop.ConvergenceWarning")
 RNG = np.random.RandomState(2)
 X, Y = RNG.randn(41, 4), RNG.randint(3, size=41)
 WEIGHT = RNG.rand(41) * (RNG.rand(41) > 0.3)
@@ -85,9 +85,7 @@ SETTINGS = {
 
 def fit(backend, ranks, weight=None, **settings):
     given = {"batch_size": 12, "random_state": 0, "tol": 0.0, "backend": backend, "communicator": ranks, **settings}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        return xbackprop.MLP((6, 5), **given).fit(X, Y, weight)
+    return xbackprop.MLP((6, 5), **given).fit(X, Y, weight)
 
 
 def arrays(net):
@@ -127,9 +125,7 @@ def test_sixty_four_ranks_of_which_most_have_no_row_of_a_batch(shard):
         own = numbers[ranks.rank] if shard and ranks is not None else slice(None)
         net = xbackprop.MLP((6, 5), batch_size=33, max_iter=20, random_state=0, tol=0.0, backend=backend, dropout=0.2,
                             communicator=ranks, shard=shard)  # fmt: skip
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-            return net.fit(X[own], Y[own])
+        return net.fit(X[own], Y[own])
 
     networks, one = simulate(64, run), run(None)
     for net in networks:

@@ -53,22 +53,19 @@ def equal(ranks):
 
 
 def compiled(ranks):
-    """20 epochs, each compiled into one program of all ranks, with all that a step may have; and shards."""
+    """20 epochs, each compiled into one program of all ranks: with all that a step may have, and on shards."""
     everything = {"dropout": 0.3, "clip_norm": 0.1, "ema_decay": 0.9, "solver": "adamw", "l1_ratio": 0.5, "alpha": 0.1}
-    weight = RNG.rand(301) * (RNG.rand(301) > 0.3)
-    numbers = X @ RNG.randn(6, 2)
-    gaps = np.where(RNG.rand(301, 2) < 0.3, np.nan, numbers)
-    for settings, samples in (
-        (everything, (X, Y, weight)),
-        ({"shuffle": False, "early_stopping": True}, (X, Y)),
-        ({"task": "regression"}, (X, gaps)),
+    weight, own = RNG.rand(301) * (RNG.rand(301) > 0.3), numbers_of_shards([101, 200])[ranks.rank]
+    gaps = np.where(RNG.rand(301, 2) < 0.3, np.nan, X @ RNG.randn(6, 2))
+    of_shards = {"task": "regression", "early_stopping": True, "shuffle": False}
+    for settings, samples, rows, shard in (
+        (everything, (X, Y, weight), slice(None), False),
+        (of_shards, (X, gaps), own, True),
     ):
-        one, network = net(None, **settings).fit(*samples), net(NAME, **settings).fit(*samples)
+        one, network = net(None, **settings), net(NAME, shard=shard, **settings)
+        one.fit(*samples), network.fit(*(a[rows] for a in samples))
         np.testing.assert_allclose(theta(network), theta(one), rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(network.loss_curve_, one.loss_curve_, rtol=1e-9)
-    own = numbers_of_shards([101, 200])[ranks.rank]
-    one, network = net(None, dropout=0.2).fit(X, Y), net(NAME, dropout=0.2, shard=True).fit(X[own], Y[own])
-    np.testing.assert_allclose(theta(network), theta(one), rtol=1e-9, atol=1e-9)
     (FOLDER / f"rank {ranks.rank} of {ranks.size}").write_text("")
 
 

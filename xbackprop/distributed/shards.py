@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ class AllHeld:
     def class_numbers(self, data: Data) -> np.ndarray:
         """Return the number of the class of every row."""
         return data.backend.to_host(data.targets.class_numbers(data.backend.xp, data.y))
+
+    def digest(self, data: Data) -> str:
+        """Return what recognises the same data."""
+        return data.digest()
 
     def any_weight(self, data: Data, numbers: np.ndarray) -> bool:
         """Return whether one of these rows has a weight above 0."""
@@ -83,6 +88,10 @@ class Shards:
         own = data.backend.to_host(data.targets.class_numbers(data.backend.xp, data.y))
         return self._joined(gather(self.ranks, own))
 
+    def digest(self, data: Data) -> str:
+        """Return what recognises the same shards of the same data."""
+        return hashlib.sha256(repr(gather(self.ranks, data.digest())).encode()).hexdigest()
+
     def any_weight(self, data: Data, numbers: np.ndarray) -> bool:
         """Return whether one of these rows, on whichever rank, has a weight above 0."""
         _, here = self.own(numbers)
@@ -113,9 +122,8 @@ class Shards:
         if is_sparse(X):
             raise ValueError(f"{where}: X must be dense to be standardised, got a sparse matrix")
         X = tables.feature_table(where, X, None, None)
-        first, *others = gather(
-            self.ranks, (X if is_on_disk(X) and isinstance(X, OnDisk) else OnDisk(where, on_host(X))).moments()
-        )
+        table = X if isinstance(X, OnDisk) else OnDisk(where, X if is_on_disk(X) else on_host(X))
+        first, *others = gather(self.ranks, table.moments())
         for other in others:
             first = first.joined(other)
         return Scaling(*first.mean_and_deviation())

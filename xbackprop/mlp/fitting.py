@@ -115,7 +115,7 @@ def prepare(
     if epochs is None:
         progress.first_epoch = progress.epoch
         recognised = settings.values["warm_start"] or settings.checkpoint
-        digest, progress.digest = progress.digest, data.digest() if recognised else ""
+        digest, progress.digest = progress.digest, held.digest(data) if recognised else ""
         if start is not None:
             model = _begin_again(settings, start, model, same_data=bool(digest) and digest == progress.digest)
     callback = callback or (print_epoch if settings.values["verbose"] else None)
