@@ -7,7 +7,8 @@ SCRIPT = """
 import sys
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "cupy", "jax", "numba", "sklearn", "scipy", "rich", "pandas", "matplotlib"}:
+        absent = "torch cupy jax numba mpi4py sklearn scipy rich pandas matplotlib"
+        if name.split(".")[0] in absent.split():
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Absent())
 """
@@ -58,3 +59,19 @@ def test_a_data_set_of_scikit_learn_says_what_to_install():
     assert done.returncode == 2
     assert "pip install scikit-learn" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_communicator_whose_library_is_missing_says_what_to_install():
+    done = run("""
+import xbackprop
+for name in ("mpi", "torch", "jax"):
+    try:
+        xbackprop.MLP(communicator=name).fit([[0.0], [1.0]], [0, 1])
+    except xbackprop.BackendError as error:
+        print(error)
+""")
+    lines = done.stdout.splitlines()
+    assert [line.split(" needs ")[0] for line in lines] == [
+        f"communicator {name!r}" for name in ("mpi", "torch", "jax")
+    ]
+    assert all("pip install" in line for line in lines), done.stderr

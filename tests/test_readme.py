@@ -19,7 +19,16 @@ BLOCKS = [
         ROOT / "README.md",
         *(
             ROOT / "docs" / f"{name}.md"
-            for name in ("backends", "checking", "exports", "large-data", "learning", "verification", "watching")
+            for name in (
+                "backends",
+                "checking",
+                "exports",
+                "large-data",
+                "learning",
+                "many-machines",
+                "verification",
+                "watching",
+            )
         ),
     )
     for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)

@@ -7,9 +7,13 @@ import numpy as np
 import pytest
 
 import xbackprop
+from xbackprop.arrays.discovery import backend_class
+from xbackprop.arrays.threads import CORES
 from xbackprop.callbacks import Callback, KeepBest
 from xbackprop.distributed import Communicator, simulate
+from xbackprop.distributed.threads import SET_OUTSIDE, share_of_cores
 from xbackprop.errors import RankError
+from xbackprop.model_selection import GridSearchCV
 
 #: Filters of warnings are not those of a thread, so they are set for all of them at once.
 pytestmark = pytest.mark.filterwarnings("ignore::xbackprop.ConvergenceWarning")
@@ -312,6 +316,30 @@ def test_fewer_networks_than_ranks_are_trained_by_all_of_them():
     for network in simulate(3, run):
         for ours, theirs in zip(network.networks_, alone.networks_, strict=True):
             np.testing.assert_allclose(theta(ours), theta(theirs), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_search_is_divided_among_the_ranks():
+    grid = {"alpha": [0.01, 10.0]}
+
+    def run(ranks):
+        one = xbackprop.MLPClassifier((5,), max_iter=5, random_state=0, communicator=ranks)
+        return GridSearchCV(one, grid, cv=2).fit(X, Y)
+
+    alone = run(None)
+    for search in simulate(2, run):
+        np.testing.assert_allclose(search.cv_results_["mean_test_score"], alone.cv_results_["mean_test_score"])
+        assert search.best_params_ == alone.best_params_
+
+
+def test_ranks_of_one_machine_share_its_cores(monkeypatch):
+    backend = backend_class("numpy")()
+    for name in SET_OUTSIDE:
+        monkeypatch.delenv(name, raising=False)
+    assert simulate(3, lambda ranks: share_of_cores(ranks, backend, None)) == [max(1, CORES // 3)] * 3
+    assert simulate(2, lambda ranks: share_of_cores(ranks, backend, 1)) == [1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert simulate(2, lambda ranks: share_of_cores(ranks, backend, None)) == [None, None]
 
 
 def test_what_a_communicator_may_be():

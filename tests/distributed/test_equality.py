@@ -119,6 +119,17 @@ def test_files_and_sparse_matrices(tmp_path, shuffle, shard):
         assert_equal(nets, one, **CLOSE)
 
 
+@pytest.mark.parametrize(
+    "samples", [(X, LABELS, WEIGHT), (X, GAPS), (X, GAPS, WEIGHT)], ids=["weights", "gaps", "both"]
+)
+@pytest.mark.parametrize("shard", [False, True])
+def test_lbfgs_of_weights_and_gaps(samples, shard):
+    settings = {"solver": "lbfgs", "alpha": 0.1, "task": "classification" if samples[1] is LABELS else "regression"}
+    shards, whole = shards_of(samples, 3, [20, 50, 33]) if shard else ([samples] * 3, samples)
+    nets = simulate(3, lambda ranks: fit(settings, shards[ranks.rank], communicator=ranks, shard=shard))
+    assert_equal(nets, fit(settings, whole), **CLOSE)
+
+
 def test_streams():
     shards, whole = shards_of((X, NUMBERS), 3, [20, 50, 33])
     settings = {"max_iter": 20, "batch_size": 16, "random_state": 3, "task": "regression", "scale_inputs": True}
@@ -158,7 +169,7 @@ def test_the_estimators():
 
 
 @pytest.mark.parametrize("sizes", [[52, 51], [3, 90, 10], [1, 60, 41, 1]], ids=str)
-@pytest.mark.parametrize("name", [name for name in SETTINGS if name != "lbfgs"])
+@pytest.mark.parametrize("name", SETTINGS)
 def test_shards(name, sizes):
     shards, whole = shards_of((X, LABELS), len(sizes), sizes)
     nets = simulate(len(sizes), lambda ranks: fit(SETTINGS[name], shards[ranks.rank], communicator=ranks, shard=True))

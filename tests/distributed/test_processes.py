@@ -66,6 +66,12 @@ def test_ranks_end_where_one_process_ends(tmp_path, launcher, size, backend):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"rank {rank} of {size}" for rank in range(size)]
 
 
+def test_what_mpi_does_not_sum_is_refused_or_goes_through_the_host(tmp_path):
+    code, said = Job("mpi", 2, "edge", tmp_path).outcome()
+    assert code == 0, said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rank 0 of 2", "rank 1 of 2"]
+
+
 @pytest.mark.parametrize("launcher", ["mpi", "torch"])
 def test_a_rank_that_raises_ends_all_in_its_words(tmp_path, launcher):
     code, said = Job(launcher, 2, "fail", tmp_path).outcome(SOON)

@@ -6,8 +6,10 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 import xbackprop
 from xbackprop.callbacks import Callback
@@ -69,6 +71,21 @@ def compiled(ranks):
     (FOLDER / f"rank {ranks.rank} of {ranks.size}").write_text("")
 
 
+def edge(ranks):
+    """MPI alone: what it refuses, and what it says once."""
+    import torch
+
+    for refused in (np.zeros(3, dtype=np.int64), torch.zeros(3, dtype=torch.bfloat16)):
+        with pytest.raises(TypeError, match="sums are of float32 and float64"):
+            ranks.all_reduce(refused)
+    on_gpu = SimpleNamespace(library="cupy", device=0, reuses_buffers=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert [ranks.takes(on_gpu) for _ in range(3)] == [False] * 3
+    assert [str(w.message)[:43] for w in said] == ["MPI: gradients go through the host's memory"] * (ranks.rank == 0)
+    (FOLDER / f"rank {ranks.rank} of {ranks.size}").write_text("")
+
+
 def fail(ranks):
     """A rank raises an error where the others wait for it."""
     net(NAME, max_iter=2).fit(X, Y)
@@ -105,6 +122,6 @@ def restart(ranks):
         (FOLDER / "went on").write_text("")
 
 
-CASES = {f.__name__: f for f in (equal, compiled, fail, disagree, long, restart)}
+CASES = {f.__name__: f for f in (equal, compiled, edge, fail, disagree, long, restart)}
 if __name__ == "__main__":
     CASES[CASE](find_communicator("worker", NAME))

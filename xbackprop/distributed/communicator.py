@@ -71,6 +71,10 @@ class Communicator:
         here = [cores for host, cores in self.all_gather(mine) if host == mine[0] and cores & mine[1]]
         return max(1, len(mine[1]) // len(here))
 
+    def __deepcopy__(self, memo: Any) -> Communicator:
+        """Return itself: a copy, such as scikit-learn's `clone` makes of an estimator, is of the same processes."""
+        return self
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: rank {self.rank} of {self.size}>"
 

@@ -16,7 +16,8 @@ from xbackprop.data.scaling import Scaling, standardise
 from xbackprop.data.targets import TargetRule, Targets, infer_targets
 from xbackprop.distributed.agreement import gather
 from xbackprop.distributed.communicator import Communicator
-from xbackprop.distributed.rows import AllRows, Holding, Shard, numbers_of_shards
+from xbackprop.distributed.rows import AllRows, Shard, numbers_of_shards
+from xbackprop.nn.objective import Batch, make_batch, row_totals
 
 
 class AllHeld:
@@ -41,7 +42,12 @@ class AllHeld:
         """Return None, since all of these rows are here, and their numbers."""
         return None, numbers
 
-    def holding(self, rows: np.ndarray | None) -> Holding:
+    def batch(self, data: Data) -> Batch:
+        """Return this rank's part of all rows as one batch."""
+        own = self.holding(None).stretch()
+        return data.batch().part(own.start, own.stop)
+
+    def holding(self, rows: np.ndarray | None) -> AllRows:
         """Return how the rows to train on, all or those with these numbers, are divided among the ranks."""
         return AllRows(self.n if rows is None else len(rows), self.ranks.rank, self.ranks.size)
 
@@ -103,7 +109,15 @@ class Shards:
         places = np.flatnonzero(local >= 0)
         return places, local[places]
 
-    def holding(self, rows: np.ndarray | None) -> Holding:
+    def batch(self, data: Data) -> Batch:
+        """Return the rows of this rank as its part of all rows as one batch."""
+        backend, whole = data.backend, self.n
+        if data.weight is not None:
+            own = np.asarray(backend.to_host(data.weight), dtype=np.float64)
+            whole = backend.asarray(self.ranks.all_reduce(row_totals(np, own, own.ndim == 2)), data.dtype)
+        return make_batch(backend, data.dense(), data.y, data.weight, whole=whole)
+
+    def holding(self, rows: np.ndarray | None) -> Shard:
         """Return how the rows to train on, all or those with these numbers, are divided among the ranks."""
         if rows is None:
             return Shard(self.n, self.numbers[self.ranks.rank])

@@ -116,9 +116,9 @@ class BaseMLP(CallbackSupportMixin, FromScikitLearn, FittedEstimator):
             return self
         with managed(self):
             result = self._train("fit", X, y, sample_weight, self._start(), callback=callback, watch=watch)
-        if result.stop_reason == "interrupted":
+        if result.stop_reason == "interrupted" and result.speaks:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if result.stop_reason == "max_iter":
+        if result.stop_reason == "max_iter" and result.speaks:
             who = f"lbfgs failed to converge: {result.message}" if self.solver == "lbfgs" else "Stochastic Optimizer"
             warnings.warn(
                 f"{who}: Maximum iterations ({self.max_iter}) reached and the optimization hasn't converged yet.",

@@ -18,7 +18,7 @@ from xbackprop.data.dataset import Data
 from xbackprop.distributed.agreement import on_first, shared
 from xbackprop.distributed.communicator import ALONE, Communicator
 from xbackprop.distributed.objective import WholeObjective, shared_objective
-from xbackprop.distributed.rows import AllRows, Holding
+from xbackprop.distributed.rows import Holding
 from xbackprop.distributed.shards import Held
 from xbackprop.distributed.steps import train_on_ranks
 from xbackprop.distributed.threads import share_of_cores
@@ -202,7 +202,7 @@ class Run:
     def minimise(self) -> Array:
         """Train by SciPy's L-BFGS on all rows at once; return θ."""
         assert self.data is not None
-        theta, message = _minimise(self.settings, self.model, self.data, self.ranks, self._note)
+        theta, message = _minimise(self.settings, self.model, self.data, self.held, self.ranks, self._note)
         self.message = self.message or message
         return theta
 
@@ -224,10 +224,15 @@ def result_of(model: Model, n_iter: int | None = None, message: str = "") -> Fit
 
 
 def _minimise(
-    settings: Settings, model: Model, data: Data, ranks: Communicator, callback: Callable[[Epoch, Array], str]
+    settings: Settings,
+    model: Model,
+    data: Data,
+    held: Held,
+    ranks: Communicator,
+    callback: Callable[[Epoch, Array], str],
 ) -> tuple[Array, str]:
     """Train by SciPy's L-BFGS on all rows at once; return θ and SciPy's message."""
-    n, progress, plan = data.X.shape[0], model.progress, settings.plan
+    n, progress, plan = held.n, model.progress, settings.plan
     progress.begin_anew()  # an earlier run by steps may have left its best θ
     began = time.perf_counter()
 
@@ -239,12 +244,9 @@ def _minimise(
         progress.loss_curve.append(cost)
         return callback(Epoch(progress.epoch, cost, n, began - before), theta)
 
-    objective, batch = model.objective, data.batch()
-    if ranks is not ALONE:
-        own = AllRows(n, ranks.rank, ranks.size).stretch()
-        objective, batch = shared_objective(objective, ranks, WholeObjective), batch.part(own.start, own.stop)
+    objective = model.objective if ranks is ALONE else shared_objective(model.objective, ranks, WholeObjective)
     theta, progress.stop_reason, message = lbfgs.minimise(
-        objective, model.theta, batch,
+        objective, model.theta, held.batch(data),
         max_iter=plan.max_iter, max_fun=settings.values["max_fun"], tol=plan.tol, callback=note,
     )  # fmt: skip
     return theta, message
