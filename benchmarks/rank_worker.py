@@ -81,6 +81,15 @@ def ddp(communicator: str | None, backend: str, net: str, threads: int) -> tuple
     return median(seconds[1:]) / steps, ranks
 
 
+def overhead(communicator: str | None, backend: str, net: str, threads: int) -> tuple[list[float], Any]:
+    """Train alone and with the communicator, in turns in this process; return the ratios of the times of a step."""
+    found = []
+    for _ in range(5):
+        (alone, _), (with_it, ranks) = (train(name, backend, net, threads) for name in (None, communicator))
+        found.append(with_it / alone)
+    return found, ranks
+
+
 def reduction(communicator: str | None, backend: str, net: str, threads: int) -> tuple[list[float], Any]:
     """Sum vectors of several lengths; the numbers are of ours, and of mpi4py's sum alone, in turns."""
     from xbackprop.distributed.launch import find_communicator
@@ -124,7 +133,7 @@ def update(communicator: str | None, backend: str, net: str, threads: int) -> tu
 
 if __name__ == "__main__":
     kind, communicator, backend, net, threads = sys.argv[1:]
-    work = {"train": train, "ddp": ddp, "reduction": reduction, "update": update}[kind]
+    work = {"train": train, "ddp": ddp, "overhead": overhead, "reduction": reduction, "update": update}[kind]
     figure, ranks = work(None if communicator == "none" else communicator, backend, net, int(threads))
     if ranks.rank == 0:
         print(json.dumps(figure))

@@ -332,6 +332,33 @@ def test_a_search_is_divided_among_the_ranks():
         assert search.best_params_ == alone.best_params_
 
 
+def test_models_for_tables_are_divided_among_the_ranks():
+    table = {"length": X[:, 0], "width": X[:, 1], "kind": np.array(["a", "b", "c"])[Y]}
+    target = X[:, 0] + (Y == 1)
+
+    def run(ranks):
+        model = xbackprop.TabularRegressor(n_networks=3, max_iter=4, folds=2, random_state=5, communicator=ranks)
+        return model.fit(table, target)
+
+    alone = run(None)
+    for model in simulate(2, run):
+        np.testing.assert_array_equal(model.predict(table), alone.predict(table))
+        assert [row["candidate"] for row in model.leaderboard_] == [row["candidate"] for row in alone.leaderboard_]
+
+
+def test_time_is_the_first_ranks():
+    """Whoever has a slower clock ends with the first."""
+
+    def run(ranks):
+        one = net(ranks, max_iter=10**6, tol=0.0, n_iter_no_change=10**6)
+        return xbackprop.fit_many([one], X, Y, time_limit=0.1 if ranks.rank == 0 else 60.0)[0]
+
+    a, b = simulate(2, run)
+    assert a.stop_reason_ == b.stop_reason_ == "time_limit"
+    assert np.array_equal(theta(a), theta(b))
+    assert 0 < len(a.loss_curve_) == len(b.loss_curve_)
+
+
 def test_ranks_of_one_machine_share_its_cores(monkeypatch):
     backend = backend_class("numpy")()
     for name in SET_OUTSIDE:

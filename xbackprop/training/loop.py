@@ -215,7 +215,7 @@ def _next_order(plan: Plan, progress: Progress, stream: Stream, n: int) -> np.nd
     if plan.shuffle == "blocks":
         return in_blocks(stream.permutation(), plan.batch_size * BLOCK)
     if progress.row_order is None or len(progress.row_order) != n:
-        progress.row_order = np.arange(n)
+        progress.row_order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
     progress.row_order = progress.row_order[stream.permutation()]
     return progress.row_order
 
