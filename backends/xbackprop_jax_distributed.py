@@ -134,14 +134,14 @@ class JaxCommunicator(Communicator):
     def _padded_rows(self, mine: Sequence[Part], samples: Samples, at: StepNumbers) -> _Rows:
         """Return the rows of the steps as arrays of the mesh; a rank with fewer of a batch has some of no weight."""
         m, share = len(mine), _shares(mine, samples, at)
-        most = max(self.all_gather(max(len(part.places) for part in mine)))
+        most = max(self.all_gather(max(len(part.numbers) for part in mine)))
         some = max(1, -(-mine[0].size // self.size) // 8)
         most = -(-most // some) * some  # so that few sizes are compiled
         rows, places = np.zeros((2, m, most), dtype=np.int64)
         shares = np.zeros((m, most, *share[0].shape[1:]), dtype=share[0].dtype)
         for i, part in enumerate(mine):
-            n = len(part.places)
-            rows[i, :n], places[i, :n], shares[i, :n] = _indices(part.rows), part.places, share[i]
+            n = len(part.numbers)
+            rows[i, :n], places[i, :n], shares[i, :n] = part.numbers, part.places, share[i]
         return _Rows(*map(self._each, (rows, places, np.array([part.size for part in mine]), shares)))
 
 
@@ -170,18 +170,14 @@ class _PaddedStep(RankStep):
         return PartOfMasks(backend, at.seed, at.t, n, widths, self.dropout, dtype, rows.places, rows.size)
 
 
-def _indices(rows: Any) -> np.ndarray:
-    return np.arange(rows.start, rows.stop) if isinstance(rows, slice) else np.asarray(rows)
-
-
 def _shares(mine: Sequence[Part], samples: Samples, at: StepNumbers) -> list[np.ndarray]:
     """Return for each step the parts of the mean (n, 1), or with weights of the targets (n, n_L), of its rows."""
     _, y, weight = samples
     if weight is None:
-        return [np.full((len(part.places), 1), 1.0 / part.size, dtype=y.dtype) for part in mine]
+        return [np.full((len(part.numbers), 1), 1.0 / part.size, dtype=y.dtype) for part in mine]
     host, found = np.asarray(weight), []
     for part, whole in zip(mine, np.asarray(at.whole), strict=True):
-        own = host[_indices(part.rows)].reshape(len(part.places), -1)
+        own = host[part.numbers].reshape(len(part.numbers), -1)
         of = whole[1:] if host.ndim == 2 else whole[:1]
         found.append(np.divide(own, of, out=np.zeros_like(own), where=of > 0))
     return found

@@ -94,10 +94,8 @@ class RankStep(Step):
     def masks(self, batch: Batch, rows: Part, at: StepNumbers) -> Masks:
         """Return this rank's rows of the masks of the whole batch."""
         backend, widths = self.objective.backend, self.objective.layout.sizes[1:-1]
-        places = backend.asarray(rows.places)
-        return PartOfMasks(
-            backend, at.seed, at.t, len(rows.places), widths, self.dropout, batch.X.dtype, places, rows.size
-        )  # fmt: skip
+        n, dtype = batch.X.shape[-2], batch.X.dtype
+        return PartOfMasks(backend, at.seed, at.t, n, widths, self.dropout, dtype, rows.places, rows.size)
 
 
 def shared_step(step: Step, ranks: Communicator) -> RankStep:

@@ -12,12 +12,13 @@ from xbackprop.arrays.backend import Backend
 class Part(NamedTuple):
     """The rows of a batch that a rank has.
 
-    rows : their numbers among the samples of this rank, indices on the device or a slice.
-    places : their numbers in the batch (m,), on the host. size : the rows of the whole batch.
+    rows : their numbers among the samples of this rank, indices on the device or a slice; and `numbers`, on the host.
+    places : their numbers in the batch (m,), on the device. size : the rows of the whole batch.
     """
 
     rows: Any
-    places: np.ndarray
+    numbers: np.ndarray
+    places: Any
     size: int
 
 
@@ -95,11 +96,12 @@ def parts(backend: Backend, holding: Holding, order: np.ndarray | None, batch_si
     ends = np.minimum(starts + batch_size, holding.n)
     cuts = np.searchsorted(places, [*starts, holding.n])
     on_device = rows if order is None else backend.asarray(rows)
+    in_batch = backend.asarray(places - starts[np.searchsorted(starts, places, side="right") - 1])
     found = []
     for start, end, first, last in zip(starts, ends, cuts[:-1], cuts[1:], strict=True):
         if order is None:  # neighbours, which need no indices
             taken: Any = slice(int(rows[first]), int(rows[last - 1]) + 1) if last > first else slice(0, 0)
         else:
             taken = on_device[first:last]
-        found.append(Part(taken, places[first:last] - start, int(end - start)))
+        found.append(Part(taken, rows[first:last], in_batch[first:last], int(end - start)))
     return found

@@ -89,7 +89,7 @@ class _Epochs:
         if not comes_in_rows(self.samples[0]):
             yield self.samples, mine
             return
-        rows = [part.rows if isinstance(part.rows, slice) else self.backend.to_host(part.rows) for part in mine]
+        rows = [part.rows if isinstance(part.rows, slice) else part.numbers for part in mine]
         for part, group in zip(mine, in_rows(self.backend, self.samples, rows), strict=True):
             yield group, [part._replace(rows=slice(None))]
 
@@ -99,11 +99,8 @@ class _Epochs:
         if weight is None:
             return np.array([part.size for part in mine], dtype=np.float64)
         of_targets = weight.ndim == 2
-        own = [row_totals(np, self._weights(weight, part), of_targets) for part in mine]
+        own = [row_totals(np, weight[part.numbers], of_targets) for part in mine]
         return self.ranks.all_reduce(np.stack(own))
-
-    def _weights(self, weight: np.ndarray, part: Part) -> np.ndarray:
-        return weight[part.rows if isinstance(part.rows, slice) else self.backend.to_host(part.rows)]
 
     def _read(
         self, theta: Array, costs: Sequence[Array], rows: list[int], interrupted: bool
