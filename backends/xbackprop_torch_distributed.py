@@ -85,8 +85,8 @@ class TorchCommunicator(Communicator):
 def _warn_of_restarts() -> None:
     """Warn where ranks that torchrun starts again may look for each other at the addresses of those before.
 
-    Since torch 2.5 they share the launcher's store, old keys and all (PyTorch's issue 135712): of five restarts here
-    four failed, and with the variable none.
+    Since torch 2.5 they share the launcher's store, old keys and all (PyTorch's issue 135712): of seven restarts here
+    five failed, and with the variable none of five.
     """
     again = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
     if again and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and os.environ["RANK"] == "0":
