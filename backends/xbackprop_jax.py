@@ -136,6 +136,13 @@ def step_on_layers(step: Step, carry: list[Any], samples: Any, rows: Array, at: 
     return [jax.tree.unflatten(jax.tree.structure(layers), column) for column in columns], cost
 
 
+def typed(at: StepNumbers, dtype: Any) -> StepNumbers:
+    """Return the numbers of the steps in the dtypes that a compiled epoch takes."""
+    kinds = (dtype, dtype, np.uint32, np.uint32, *[dtype] * 4)
+    columns = zip(at, kinds, strict=True)
+    return StepNumbers(*(None if column is None else column.astype(kind) for column, kind in columns))
+
+
 class JaxBackend(Backend):
     """JAX on one device: "cpu", "cuda:1", a `jax.Device`, or None for JAX's default.
 
@@ -215,15 +222,13 @@ class JaxBackend(Backend):
 
         def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, *workspace: Any) -> tuple[Any, list[Array]]:
             theta, moments = carry
-            objective, dtype = step.objective, theta.dtype
+            objective = step.objective
             if isinstance(moments, _Moments) and moments.theta is theta:
                 layers = moments.layers
             else:
                 layers = _flat([objective.layers(a) for a in (theta, *moments)], theta.ndim - 1)
-            kinds = (dtype, dtype, np.uint32, np.uint32, *[dtype] * 4)
-            numbers = [None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True)]
             rows = as_row_indices(rows, samples[1].shape[0])
-            layers, costs = _scan(step, layers, samples, rows, StepNumbers(*numbers))
+            layers, costs = _scan(step, layers, samples, rows, typed(at, theta.dtype))
             theta = _joined(layers[0])
             return (theta, _Moments(objective, theta, layers)), [costs]
 

@@ -6,9 +6,8 @@ import copy
 import functools
 import os
 import pickle
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,14 +18,16 @@ from xbackprop.distributed.communicator import Communicator
 from xbackprop.distributed.objective import RankStep
 from xbackprop.distributed.rows import Part
 from xbackprop.errors import BackendError
-from xbackprop.nn.dropout import Masks, PartOfMasks
-from xbackprop.nn.objective import Batch
+from xbackprop.nn.dropout import Masks
+from xbackprop.nn.objective import Batch, inverse_of
 from xbackprop.training.step import StepNumbers
 
 try:
     import jax
     import jax.numpy as jnp
     from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from xbackprop_jax import step_on_layers, typed
 except ImportError as error:
     raise BackendError("communicator 'jax' needs JAX, which is not installed: pip install jax") from error
 
@@ -74,8 +75,6 @@ class JaxCommunicator(Communicator):
 
     def abort(self, code: int = 1) -> None:
         """End this process at once; the others hear of it from JAX's coordinator."""
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)
 
     def compile(self, step: RankStep) -> Callable:
@@ -98,7 +97,7 @@ class JaxCommunicator(Communicator):
                 self._all((theta, *moments)),
                 kept[1],
                 self._padded_rows(mine, samples, at),
-                _numbers(at, theta.dtype),
+                typed(at, theta.dtype),
             )
             found, costs = _epoch(padded, self._mesh)(*given)
             theta, *moments = (a.addressable_data(0) for a in found)
@@ -161,13 +160,13 @@ class _PaddedStep(RankStep):
     def take(self, samples: Samples, rows: Any, at: StepNumbers) -> Batch:
         X, y = take_arrays(self.objective.backend, samples[:2], rows.rows)
         total = at.whole[0] if at.whole.ndim else at.whole
-        return Batch(X, y, total, jnp.where(total > 0, 1.0 / jnp.where(total > 0, total, 1.0), 0.0), rows.share)
+        return Batch(X, y, total, inverse_of(jnp, total), rows.share)
 
     def masks(self, batch: Batch, rows: Any, at: StepNumbers) -> Masks:
-        backend, widths = self.objective.backend, self.objective.layout.sizes[1:-1]
-        n, dtype, backend = batch.X.shape[0], batch.X.dtype, copy.copy(backend)
+        masks = super().masks(batch, rows, at)
+        backend = copy.copy(masks.backend)
         backend.device = None  # of the program, in which each rank has its own
-        return PartOfMasks(backend, at.seed, at.t, n, widths, self.dropout, dtype, rows.places, rows.size)
+        return replace(masks, backend=backend)
 
 
 def _shares(mine: Sequence[Part], samples: Samples, at: StepNumbers) -> list[np.ndarray]:
@@ -183,19 +182,9 @@ def _shares(mine: Sequence[Part], samples: Samples, at: StepNumbers) -> list[np.
     return found
 
 
-def _numbers(at: StepNumbers, dtype: Any) -> StepNumbers:
-    """Return the numbers of the steps as a compiled epoch takes them."""
-    kinds = (dtype, dtype, np.uint32, np.uint32, *[dtype] * 4)
-    return StepNumbers(
-        *(None if column is None else column.astype(kind) for column, kind in zip(at, kinds, strict=True))
-    )
-
-
 @functools.lru_cache(maxsize=64)
 def _epoch(step: _PaddedStep, mesh: Mesh) -> Callable:
     """Return the epoch as one program of all ranks; compiled once for equal steps and arrays of equal shapes."""
-    from xbackprop_jax import step_on_layers
-
     objective = step.objective
 
     def epoch(arrays: list[Array], samples: Samples, rows: _Rows, at: StepNumbers) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from typing import Any
 
@@ -66,6 +65,4 @@ class MPICommunicator(Communicator):
 
     def abort(self, code: int = 1) -> None:
         """End all processes of the job, as `mpiexec python -m mpi4py` does after an error."""
-        sys.stdout.flush()
-        sys.stderr.flush()
         MPI.COMM_WORLD.Abort(code)

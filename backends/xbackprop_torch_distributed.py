@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import datetime
 import os
-import sys
 import warnings
 from typing import Any
 
@@ -77,8 +76,6 @@ class TorchCommunicator(Communicator):
 
     def abort(self, code: int = 1) -> None:
         """End this process at once; torchrun ends the others, and starts all of them again if it is told to."""
-        sys.stdout.flush()
-        sys.stderr.flush()
         os._exit(code)  # without waiting for any other rank
 
 

@@ -124,12 +124,12 @@ def take_turns(
     return seconds
 
 
-def write(text: str, part: str) -> None:
-    """Put a table into docs/benchmarks.md, between the marks of its part."""
+def write(text: str, part: str, page: Path = PAGE) -> None:
+    """Put a table into a page, docs/benchmarks.md, between the marks of its part."""
     begin, end = f"<!-- {part} -->", f"<!-- /{part} -->"
-    page = PAGE.read_text()
-    head, tail = page.split(begin)[0], page.split(end)[1]
-    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
+    before = page.read_text()
+    head, tail = before.split(begin)[0], before.split(end)[1]
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}")
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:

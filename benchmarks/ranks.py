@@ -12,16 +12,19 @@ import math
 import os
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from harness import THREADS as CORES
+from harness import write
 from rank_worker import NETS
+
+from xbackprop.nn.parameters import Layout
 
 WORKER = Path(__file__).with_name("rank_worker.py")
 PAGE = Path(__file__).parent.parent / "docs" / "many-machines.md"
-WIDE, CORES = "1024-2048-2048-1024-10", os.cpu_count() or 1
+WIDE = "1024-2048-2048-1024-10"
 ENVIRONMENT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 LAUNCHERS = {
     "none": [sys.executable],
@@ -117,7 +120,7 @@ def predicted(step: float, update: float, parameters: int, ranks: int, *, growin
 
 
 def model(step: float, update: float) -> str:
-    parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(NETS[WIDE][0]))
+    parameters = Layout(NETS[WIDE][0]).n_parameters
     lines = ["| ranks | efficiency, batch of 512 on each rank | efficiency, batch of 512 in all |", "|---|---|---|"]
     for ranks in RANKS:
         weak = step / predicted(step, update, parameters, ranks, growing=True)
@@ -125,12 +128,6 @@ def model(step: float, update: float) -> str:
         lines.append(f"| {ranks} | {weak:.2f} | {strong:.2f} |")
     known = f"On one thread here a step takes {1e3 * step:.0f} ms, of which the update takes {1e3 * update:.0f}."
     return "\n".join([*lines, "", known])
-
-
-def write(text: str, part: str) -> None:
-    begin, end = f"<!-- {part} -->", f"<!-- /{part} -->"
-    head, rest = PAGE.read_text().split(begin)
-    PAGE.write_text(f"{head}{begin}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 def main() -> None:
@@ -147,7 +144,7 @@ def main() -> None:
         text = measure()
         print(f"{text}\n", flush=True)
         if args.write:
-            write(text, part)
+            write(text, part, PAGE)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def on_first(ranks: Communicator, function: Callable[..., Any], *arguments: Any)
         except BaseException as raised:
             error, result = raised, failure_of(raised)
     try:
-        return gather(ranks, result)[0]
+        return gather_first(ranks, result)
     except BaseException:
         if error is not None:
             raise _known(error) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +66,8 @@ class Communicator:
 
     def cores(self) -> int:
         """Return the cores that each rank on this machine may use, if they share what they may use."""
+        import socket  # which a process alone does without
+
         mine = socket.gethostname(), affinity()
         here = [cores for host, cores in self.all_gather(mine) if host == mine[0] and cores & mine[1]]
         return max(1, len(mine[1]) // len(here))

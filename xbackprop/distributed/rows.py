@@ -58,13 +58,17 @@ class Shard:
     """
 
     def __init__(self, n: int, own: np.ndarray) -> None:
-        self.n, self.own = n, own
+        self.n = n
         self._local = np.full(n, -1, dtype=np.int64)
         self._local[own] = np.arange(len(own))
 
     def of_epoch(self, order: np.ndarray | None, batch_size: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG002
         """Return the places in the epoch of this rank's rows, ascending, and their numbers among its own."""
-        local = self._local if order is None else self._local[order]
+        return self.here(order)
+
+    def here(self, numbers: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return which rows of a list, or of the table, are this rank's, by their places, and their numbers here."""
+        local = self._local if numbers is None else self._local[numbers]
         places = np.flatnonzero(local >= 0)
         return places, local[places]
 

@@ -53,27 +53,24 @@ class AllHeld:
 
 
 class Shards:
-    """A table of which each rank holds some rows; y and the weights are gathered, and known to all.
+    """A table of which each rank holds some rows; y is gathered, and known to all.
 
     Together the shards are one table, whose rows are numbered by `numbers_of_shards`. A fit on it ends where a single
     process ends that has the rows in this order.
     """
 
-    def __init__(self, ranks: Communicator, where: str, X: Any, y: Any, weight: Any) -> None:
-        self.ranks = ranks
-        y, weight = on_host(y), None if weight is None else tables.sample_weights(where, on_host(weight), len(y))
+    def __init__(self, ranks: Communicator, where: str, X: Any, y: Any) -> None:
+        self.ranks, y = ranks, on_host(y)
         n = int(tables.feature_table(where, X, None, None).shape[0])
         if n != len(y):
             raise ValueError(f"{where}: X and y must have as many rows, got {n} and {len(y)}")
-        found = gather(ranks, (y, weight))
-        self.counts = [len(of) for of, _ in found]
-        self.numbers = numbers_of_shards(self.counts)
-        self.n = sum(self.counts)
+        found = gather(ranks, y)
+        self._numbers = numbers_of_shards([len(of) for of in found])
+        self.n = sum(len(of) for of in found)
         if self.n < ranks.size:
             raise ValueError(f"{where}: there are {self.n} rows for {ranks.size} ranks")
-        self.y = self._joined([of for of, _ in found])
-        self._local = np.full(self.n, -1, dtype=np.int64)
-        self._local[self.numbers[ranks.rank]] = np.arange(self.counts[ranks.rank])
+        self.y = self._joined(found)
+        self._mine = Shard(self.n, self._numbers[ranks.rank])
 
     def read(
         self, where: str, backend: Backend, targets: TargetRule | Targets, dtype: str | None, X: Any, y: Any,
@@ -105,9 +102,7 @@ class Shards:
 
     def own(self, numbers: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
         """Return which of these rows, by their places in the list, are here, and their numbers among those here."""
-        local = self._local[numbers]
-        places = np.flatnonzero(local >= 0)
-        return places, local[places]
+        return self._mine.here(numbers)
 
     def batch(self, data: Data) -> Batch:
         """Return the rows of this rank as its part of all rows as one batch."""
@@ -119,17 +114,13 @@ class Shards:
 
     def holding(self, rows: np.ndarray | None) -> Shard:
         """Return how the rows to train on, all or those with these numbers, are divided among the ranks."""
-        if rows is None:
-            return Shard(self.n, self.numbers[self.ranks.rank])
-        places, _ = self.own(rows)
-        assert places is not None
-        return Shard(len(rows), places)
+        return self._mine if rows is None else Shard(len(rows), self._mine.here(rows)[0])
 
     def _joined(self, parts: list[np.ndarray]) -> np.ndarray:
         """Return the rows of all ranks in the order of the table."""
         joined = np.concatenate([part for part in parts if len(part)])
         ordered = np.empty_like(joined)
-        ordered[np.concatenate(self.numbers)] = joined
+        ordered[np.concatenate(self._numbers)] = joined
         return ordered
 
     def _scaling(self, where: str, X: Any) -> Scaling:

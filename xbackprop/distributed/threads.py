@@ -16,7 +16,9 @@ def share_of_cores(ranks: Communicator, backend: Backend, limit: int | None) -> 
 
     limit : the threads that suit the steps, or None.
     """
+    if ranks.size == 1:
+        return limit
     cores = ranks.cores()  # asked by all ranks, whatever each of them finds in its environment
-    if ranks.size == 1 or backend.library == "jax" or any(name in os.environ for name in SET_OUTSIDE):
+    if backend.library == "jax" or any(name in os.environ for name in SET_OUTSIDE):
         return limit
     return cores if limit is None else min(limit, cores)

@@ -98,7 +98,7 @@ def prepare(
             f"{where}: class_weight='balanced' needs all the samples at once; give the weight of each label"
         )
     sharded = settings.values["shard"] and ranks.size > 1
-    table = Shards(ranks, where, X, y, sample_weight) if sharded else None
+    table = Shards(ranks, where, X, y) if sharded else None
     if start is None:
         rng = share_stream(ranks, settings.rng())
         how = {"classes": classes, "known_finite": known_finite, "store": table or store}

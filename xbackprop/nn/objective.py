@@ -60,8 +60,8 @@ def make_batch(
     of_targets = weight.ndim == y.ndim
     totals = row_totals(xp, weight, of_targets) if whole is None else whole
     total = totals[..., 0]
-    inverse = _inverse(xp, total)
-    share = weight * _inverse(xp, totals[..., None, 1:]) if of_targets else (weight * inverse[..., None])[..., None]
+    inverse = inverse_of(xp, total)
+    share = weight * inverse_of(xp, totals[..., None, 1:]) if of_targets else (weight * inverse[..., None])[..., None]
     return Batch(X, y, total, inverse, share, masks)
 
 
@@ -73,7 +73,7 @@ def row_totals(xp: Namespace, weight: Array, of_targets: bool) -> Array:
     return xp.concat([rows, xp.sum(weight, axis=-2)], axis=-1)
 
 
-def _inverse(xp: Namespace, total: Array) -> Array:
+def inverse_of(xp: Namespace, total: Array) -> Array:
     """Return 1/total, 0 where it is 0."""
     return xp.where(total > 0, 1.0 / xp.where(total > 0, total, xp.ones_like(total)), xp.zeros_like(total))
 
