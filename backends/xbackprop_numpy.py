@@ -258,7 +258,7 @@ def _in_blocks(step: Callable[..., None], n_arrays: int) -> Callable[..., list[A
             with np.errstate(all="ignore"):  # a thread does not inherit device_context()
                 run(first, last)
 
-        n_threads = min(CORES, _limit.get())
+        n_threads = thread_limit()
         if size < THREADED_SIZE or n_threads == 1:
             run(0, size)
         else:
@@ -300,6 +300,11 @@ def _work(n: int, dtype: np.dtype) -> Array:
 
 
 _limit: ContextVar[int] = ContextVar("threads of an update", default=CORES)
+
+
+def thread_limit() -> int:
+    """Return how many threads work on NumPy's arrays may take here."""
+    return min(CORES, _limit.get())
 
 
 @functools.cache

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 import array_api_compat.numpy
 import numpy as np
 import pytest
 from numpy.random import RandomState
+from threadpoolctl import threadpool_info
 
 from xbackprop.arrays.backend import Backend
 from xbackprop.arrays.discovery import backend_class
@@ -133,6 +135,19 @@ def least(backend, dtype: str = "float64") -> float:
     finfo = np.finfo(dtype)
     half = backend.asarray(np.array([finfo.tiny / 2]), dtype) * 1.0
     return float(finfo.smallest_subnormal if backend.to_host(half)[0] else finfo.tiny)
+
+
+def blas_threads() -> set[int]:
+    """The threads of each BLAS that is loaded."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@contextmanager
+def workers_of_a_step(number: int):
+    """Let every compiled step be taken by so many workers, however small it is and however few cores there are."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("xbackprop_numba.backend.workers_for", lambda *_: number)
+        yield
 
 
 def weights_of(net) -> list[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -15,15 +16,30 @@ from xbackprop.arrays.backend import Array
 from xbackprop.data.batches import as_row_indices
 from xbackprop.nn.dropout import LEVELS
 from xbackprop.training.step import Step, StepNumbers
+from xbackprop_numba.blas import gemm_address
 from xbackprop_numba.passes import OVERRIDES
+from xbackprop_numba.places import Places
 from xbackprop_numba.program import Kind, program_of, write_program
 from xbackprop_numba.tracing import Untraceable
-from xbackprop_numpy import NumpyBackend
+from xbackprop_numba.workers import team
+from xbackprop_numpy import NumpyBackend, thread_limit
 
 #: Multiply-adds of one call, about a second: Ctrl-C is heard between calls.
 OPERATIONS_PER_CALL = 1e10
 #: Activations of a step from which on `checkpoint_activations` forgets some, in the loop; the compiled epoch keeps all.
 CHECKPOINTED = 2**22
+
+
+#: Multiply-adds of a forward pass, and rows, from which on one more worker pays; and those of a call that pays for any.
+OPERATIONS_PER_WORKER, ROWS_PER_WORKER, OPERATIONS_OF_A_TEAM = 3e5, 16, 2e7
+
+
+def workers_for(n: int, n_weights: int, steps: int) -> int:
+    """Return how many workers pay for steps of n rows, within the limit on threads."""
+    of_a_step = n * n_weights
+    if of_a_step * steps < OPERATIONS_OF_A_TEAM:
+        return 1
+    return max(1, min(thread_limit(), int(of_a_step / OPERATIONS_PER_WORKER), n // ROWS_PER_WORKER))
 
 
 class _Memory(threading.local):
@@ -66,6 +82,7 @@ class NumbaBackend(NumpyBackend):
         if why_not(step):
             return loop
         prepared = functools.cache(functools.partial(_Epoch, step))
+        n_weights = step.objective.layout.n_weights
 
         def run(carry: Any, samples: Any, rows: Any, at: StepNumbers, workspace: Any = None) -> tuple[Any, list[Array]]:
             if carry[0].ndim > 1:  # a stack of networks, each of which has a core of its own where it may choose
@@ -73,7 +90,8 @@ class NumbaBackend(NumpyBackend):
             n = rows.shape[1] if hasattr(rows, "shape") else samples[1][rows[0]].shape[0]
             if step.objective.checkpoint_every and n * sum(step.objective.layout.sizes) > CHECKPOINTED:
                 return loop(carry, samples, rows, at, workspace)
-            epoch = prepared(n, carry[0].dtype, 0 if samples[2] is None else samples[2].ndim)
+            workers = workers_for(n, n_weights, len(rows))
+            epoch = prepared(n, carry[0].dtype, 0 if samples[2] is None else samples[2].ndim, workers)
             return carry, epoch.run(carry, samples, rows, at, workspace)
 
         return run
@@ -106,7 +124,7 @@ def _kind(step: Step, dtype: str, weighted: int) -> Kind:
 class _Epoch:
     """The compiled epoch of a step on batches of n rows, with all of its arguments that stay from epoch to epoch."""
 
-    def __init__(self, step: Step, n: int, real: Any, weighted: int) -> None:
+    def __init__(self, step: Step, n: int, real: Any, weighted: int, workers: int) -> None:
         objective = step.objective
         kind = _kind(step, real.name, weighted)
         self.program, slots = program_of(kind)
@@ -115,19 +133,22 @@ class _Epoch:
         place = {activation: i for i, activation in enumerate(kind.activations)}
         kinds = np.array([place[activation] for activation in objective.activations])
         dropped = np.array([round(rate * LEVELS) for rate in step.dropout] or [0])
-        cells, widest = n * sum(sizes), n * max(sizes)
+        at = Places.of(objective.layout, n)
+        self.blas = gemm_address(real)
+        self.workers = workers
         _, constants = step.optimizer.step
 
-        def lent(name: str, size: int, needed: bool = True, dtype: Any = real) -> Array:
-            return _memory.array(name, size if needed else 0, dtype)
+        def lent(name: str, *shape: int, needed: bool = True, dtype: Any = real) -> Array:
+            return _memory.array(name, math.prod(shape) * needed, dtype).reshape(shape if needed else -1)
 
-        share = lent("share", n * sizes[-1]).reshape(n, -1) if weighted == 2 else lent("share", n, weighted == 1)
+        cells, n_y = at.h[-1], sizes[-1]
         self.fixed = (
-            np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
-            float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, kind.drops),
-            lent("masks", cells, kind.drops), lent("words", widest + 4, kind.drops, np.uint32),
-            lent("deltas", 2 * widest).reshape(2, widest), lent("target", n * sizes[-1]), share,
-            lent("scratch", slots * sizes[-1]),
+            at, np.array(sizes), kinds, dropped, np.array(constants, np.float64), objective.l2, objective.l1,
+            float(step.clip_norm or 0.0), lent("h", cells), lent("z", cells), lent("f", cells, needed=kind.drops),
+            lent("masks", cells, needed=kind.drops), lent("words", at.words[-1], needed=kind.drops, dtype=np.uint32),
+            lent("deltas", cells), lent("target", n * n_y),
+            lent("share", n, n_y) if weighted == 2 else lent("share", n, needed=weighted == 1),
+            lent("scratch", self.workers, slots, n_y), lent("parts", 2, at.part[-1], dtype=np.dtype(float)),
         )  # fmt: skip
         self.samples: Any = None
         self.read: tuple[Array, Array, Array] = (np.empty(0),) * 3
@@ -151,11 +172,15 @@ class _Epoch:
         costs, gradient = np.empty(m), np.empty_like(theta) if workspace is None else workspace.gradient
         for first in range(0, m, self.per_call):
             part = slice(first, min(first + self.per_call, m))
-            self.program.run_steps(
-                theta, tuple(moments), gradient, X, y, weight, rows[part], rate[part], decay[part], ema[part],
-                t[part], int(seed[first]), *self.fixed, costs[part],
+            arguments = (
+                self.blas, theta, tuple(moments), gradient, X, y, weight, rows[part], rate[part], decay[part],
+                ema[part], t[part], int(seed[first]), *self.fixed, costs[part],
             )  # fmt: skip
+            team.run(self.workers, functools.partial(self._work, arguments))
         return costs.tolist()
+
+    def _work(self, arguments: tuple, worker: int, arrivals: Array) -> None:
+        self.program.run_steps(worker, self.workers, arrivals, *arguments)
 
 
 @functools.lru_cache(maxsize=64)

@@ -46,6 +46,11 @@ def kernel(function: Callable) -> Callable:
         return compiled()(function)
 
 
+def inner(function: Callable) -> Callable:
+    """Compile a function that only compiled functions call: in half the time, since nothing is made to call it by."""
+    return numba.njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+
+
 _threefry = kernel(threefry)  # the generic source, on numbers
 
 
@@ -304,10 +309,10 @@ def _average_step(average: Array, theta: Array, decay: float) -> None:
 
 
 @kernel
-def threefry_words(seed: int, layer: int, step: int, words: Array) -> None:
-    """Of the counters (0, step), (1, step) …: the halves of x, then of y, one after the other."""
+def threefry_words(seed: int, layer: int, step: int, first: int, last: int, words: Array) -> None:
+    """Of the counters (0, step), (1, step) …: the halves of x, then of y, one after the other; from first to last."""
     n = words.shape[0] // 4
-    for place in range(n):
+    for place in range(first, last):
         x, y = _threefry(np.int64(place), np.int64(step), (np.int64(seed), np.int64(layer)))
         words[place], words[n + place] = x & 0xFFFF, x >> 16
         words[2 * n + place], words[3 * n + place] = y & 0xFFFF, y >> 16
@@ -320,7 +325,7 @@ def _uniform_bits(xp: Namespace, key: tuple[Any, Any], step: Any, n: int, device
             [_uniform_bits(xp, (s, key[1]), t, n, device) for s, t in zip(seeds.flat, steps.flat, strict=True)]
         )
     words = np.empty((n + 3) // 4 * 4, np.uint32)
-    threefry_words(int(key[0]), int(key[1]), int(step), words)
+    threefry_words(int(key[0]), int(key[1]), int(step), 0, len(words) // 4, words)
     return words[:n]
 
 

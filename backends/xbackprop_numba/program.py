@@ -25,7 +25,7 @@ from xbackprop.nn.activations import Activation
 from xbackprop.nn.losses import Loss
 from xbackprop.nn.penalty import add_l1_gradient, add_penalty_gradient
 from xbackprop.optim.optimizers import Optimizer, average_step
-from xbackprop_numba import passes
+from xbackprop_numba import blas, passes, places, workers
 from xbackprop_numba.tracing import ELEMENT, NUMBER, ROW, Value, elementwise, rowwise, trace
 
 MARK = "# ---- compiled from here on\n"
@@ -39,7 +39,10 @@ import math
 from math import acos, asin, asinh, atan, cos, cosh, exp, expm1, floor, log, log1p, sin, sinh, sqrt, tan, tanh
 import numpy as np
 from xbackprop.nn.dropout import LEVELS
-from xbackprop_numba.passes import kernel, threefry_words
+from xbackprop_numba.blas import gemm
+from xbackprop_numba.passes import inner, kernel, threefry_words
+from xbackprop_numba.places import UNIT
+from xbackprop_numba.workers import gather, meet
 real = np.{dtype}
 """
 
@@ -109,7 +112,7 @@ def _activate(activations: Sequence[Activation], drops: bool) -> list[str]:
             *lines,
             f"            h[i, j] = {h}",
         ])  # fmt: skip
-    return ["@kernel", "def activate(kind, z, b, h):", *_branches(bodies)]
+    return ["@inner", "def activate(kind, z, b, h):", *_branches(bodies)]
 
 
 def _slope(activations: Sequence[Activation]) -> list[str]:
@@ -123,14 +126,14 @@ def _slope(activations: Sequence[Activation]) -> list[str]:
             *lines,
             f"            delta[i, j] = delta[i, j] * {df}",
         ])  # fmt: skip
-    return ["@kernel", "def slope(kind, z, h, delta):", *_branches(bodies)]
+    return ["@inner", "def slope(kind, z, h, delta):", *_branches(bodies)]
 
 
 def _loss(loss: Loss, weighted: int) -> tuple[list[str], int]:
     share = (number("share"), Value("share[i]", level=ROW), element("share[i, k]"))[weighted]
     cost, delta = trace(loss.value_and_delta, element("z[i, k]"), element("y[i, k]"), share)
     lines, slots = rowwise(cost, delta)
-    return ["@kernel", "def loss(z, y, share, delta, scratch):", *lines], slots
+    return ["@inner", "def loss(z, y, share, delta, scratch):", *lines], slots
 
 
 def _penalised(kind: Kind, g: Value, w: Value) -> Value:
@@ -165,7 +168,7 @@ def _update(kind: Kind) -> list[str]:
             results = (*results, *trace(average_step, element(places[n]), results[0], number("ema")))
         before, lines, found = elementwise(results, 2)
         text += [
-            "@kernel",
+            "@inner",
             f"def update_{of}(theta, gradient, moments, {parameters}):",
             *unpacked,
             *before,
@@ -176,7 +179,7 @@ def _update(kind: Kind) -> list[str]:
     before, lines, (g_name,) = elementwise([_penalised(kind, element("gradient[i]"), element("theta[i]"))], 2)
     return [
         *text,
-        "@kernel",
+        "@inner",
         "def penalise(theta, gradient, l2, l1):",
         *before,
         "    for i in range(theta.shape[0]):",
@@ -208,9 +211,10 @@ def program_of(kind: Kind) -> tuple[ModuleType, int]:
 
 def _folder() -> Path:
     """Return the folder of programs, one for each version of Numba and of the functions that programs call."""
-    source = Path(passes.__file__).read_bytes() + numba.__version__.encode()
+    called = b"".join(Path(str(module.__file__)).read_bytes() for module in (blas, passes, places, workers))
+    version = hashlib.blake2b(called + numba.__version__.encode(), digest_size=8).hexdigest()
     cache = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "xbackprop" / f"numba-{hashlib.blake2b(source, digest_size=8).hexdigest()}"
+    return Path(cache) / "xbackprop" / f"numba-{version}"
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,8 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from helpers import problem, weights_of
-from threadpoolctl import threadpool_info
+from helpers import blas_threads, problem, weights_of
 
 import xbackprop
 from xbackprop.arrays.discovery import backend_class
@@ -21,10 +20,6 @@ def fit(backend, callback=None, **how):
         warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
         net = xbackprop.MLP((6,), max_iter=2, batch_size=10, random_state=0, backend=backend, **how)
         return net.fit(X, y, callback=callback)
-
-
-def blas_threads():
-    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
 
 def test_training_within_a_number_of_threads_is_training(backend):

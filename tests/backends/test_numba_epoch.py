@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import make_objective, problem, random_theta
+from helpers import make_objective, problem, random_theta, workers_of_a_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.random import RandomState
@@ -27,7 +27,7 @@ tracing = importlib.import_module("xbackprop_numba.tracing")
 pytestmark = pytest.mark.backends("numba")
 
 OPTIMIZERS = (Adam(), SGD(momentum=0.0), SGD(), SGD(nesterovs_momentum=False), RMSProp(), Adagrad())
-ETA, ROWS = 1e-3, 24
+ETA, ROWS, BATCH = 1e-3, 40, 20
 
 
 def run(step, theta, samples, rows):
@@ -42,7 +42,7 @@ def run(step, theta, samples, rows):
     return [np.asarray(a) for a in (theta, *moments)], np.array(costs, np.float64)
 
 
-def both(step, dtype="float64", epochs=1, weighted=False):
+def both(step, dtype="float64", epochs=1, weighted=False, workers=1):
     """The results of the compiled epoch, and of the generic functions in a loop; of one step, or of some epochs."""
     backend, sizes = step.objective.backend, step.objective.layout.sizes
     rng = RandomState(0)
@@ -50,12 +50,14 @@ def both(step, dtype="float64", epochs=1, weighted=False):
     samples = (X, y, rng.uniform(0, 2, ROWS).astype(dtype) if weighted else None)
     for a in (X, y):
         a.flags.writeable = False
-    rows = np.concatenate([rng.permutation(ROWS) for _ in range(epochs)]).reshape(-1, 8)
+    rows = np.concatenate([rng.permutation(ROWS) for _ in range(epochs)]).reshape(-1, BATCH)
     rows = rows[:1] if epochs == 1 else rows
     theta = random_theta(step.objective).astype(dtype)
     generic = replace(step, objective=replace(step.objective, backend=backend.generic()))
     assert not compiled.why_not(step)
-    return run(step, theta, samples, rows), run(generic, theta, samples, rows)
+    with workers_of_a_step(workers):
+        ours = run(step, theta, samples, rows)
+    return ours, run(generic, theta, samples, rows)
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +85,15 @@ anything = {
 
 
 @settings(max_examples=10)  # each compiles for some seconds
-@given(**anything, weighted=st.booleans())
-def test_a_step_is_the_generic_step(weighted, **how):
-    step = make_step(backend_class("numba")(), **how)
-    (ours, our_costs), (theirs, their_costs) = both(step, weighted=weighted)
+@given(
+    **anything,
+    weighted=st.booleans(),
+    workers=st.sampled_from((1, 2, 3, 7)),
+    sizes=st.sampled_from([(5, 7, 4, 3), (5, 7, 33, 3), (5, 50, 33, 3)]),
+)  # of which some are wider than the batch
+def test_a_step_is_the_generic_step(weighted, workers, sizes, **how):
+    step = make_step(backend_class("numba")(), **how, sizes=sizes)
+    (ours, our_costs), (theirs, their_costs) = both(step, weighted=weighted, workers=workers)
     np.testing.assert_allclose(our_costs, their_costs, rtol=10 * np.finfo(float).eps * ROWS)
     for a, b in zip(ours, theirs, strict=True):
         for w, bias in step.objective.layout.slices():
