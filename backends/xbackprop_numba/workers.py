@@ -86,7 +86,7 @@ class Team:
     def run(self, workers: int, task: Callable[[int, np.ndarray], None]) -> None:
         """Call ``task(worker, arrivals)`` for each number of a worker on a thread; BLAS keeps to one in each of them.
 
-        Here, where Ctrl-C is heard, none of them runs. If it comes before all have begun, those that have give up.
+        This thread is worker 0. Where an error or Ctrl-C comes before it has begun, those that wait for it give up.
         """
         arrivals = np.zeros(2, np.int64)
         if workers == 1:
@@ -94,17 +94,16 @@ class Team:
             return
         with self.lock, self.blas.limit(limits=1):
             if workers not in self.pools:
-                self.pools[workers] = ThreadPoolExecutor(workers, thread_name_prefix="xbackprop-epoch")
-            began: list[Future[None]] = []
+                self.pools[workers] = ThreadPoolExecutor(workers - 1, thread_name_prefix="xbackprop-epoch")
+            others: list[Future[None]] = []
             try:
-                began += (self.pools[workers].submit(task, i, arrivals) for i in range(workers))
-                wait(began)
-            except BaseException:
+                others += (self.pools[workers].submit(task, i, arrivals) for i in range(1, workers))
+                task(0, arrivals)
+            finally:
                 arrivals[1] = 1
-                wait(began)
-                raise
-        for each in began:
-            each.result()
+                wait(others)
+        for other in others:
+            other.result()
 
 
 team = Team()

@@ -8,10 +8,11 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse
 from helpers import problem, weights_of
 
 import xbackprop
-from xbackprop.data import on_disk
+from xbackprop.data import batches, on_disk
 from xbackprop.data.on_disk import OnDisk
 
 N = 90
@@ -37,11 +38,11 @@ def samples():
     return 3.0 * X + 5.0, y
 
 
-def trained(X, y, **settings):
+def trained(X, y, *, validation_data=None, **settings):
     given = {"max_iter": 4, "batch_size": 16, "tol": 0.0, "n_iter_no_change": 9, "random_state": 0, **settings}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xbackprop.ConvergenceWarning)
-        return xbackprop.MLP((6,), **given).fit(X, y)
+        return xbackprop.MLP((6,), **given).fit(X, y, validation_data=validation_data)
 
 
 def equal(a, b, rtol=1e-10):
@@ -61,6 +62,28 @@ def test_a_file_trains_as_the_array_does(backend, settings, samples):
     assert file.read <= (16 if not settings.get("scale_inputs") else N)
     np.testing.assert_allclose(net.predict_proba(file), plain.predict_proba(X), rtol=1e-9)
     assert net.score(file, y) == plain.score(X, y)
+
+
+@pytest.mark.parametrize("as_table", [File, scipy.sparse.csr_array], ids=["file", "sparse"])
+@pytest.mark.parametrize("how", ["validation_data", "early_stopping"])
+def test_held_out_rows_are_read_anew_when_they_would_fill_the_memory(as_table, how, backend, samples, monkeypatch):
+    """So the memory does not grow with the rows that are held out; a sparse matrix of them does not become dense."""
+    X, y = samples
+    validation = {"validation_data": (X[::2], y[::2])} if how == "validation_data" else {}
+    settings = {"early_stopping": True, "validation_fraction": 0.5, "backend": backend}
+    plain = trained(X, y, **settings, **validation)
+    monkeypatch.setattr("xbackprop.data.dataset.LARGE", 1)
+    monkeypatch.setattr("xbackprop.mlp.early_stopping.rows_at_a_time", lambda _: 7)
+    made = []
+    monkeypatch.setattr(
+        "xbackprop.data.batches.dense", lambda own, x, true=batches.dense: made.append(x.shape[0]) or true(own, x)
+    )
+    if validation:
+        validation = {"validation_data": (as_table(X[::2]), y[::2])}
+    net = trained(as_table(X), y, **settings, **validation)
+    equal(net, plain)
+    np.testing.assert_allclose(net.validation_scores_, plain.validation_scores_, rtol=1e-10)
+    assert max(made) == 7
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int16", "float64"])

@@ -89,7 +89,11 @@ class TensorBoardLog(Callback):
     def on_epoch_end(self, fit: Fit, epoch: Epoch) -> None:
         """Write the numbers."""
         rate = epoch.samples / max(epoch.seconds, 1e-9)
-        for name, value in (("loss", epoch.loss), ("score", epoch.score), ("samples per second", rate)):
+        for name, value in (
+            ("loss", epoch.loss),
+            ("score", epoch.score),
+            ("samples_per_second", rate),
+        ):  # no spaces there
             if value is not None:
                 self._writer.add_scalar(name, value, epoch.number)
 

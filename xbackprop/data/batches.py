@@ -109,3 +109,14 @@ def take_rows(xp: Namespace, x: Array, rows: Array) -> Array:
 def dense(backend: Backend, X: Any) -> Array:
     """Convert the rows of a sparse matrix, or of a file, to a dense array of the backend."""
     return backend.asarray(X.toarray())
+
+
+class DenseWhenTaken:
+    """X of a batch, sparse or in a file: `Batch.part` takes rows of it, and only these become dense."""
+
+    def __init__(self, backend: Backend, X: Any) -> None:
+        self.backend, self.X, self.shape = backend, X, X.shape
+
+    def __getitem__(self, key: tuple[Any, slice, Any]) -> Array:
+        """Return the rows of ``[..., rows, :]`` as a dense array."""
+        return dense(self.backend, self.X[key[1]])

@@ -10,7 +10,7 @@ import numpy as np
 from xbackprop.arrays.backend import Array, Backend, is_sparse
 from xbackprop.arrays.discovery import backend_of, transfer
 from xbackprop.data import digest, tables
-from xbackprop.data.batches import dense
+from xbackprop.data.batches import DenseWhenTaken, dense
 from xbackprop.data.on_disk import LARGE, OnDisk, comes_in_rows, is_mapped
 from xbackprop.data.scaling import Scaling, standardise
 from xbackprop.data.targets import TargetRule, Targets, infer_targets
@@ -34,9 +34,16 @@ class Data(NamedTuple):
     targets: Targets
     inputs: Scaling | None = None
 
-    def batch(self) -> Batch:
-        """Return all rows as one batch."""
-        return make_batch(self.backend, self.dense(), self.y, self.weight)
+    def batch(self, rows: int | None = None, whole: Any = None) -> Batch:
+        """Return all rows as one batch.
+
+        rows : of how many of them parts will be taken. An X on disk, or a sparse one, stays there if it has more and
+            would be large: it is read anew whenever parts are taken. whole : see `make_batch`.
+        """
+        X = self.X
+        large = comes_in_rows(X) and rows is not None and X.shape[0] > rows and _bytes(X, self.dtype) >= LARGE
+        held: Any = DenseWhenTaken(self.backend, X) if large else self.dense()
+        return make_batch(self.backend, held, self.y, self.weight, whole=whole)
 
     def dense(self) -> Array:
         """Return X as a dense array on the device."""
@@ -121,6 +128,10 @@ def read_samples(
         weight = tables.weights_to_device(where, weight, backend, dtype)
     y, weight = weigh_targets(backend, dtype, y, weight, own_weight)
     return Data(backend, dtype, X, y, weight, targets, scaling)
+
+
+def _bytes(X: Any, dtype: str) -> int:
+    return int(X.shape[0] * X.shape[1] * np.dtype(dtype).itemsize)
 
 
 class SampleStore:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from xbackprop.data.dataset import Data
 from xbackprop.distributed.agreement import gather
 from xbackprop.distributed.communicator import Communicator
 from xbackprop.distributed.rows import AllRows
-from xbackprop.nn.objective import Batch, Objective, make_batch, row_totals
+from xbackprop.nn.objective import Batch, Objective, row_totals
 
 
 class HeldOut(NamedTuple):
@@ -35,7 +35,7 @@ def held_out_rows(
     """
     backend = objective.backend
     if ranks.size == 1:
-        batch = data.batch()
+        batch = data.batch(rows)
 
         def alone(theta: Array) -> tuple[float, Array]:
             cost, z = objective.value_and_logits(theta, batch, rows)
@@ -44,15 +44,20 @@ def held_out_rows(
         return HeldOut(data.y, data.weight, alone)
     if numbers is None:
         own = AllRows(data.X.shape[0], ranks.rank, ranks.size).stretch()
-        part = data.batch().part(own.start, own.stop)
-        return HeldOut(data.y, data.weight, _joined(ranks, objective, part, np.arange(own.start, own.stop), rows))
+        numbers = np.arange(own.start, own.stop)
+        part = data.rows(numbers).batch(rows, whole=_whole(backend, data.y, data.weight))
+        return HeldOut(data.y, data.weight, _joined(ranks, objective, part, numbers, rows))
     y, weight = (
         None if a is None else _of_all(ranks, backend, a, numbers) for a in (data.y, data.weight)
     )  # fmt: skip
     assert y is not None
-    whole = y.shape[0] if weight is None else row_totals(backend.xp, weight, weight.ndim == y.ndim)
-    batch = make_batch(backend, data.dense(), data.y, data.weight, whole=whole)
+    batch = data.batch(rows, whole=_whole(backend, y, weight))
     return HeldOut(y, weight, _joined(ranks, objective, batch, numbers, rows))
+
+
+def _whole(backend: Backend, y: Array, weight: Array | None) -> Any:
+    """Return what the parts of the rows on all ranks are parts of."""
+    return y.shape[0] if weight is None else row_totals(backend.xp, weight, weight.ndim == y.ndim)
 
 
 def _joined(
