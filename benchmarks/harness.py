@@ -20,8 +20,16 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 THREADS = os.cpu_count() or 1
 #: Seconds between turns: the threads of a BLAS spin for some 30 ms after its last product, on cores that others need.
 PAUSE = 0.1
-#: Variables that would set a library to the instructions or caches of another processor; libraries are timed without.
-HELD = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "MKL_ENABLE_INSTRUCTIONS", "ATEN_CPU_CAPABILITY", "XLA_FLAGS")
+#: Variables that would set a library to the instructions or caches of another processor, or let each import compile its
+#: source anew; libraries are timed without.
+HELD = (
+    "PYTHONDONTWRITEBYTECODE",
+    "OPENBLAS_CORETYPE",
+    "OPENBLAS_L2_SIZE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "ATEN_CPU_CAPABILITY",
+    "XLA_FLAGS",
+)
 for variable in HELD:
     os.environ.pop(variable, None)
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

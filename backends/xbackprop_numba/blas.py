@@ -26,7 +26,7 @@ def from_instructions(function: Callable) -> Callable:
 def gemm(typing: Any, address: Any, a_T: Any, b_T: Any, m: Any, n: Any, k: Any, a: Any, lda: Any, b: Any, ldb: Any,
          c: Any, ldc: Any) -> Any:  # fmt: skip
     """C (m, n) ← op(A) op(B), in Fortran's order, columns lda, ldb and ldc apart: BLAS's function of that name."""
-    byte, word = ir.IntType(8), ir.IntType(32)
+    byte = ir.IntType(8)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         real = context.get_value_type(c.dtype)
@@ -40,7 +40,7 @@ def gemm(typing: Any, address: Any, a_T: Any, b_T: Any, m: Any, n: Any, k: Any, 
                 return builder.bitcast(data, byte.as_pointer())
             if kind is types.boolean:
                 return kept(builder.select(builder.trunc(value, ir.IntType(1)), byte(ord("T")), byte(ord("N"))))
-            return kept(builder.trunc(value, word))
+            return kept(value)  # of 64 bits, whose first half is the number for a BLAS that takes 32
 
         places = list(map(passed, signature.args[1:], arguments[1:]))
         alpha, beta = kept(real(1.0)), kept(real(0.0))

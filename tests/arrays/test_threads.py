@@ -11,6 +11,7 @@ from helpers import blas_threads, problem, weights_of
 
 import xbackprop
 from xbackprop.arrays.discovery import backend_class
+from xbackprop.arrays.threads import quota
 from xbackprop.optim.optimizers import sgd_step
 
 
@@ -70,6 +71,24 @@ def test_large_updates_keep_to_the_limit(monkeypatch):
             step(theta, g, 1.0)
     assert shares == [3, 2]
     np.testing.assert_array_equal(theta, -3.0)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, np.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4.0),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, np.inf),
+        ({}, np.inf),
+    ],
+)
+def test_a_containers_limit_is_read(files, expected, tmp_path):
+    """Threads beyond it would only wait until the container may run again. The files are as the kernel writes them."""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert quota(tmp_path) == expected
 
 
 def test_a_worker_of_joblibs_takes_its_share_of_the_cores():

@@ -1,11 +1,13 @@
-"""Limiting NumPy and torch to one thread for small matrix products, where threads mostly wait for each other."""
+"""The cores that there are, and limiting NumPy and torch to one thread for small matrix products, where more wait."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def affinity() -> frozenset[int]:
@@ -13,7 +15,19 @@ def affinity() -> frozenset[int]:
     return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
-CORES = len(affinity())
+def quota(folder: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return how many cores' time a container may use by Linux's cgroups; infinity without a limit."""
+    try:
+        if (folder / "cpu.max").exists():
+            limit, period = (folder / "cpu.max").read_text().split()
+        else:
+            limit, period = ((folder / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return float(limit) / float(period) if float(limit) > 0 else math.inf
+    except (OSError, ValueError):  # "max"
+        return math.inf
+
+
+CORES = max(1, min(len(affinity()), math.ceil(min(quota(), 2**20))))
 
 
 @contextmanager
