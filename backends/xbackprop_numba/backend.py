@@ -133,7 +133,7 @@ class _Epoch:
         place = {activation: i for i, activation in enumerate(kind.activations)}
         kinds = np.array([place[activation] for activation in objective.activations])
         dropped = np.array([round(rate * LEVELS) for rate in step.dropout] or [0])
-        at = Places.of(objective.layout, n)
+        at = Places.of(objective.layout, n, workers)
         self.blas = gemm_address(real)
         self.workers = workers
         _, constants = step.optimizer.step

@@ -204,7 +204,7 @@ def backward(  # type: ignore[no-untyped-def]
 
 @inner
 def differentiate(  # type: ignore[no-untyped-def]
-    blas, theta, gradient, h, deltas, at, sizes, l, n, l2, l1, worker, workers,
+    blas, theta, gradient, h, deltas, at, sizes, l, n, numbers, worker, workers,
 ):  # fmt: skip
     """∂C/∂W_l = h_{l-1}ᵀ δ_l of this worker's rows of W_l, ∂C/∂b_l = Σ δ_l of its columns; with penalties to clip."""
     n_in, n_out = sizes[l - 1], sizes[l]
@@ -213,17 +213,18 @@ def differentiate(  # type: ignore[no-untyped-def]
     delta, own = layer(deltas, at.h[l], n, n_out), slice(at.W[l] + r * n_out, at.W[l] + last * n_out)
     gemm(blas, False, True, n_out, last - r, n, delta, n_out, h[at.h[l - 1] + r :], n_in, gradient[own], n_out)
     if CLIPS and PENALISED:
-        penalise(theta[own], gradient[own], l2, l1)
+        penalise(theta[own], gradient[own], numbers[3], numbers[4])
     i, j = share_of(n_out, worker, workers)
     sum_rows(delta, i, j, gradient[at.b[l] : at.b[l] + n_out])
 
 
 @inner
 def update(  # type: ignore[no-untyped-def]
-    theta, gradient, moments, at, sizes, l, rate, decay, ema, l2, l1, factor, constants, part, worker, workers,
+    theta, gradient, moments, at, sizes, l, numbers, factor, constants, part, worker, workers,
 ):  # fmt: skip
     """Update what this worker has the gradient of, block by block; the penalties go into `part`."""
     n_in, n_out = sizes[l - 1], sizes[l]
+    rate, decay, ema, l2, l1 = numbers
     i, j = share_of(at.blocks[l], worker, workers)
     for block in range(i, j):
         start = at.W[l] + block * at.block[l] * n_out
@@ -262,7 +263,7 @@ def run_steps(  # type: ignore[no-untyped-def]
     if not gather(arrivals, workers):
         return
     for step in range(rows.shape[0]):
-        now, part, rate, decay, ema = rows[step], parts[step % 2], rates[step], decays[step], emas[step]
+        now, part = rows[step], parts[step % 2]
         take_rows(X, now[first:last], x_n[first:last])
         take_rows(y, now[first:last], y_n[first:last])
         inverse = 1.0 / n
@@ -271,7 +272,7 @@ def run_steps(  # type: ignore[no-untyped-def]
                 inverse = share_of_targets(weight, now, first, last, share)
             else:
                 inverse = share_of_rows(weight, now, first, last, share)
-        a2, a1 = l2 * inverse, l1 * inverse
+        numbers = rates[step], decays[step], emas[step], l2 * inverse, l1 * inverse
         if DROPS:
             for l in range(1, L):
                 n_words = (n * sizes[l] + 3) // 4 * 4
@@ -291,49 +292,15 @@ def run_steps(  # type: ignore[no-untyped-def]
         expected = meet(arrivals, expected, workers)
 
         for l in range(1, L + 1):
-            differentiate(blas, theta, gradient, h, deltas, at, sizes, l, n, a2, a1, worker, workers)
+            differentiate(blas, theta, gradient, h, deltas, at, sizes, l, n, numbers, worker, workers)
             if not CLIPS:
-                update(
-                    theta,
-                    gradient,
-                    moments,
-                    at,
-                    sizes,
-                    l,
-                    rate,
-                    decay,
-                    ema,
-                    a2,
-                    a1,
-                    factor,
-                    constants,
-                    part,
-                    worker,
-                    workers,
-                )
+                update(theta, gradient, moments, at, sizes, l, numbers, factor, constants, part, worker, workers)
         if CLIPS:
             expected = meet(arrivals, expected, workers)
             factor = real(limit / max(math.sqrt(np.dot(gradient, gradient)), limit))
             expected = meet(arrivals, expected, workers)
             for l in range(1, L + 1):
-                update(
-                    theta,
-                    gradient,
-                    moments,
-                    at,
-                    sizes,
-                    l,
-                    rate,
-                    decay,
-                    ema,
-                    a2,
-                    a1,
-                    factor,
-                    constants,
-                    part,
-                    worker,
-                    workers,
-                )
+                update(theta, gradient, moments, at, sizes, l, numbers, factor, constants, part, worker, workers)
         expected = meet(arrivals, expected, workers)
         if worker == 0:
             cost = 0.0

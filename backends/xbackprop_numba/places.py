@@ -32,7 +32,7 @@ class Places(NamedTuple):
     wide: np.ndarray
 
     @classmethod
-    def of(cls, layout: Layout, n: int) -> Places:
+    def of(cls, layout: Layout, n: int, workers: int) -> Places:
         """Return the places for batches of n rows, with one more than there are layers: where the last one ends."""
         sizes = layout.sizes
         W, b = zip(*layout.slices(), strict=True)
@@ -46,7 +46,7 @@ class Places(NamedTuple):
             [0, *begin(blocks, -(-n // UNIT))],
             [0, *block],
             [0, *blocks],
-            [False, *(width > n for width in sizes[1:-1]), False],
+            [False, *(workers > 1 and width > n for width in sizes[1:-1]), False],
         )
         return cls(*map(np.array, columns))
 
