@@ -5,6 +5,8 @@ from pathlib import Path
 
 import nox
 
+# Where nothing may write bytecode, each worker of each session would compile torch, SymPy, SciPy and the tests anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 nox.options.default_venv_backend = "virtualenv"
 nox.options.sessions = ["lint", "types", "minimal", "docs", "tests", "estimators"]
 
