@@ -275,9 +275,9 @@ def run_steps(  # type: ignore[no-untyped-def]
         numbers = rates[step], decays[step], emas[step], l2 * inverse, l1 * inverse
         if DROPS:
             for l in range(1, L):
-                n_words = (n * sizes[l] + 3) // 4 * 4
-                begin, end = share_of(n_words // 4, worker, workers)
-                threefry_words(seed, l - 1, steps[step], begin, end, words[at.words[l] : at.words[l] + n_words])
+                of_layer = words[at.words[l] : at.words[l + 1]]
+                begin, end = share_of(of_layer.shape[0] // 4, worker, workers)
+                threefry_words(seed, l - 1, steps[step], begin, end, of_layer)
             expected = meet(arrivals, expected, workers)
 
         expected = forward(

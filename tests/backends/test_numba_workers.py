@@ -1,6 +1,7 @@
 """Several workers take a step: they end where one ends, on as many threads as there may be, and none waits for ever."""
 
 import importlib
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -107,7 +108,7 @@ print(os.waitpid(child, 0)[1])
 """
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="this system cannot fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_forked_child_has_a_team_of_its_own():
     """It has none of its parent's threads, and would wait for them for ever."""
     code = f"import sys; sys.path[:0] = {sys.path!r}\n{FORK}"

@@ -89,11 +89,8 @@ class TensorBoardLog(Callback):
     def on_epoch_end(self, fit: Fit, epoch: Epoch) -> None:
         """Write the numbers."""
         rate = epoch.samples / max(epoch.seconds, 1e-9)
-        for name, value in (
-            ("loss", epoch.loss),
-            ("score", epoch.score),
-            ("samples_per_second", rate),
-        ):  # no spaces there
+        scalars = {"loss": epoch.loss, "score": epoch.score, "samples_per_second": rate}  # names without spaces
+        for name, value in scalars.items():
             if value is not None:
                 self._writer.add_scalar(name, value, epoch.number)
 
